@@ -1,0 +1,38 @@
+# Needs git, make and Python 3.11 or 3.12. Every target sets up .venv by itself; a second call skips that.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: setup check test test-fast demo clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "lorasweep needs Python 3.11 or 3.12; name one with 'make PYTHON=python3.12 …'." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
+	@echo "Setting up $(VENV): about 6 GB, a few minutes, once."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+	@touch $@
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	PYTHONPATH=src $(BIN)/lint-imports
+
+test: setup
+	$(THREADS) $(BIN)/python -m pytest -m "not gpu"
+
+test-fast: setup
+	$(THREADS) $(BIN)/python -m pytest
+
+demo: setup
+	@$(BIN)/lorasweep demo
+
+clean:
+	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

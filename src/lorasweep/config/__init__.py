@@ -1,0 +1,1 @@
+"""What a run is: every knob, its default, unit and check; YAML and overrides in, plain dataclasses out."""

@@ -1,0 +1,237 @@
+"""YAML and overrides in, a plain ``RunConfig`` out: the only place where Hydra and OmegaConf are spoken to.
+
+Nothing that a configuration says is ever run: there is no ``_target_`` here, and what comes from a stored run may hold
+no interpolation.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lorasweep.config.explain import explain, unknown_key
+from lorasweep.config.schema import RunConfig
+
+PRESETS_VARIABLE = "LORASWEEP_CONF"
+"""Environment variable with the folder of a user's own presets."""
+
+VALUED_FLAGS = frozenset(
+    {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+)
+
+INFO_WORDS = frozenset({"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"})
+
+
+def conf_dir() -> Path:
+    """The folder of YAML presets: beside the code in an installed wheel, at the root of a checkout otherwise."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def presets(*, config_dirs: Sequence[str | Path] = ()) -> list[str]:
+    """Names that ``preset=`` accepts, sorted."""
+    folders = [conf_dir(), *_own_folders(config_dirs)]
+    return sorted({file.stem for folder in folders for file in (folder / "preset").glob("*.yaml")})
+
+
+def load_run(overrides: Sequence[str], *, config_dirs: Sequence[str | Path] = ()) -> RunConfig:
+    """Compose ``conf/`` with overrides such as ``preset=person_sd15`` and ``optim.lr=2e-4``.
+
+    ``config_dirs`` are searched after the package's own folder, as is the one named by ``LORASWEEP_CONF``.
+    Raises ValueError with one sentence that names the key, the value and what would be accepted.
+    """
+    _register()
+    with _explained():
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = hydra.compose("config", [*_search_path(config_dirs), *overrides])
+        return run_from_hydra(config)
+
+
+def run_from_hydra(config: DictConfig) -> RunConfig:
+    """The plain dataclasses behind a composed configuration; its ``hydra`` node, if there is one, is left out."""
+    bare = config.copy()
+    with _explained(), open_dict(bare):
+        bare.pop("hydra", None)
+        run = OmegaConf.to_object(bare)
+    assert isinstance(run, RunConfig)
+    _refuse_extra(run, "")
+    return _in_order(run)
+
+
+def to_plain(run: RunConfig) -> dict[str, Any]:
+    """The run as JSON types with every key sorted, ready to be stored and hashed."""
+    return cast("dict[str, Any]", _sorted(dataclasses.asdict(run)))
+
+
+def from_plain(plain: Mapping[str, Any]) -> RunConfig:
+    """The inverse of ``to_plain`` for a stored run, which is not trusted.
+
+    Raises ValueError for an unknown key, a wrong type, a ``_target_`` or an interpolation.
+    """
+    safe = cast("dict[str, Any]", _inert(plain, ""))
+    with _explained():
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), safe)
+        assert isinstance(merged, DictConfig)
+        return run_from_hydra(merged)
+
+
+def as_override(key: str, text: str) -> str:
+    """``key='text'`` in Hydra's grammar, so that any text at all arrives as it was: spaces, commas, quotes, ``${``."""
+    return f"{key}={_quoted(_literal(text))}"
+
+
+def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]], float | None]:
+    """The ``hydra.main`` application around ``task``: overrides, ``-m``, ``--cfg job``, ``--help``, completion.
+
+    The returned function takes the command line without the program's name and gives the task's score: the last one of
+    a multirun, None where nothing ran. Raises what the task raises, and ValueError for a bad configuration.
+    """
+
+    def main(arguments: Sequence[str]) -> float | None:
+        if any(argument.startswith("--e") for argument in arguments):
+            raise ValueError("--experimental-rerun would read a pickle; use 'lorasweep reproduce RUN'")
+        scores: list[float] = []
+        failures: list[Exception] = []
+
+        def job(config: DictConfig) -> float:
+            try:
+                scores.append(task(run_from_hydra(config)))
+            except Exception as error:
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise
+                failures.append(error)  # Hydra would print the overrides above the one sentence
+                return float("nan")
+            return scores[-1]
+
+        _register()
+        application = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)
+        with _explained(), _command_line([*_search_path(()), *_with_example(_flags_last(arguments))]):
+            application()
+        if failures:
+            raise failures[0]
+        return scores[-1] if scores else None
+
+    return main
+
+
+def _flags_last(arguments: Sequence[str]) -> list[str]:
+    """Overrides, then flags with their values: Hydra's parser loses overrides that stand behind a flag."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    for argument in arguments:
+        is_flag = argument.startswith("-") or bool(flags and flags[-1] in VALUED_FLAGS) or argument in INFO_WORDS
+        (flags if is_flag else overrides).append(argument)
+    return [*overrides, *flags]
+
+
+def _with_example(arguments: Sequence[str]) -> list[str]:
+    """``--help`` shows a whole configuration, for which Hydra needs a preset to be chosen."""
+    asks = {"--help", "-h"} & set(arguments)
+    chosen = any(argument.startswith("preset=") for argument in arguments)
+    return [*arguments, "preset=person_sd15"] if asks and not chosen else list(arguments)
+
+
+def _register() -> None:
+    store = ConfigStore.instance()
+    if "base_run.yaml" not in store.repo:
+        store.store(name="base_run", node=RunConfig, provider="lorasweep")
+
+
+def _own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
+    named = os.environ.get(PRESETS_VARIABLE)
+    folders = [Path(folder) for folder in [*config_dirs, *([named] if named else [])]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"the folder of presets {str(folder)!r} does not exist; name one with --config-dir")
+    return folders
+
+
+def _search_path(config_dirs: Sequence[str | Path]) -> list[str]:
+    folders = [_quoted(f"file://{folder.resolve().as_posix()}") for folder in _own_folders(config_dirs)]
+    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _literal(text: str) -> str:
+    """Text that OmegaConf reads as itself; a backslash only counts before ``${``."""
+    parts = text.split("${")
+    doubled = [part + "\\" * (len(part) - len(part.rstrip("\\"))) for part in parts[:-1]]
+    return "\\${".join([*doubled, parts[-1]])
+
+
+def _inert(node: Any, key: str) -> Any:
+    """The node, refused if it could make OmegaConf or Hydra evaluate anything. Paths are data and may hold ``${``."""
+    if isinstance(node, Mapping):
+        children = cast("Mapping[str, Any]", node)
+        if "_target_" in children:
+            raise ValueError(f"{key or 'the run'} holds a _target_; a stored run may name no code")
+        return {name: _inert(child, f"{key}.{name}".lstrip(".")) for name, child in children.items()}
+    if isinstance(node, list):
+        return [_inert(child, key) for child in cast("list[Any]", node)]
+    if isinstance(node, str) and "${" in node:
+        if not key.endswith("path"):
+            raise ValueError(f"{key} is {node!r}; a stored run may hold no ${{…}}")
+        return _literal(node)
+    return node
+
+
+def _refuse_extra(node: Any, prefix: str) -> None:
+    """OmegaConf lets ``+key=1`` add what no schema names; it would be silently ignored."""
+    for name, child in (vars(node) if dataclasses.is_dataclass(node) else node).items():
+        if dataclasses.is_dataclass(node) and name not in {field.name for field in dataclasses.fields(node)}:
+            raise ValueError(unknown_key(f"{prefix}{name}"))
+        if dataclasses.is_dataclass(child) or isinstance(child, dict):
+            _refuse_extra(child, f"{prefix}{name}.")
+
+
+def _sorted(node: Any) -> Any:
+    if isinstance(node, dict):
+        children = cast("dict[str, Any]", node)
+        return {name: _sorted(children[name]) for name in sorted(children)}
+    return node
+
+
+def _in_order(run: RunConfig) -> RunConfig:
+    """Prompts sorted by key, so that a run read back from JSON draws the same sheet."""
+    prompts = {key: run.sample.prompts[key] for key in sorted(run.sample.prompts)}
+    return dataclasses.replace(run, sample=dataclasses.replace(run.sample, prompts=prompts))
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error)) from error
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Generator[None]:
+    """Hydra reads sys.argv, and prints an error and exits unless it is asked for the exception itself."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

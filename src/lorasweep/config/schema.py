@@ -1,0 +1,311 @@
+"""What a run is: every knob's type, default, unit and check.
+
+YAML under ``conf/`` says only how a preset differs from these defaults. The classes are plain data: a check that
+needs a file, a device or a model is made where that thing is opened.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+def _among(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+def _positive(key: str, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{key} is {value}; it must be a number above zero")
+
+
+def _between(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{key} is {value}; it must be between {low} and {high}")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The frozen base model that the LoRA is trained on."""
+
+    family: str = "sd15"
+    """Which loader reads it: a key of ``lorasweep.models.FAMILIES``."""
+    path: str = MISSING
+    """A diffusers folder, or the word ``portraits`` for the model that ships inside the package."""
+    resolution: int = 512
+    """Side of a training picture in pixels."""
+    prediction: str = "auto"
+    """``auto`` reads the scheduler's own prediction_type; else epsilon or v_prediction."""
+
+    def __post_init__(self) -> None:
+        _positive("model.resolution", self.resolution)
+        _among("model.prediction", self.prediction, ("auto", "epsilon", "v_prediction"))
+
+
+@dataclass(kw_only=True)
+class HardwareConfig:
+    """Where and how precisely to compute; changes speed and memory and, slightly, the numbers."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: str = "fp32"
+    """Mixed precision of the frozen base: fp32, bf16 or fp16. Adapters and optimiser stay in fp32."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's own choice."""
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _among("hardware.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _positive("hardware.threads", self.threads)
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The photos of one person, object or character."""
+
+    path: str = MISSING
+    """A folder of pictures with ``.txt`` or ``.caption`` files beside them."""
+    trigger: str = "s1lv10"
+    """The made-up word that will call the subject."""
+    class_noun: str = "person"
+    """What the subject is an instance of, in the base model's words."""
+    repeats: int | None = None
+    """How often each picture is seen in an epoch; None means round(400 / pictures)."""
+    caption_dropout: float = 0.05
+    """Share of steps whose caption is empty, so that guidance keeps working. 0 to 1."""
+    shuffle_captions: bool = False
+    """Shuffle comma-separated clauses after the first; turns text caching off."""
+    held_out: float = 0.2
+    """Share of photos kept from training to judge identity and copying. 0 to 0.5; 0 keeps none."""
+    held_out_from: int = 12
+    """Hold photos out only from this many pictures up."""
+    held_out_path: str | None = None
+    """A folder of the same subject's photos that are only judged against; replaces ``held_out``."""
+    train_on: str = "split"
+    """split trains on what is not held out; all trains on every photo, as ``lorasweep refit`` does."""
+
+    def __post_init__(self) -> None:
+        _positive("data.repeats", self.repeats)
+        _between("data.caption_dropout", self.caption_dropout, 0, 1)
+        _between("data.held_out", self.held_out, 0, 0.5)
+        _among("data.train_on", self.train_on, ("split", "all"))
+
+
+@dataclass(kw_only=True)
+class LoraConfig:
+    """The adapter. The change it makes to a weight is up @ down * alpha / rank."""
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    """Share of the adapter's input features dropped in training. 0 to below 1."""
+    targets: str = "attention"
+    """attention (to_q, to_k, to_v, to_out.0) or linear (those, feed-forward and projections)."""
+    text_encoder: bool = False
+    """Whether the text encoder gets an adapter too."""
+
+    def __post_init__(self) -> None:
+        _positive("lora.rank", self.rank)
+        _positive("lora.alpha", self.alpha)
+        _between("lora.dropout", self.dropout, 0, 0.99)
+        _among("lora.targets", self.targets, ("attention", "linear"))
+
+
+@dataclass(kw_only=True)
+class OptimConfig:
+    """How far and how fast to train."""
+
+    name: str = "adamw"
+    """adamw, prodigy or adafactor."""
+    lr: float = 1e-4
+    """Learning rate of the denoiser's adapter (Prodigy: a multiplier, usually 1)."""
+    text_encoder_lr: float | None = None
+    """Learning rate of the text encoder's adapter; None means the same."""
+    steps: int = 1600
+    """Optimiser steps in all."""
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    schedule: str = "constant"
+    """constant, cosine, cosine_restarts, linear or wsd (warm-up, stable, decay)."""
+    warmup_steps: int = 0
+    restarts: int = 1
+    """Cycles of cosine_restarts."""
+    decay_fraction: float = 0.2
+    """Share of the steps over which wsd decays to zero."""
+    max_grad_norm: float = 1.0
+    """Each trial's own gradient norm is clipped to this; 0 switches clipping off."""
+    min_snr_gamma: float | None = None
+    """Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); None weighs all timesteps alike, 5 is customary."""
+    noise_offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        _among("optim.name", self.name, ("adamw", "prodigy", "adafactor"))
+        _among("optim.schedule", self.schedule, ("constant", "cosine", "cosine_restarts", "linear", "wsd"))
+        for key in ("lr", "text_encoder_lr", "steps", "batch_size", "gradient_accumulation", "min_snr_gamma"):
+            _positive(f"optim.{key}", getattr(self, key))
+        _positive("optim.restarts", self.restarts)
+        _between("optim.decay_fraction", self.decay_fraction, 0, 1)
+        _between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
+
+
+@dataclass(kw_only=True)
+class SaveConfig:
+    """When a checkpoint is written, and with it drawn, scored and offered to the pick."""
+
+    every_steps: int | None = None
+    """Optimiser steps between checkpoints; None means steps / count, rounded."""
+    count: int = 12
+    """Checkpoints a run where ``every_steps`` is not given."""
+    state_minutes: float = 10.0
+    """Besides at every checkpoint, the full training state is saved this often."""
+    states_kept: int = 2
+
+    def __post_init__(self) -> None:
+        for key in ("every_steps", "count", "state_minutes", "states_kept"):
+            _positive(f"save.{key}", getattr(self, key))
+
+
+@dataclass(kw_only=True)
+class PromptConfig:
+    """One line of the sheet. ``{trigger}`` and ``{class_noun}`` are filled in from ``data``."""
+
+    text: str = MISSING
+    negative: str = ""
+    score_text: str = ""
+    """What a CLIP scorer reads instead of ``text``: plain words without the trigger. Empty means ``text`` less it."""
+    face: bool = True
+    """Whether a face of the subject is asked for (identity and geometry are judged on these only)."""
+    subject: bool = True
+    """False for a prompt that names the class without the trigger: it must stay what the base draws."""
+    photo: bool = True
+    """False for a stylised prompt: judged for prompt-following only."""
+
+
+@dataclass(kw_only=True)
+class SampleConfig:
+    """The pictures that are drawn at every checkpoint: the same prompts, seeds and initial noise."""
+
+    prompts: dict[str, PromptConfig] = field(default_factory=dict[str, PromptConfig])
+    seeds: list[int] = field(default_factory=lambda: [0, 1])
+    fresh_seeds: list[int] = field(default_factory=lambda: [1000, 1001])
+    """Seeds on which the finalists are drawn and scored again, so that the reported score is not a lucky one."""
+    sampler: str = "auto"
+    """auto keeps the model's own scheduler; else ddim, euler, euler_a or dpmpp_2m."""
+    steps: int = 25
+    guidance: float = 7.0
+    clip_skip: int = 0
+    width: int | None = None
+    """Pixels; None means ``model.resolution``."""
+    height: int | None = None
+    strength: float = 1.0
+    """Strength at which the LoRA file is applied."""
+    every_steps: int | None = None
+    """Also draw the sheet this often between checkpoints; those pictures are shown, not scored."""
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))
+        for key in ("steps", "batch_size", "width", "height", "every_steps"):
+            _positive(f"sample.{key}", getattr(self, key))
+        if not self.seeds:
+            raise ValueError("sample.seeds is empty; it must name at least one seed")
+        if set(self.seeds) & set(self.fresh_seeds):
+            raise ValueError("sample.fresh_seeds repeats a seed of sample.seeds; the finalists need seeds of their own")
+
+
+@dataclass(kw_only=True)
+class WeightsConfig:
+    """Exponents of the weighted geometric mean; they are normalised to a sum of 1."""
+
+    identity: float = 0.40
+    prompt: float = 0.20
+    artifact: float = 0.15
+    geometry: float = 0.10
+    novelty: float = 0.15
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            _between(f"evaluate.weights.{key}", value, 0, 1)
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Who looks at the pictures."""
+
+    enabled: bool = True
+    face: str = "facenet"
+    """facenet (MTCNN + InceptionResnetV1) or portraits."""
+    face_weights: str | None = None
+    """A local copy of the InceptionResnetV1 weights; None lets facenet-pytorch fetch its own."""
+    face_weights_sha256: str | None = None
+    clip: str = "ViT-B-32"
+    """An open_clip model name, ``local-dir:DIR``, or portraits."""
+    clip_weights: str | None = "laion2b_s34b_b79k"
+    """A pretrained tag of open_clip or a local file."""
+    clip_weights_sha256: str | None = None
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    budget: float | None = 0.5
+    """Drawing may cost this share of training time; fewer checkpoints are drawn beyond it. None sets no bound."""
+
+    def __post_init__(self) -> None:
+        _among("evaluate.face", self.face, ("facenet", "portraits"))
+        _positive("evaluate.budget", self.budget)
+
+
+@dataclass(kw_only=True)
+class PickConfig:
+    """The rule that chooses a checkpoint."""
+
+    prefer: str = "latest"
+    """latest: the latest one shown to be within ``delta`` of the best; best; or earliest within ``delta``."""
+    delta: float = 0.05
+    """How much score may be given away for a later (or earlier) checkpoint. 0 to 1."""
+    confidence: float = 0.84
+    """One-sided confidence of 'shown to be within delta'. 0.5 to 1."""
+    replicates: int = 2000
+    """Bootstrap replicates."""
+    floor: float = 0.2
+    """A best score below this means that no checkpoint is usable."""
+
+    def __post_init__(self) -> None:
+        _among("pick.prefer", self.prefer, ("latest", "best", "earliest"))
+        _between("pick.delta", self.delta, 0, 1)
+        _between("pick.confidence", self.confidence, 0.5, 0.9999)
+        _positive("pick.replicates", self.replicates)
+        _between("pick.floor", self.floor, 0, 1)
+
+
+@dataclass(kw_only=True)
+class TrackConfig:
+    """Where the run is remembered."""
+
+    root: str = "mlruns"
+    """Folder for everything that a run leaves."""
+    mlflow: bool = True
+    uri: str | None = None
+    """None means MLFLOW_TRACKING_URI, else the SQLite store under ``root``."""
+    experiment: str = "lorasweep"
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """One training run, whole."""
+
+    preset: str = MISSING
+    name: str | None = None
+    """None lets the run be called trigger-base-lr-number."""
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    save: SaveConfig = field(default_factory=SaveConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    pick: PickConfig = field(default_factory=PickConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)

@@ -1,0 +1,63 @@
+"""Two hashes: what makes a training run the same run, and what makes two scores comparable.
+
+The run signature promises the same training recipe, not the same bits: those also depend on the device, the number of
+threads and the versions of the libraries, all of which a run's provenance records.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from lorasweep.config.compose import to_plain
+from lorasweep.config.schema import RunConfig
+
+NEUTRAL = frozenset(
+    {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
+    | {"save.state_minutes", "save.states_kept"}
+)
+"""Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by where they lie."""
+
+JUDGED_BY = (
+    *("sample.prompts", "sample.seeds", "sample.fresh_seeds", "sample.sampler", "sample.steps", "sample.guidance"),
+    *("sample.clip_skip", "sample.width", "sample.height", "sample.strength", "model.resolution"),
+    *("evaluate.face", "evaluate.clip", "evaluate.weights", "data.trigger", "data.class_noun"),
+)
+"""Keys that decide what is drawn and who looks at it."""
+
+
+def run_signature(run: RunConfig, dataset_fingerprint: str) -> str:
+    """16 hex digits over the resolved configuration less the ``NEUTRAL`` keys, and over the photos."""
+    kept = {key: value for key, value in _leaves(to_plain(run)).items() if not _belongs(key, NEUTRAL)}
+    return _digest({"config": kept, "photos": dataset_fingerprint})
+
+
+def evaluation_signature(
+    run: RunConfig, weights_hashes: Mapping[str, str], dataset_fingerprint: str, model_hash: str
+) -> str:
+    """16 hex digits over all that a score depends on but the LoRA; scores under different ones are different units.
+
+    ``weights_hashes`` maps a scorer's name to the sha256 of its weights. The photos that judge are part of
+    ``dataset_fingerprint``, which covers the split.
+    """
+    kept = {key: value for key, value in _leaves(to_plain(run)).items() if _belongs(key, frozenset(JUDGED_BY))}
+    scorers = {"weights": dict(weights_hashes), "photos": dataset_fingerprint, "model": model_hash}
+    return _digest({"config": kept, **scorers})
+
+
+def _belongs(key: str, groups: frozenset[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:count]) in groups for count in range(1, len(parts) + 1))
+
+
+def _leaves(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in plain.items():
+        inner = cast("dict[str, Any]", value) if isinstance(value, dict) else None
+        leaves |= {f"{prefix}{key}": value} if inner is None else _leaves(inner, f"{prefix}{key}.")
+    return leaves
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

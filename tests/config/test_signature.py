@@ -1,0 +1,108 @@
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorasweep.config.compose import from_plain, load_run, to_plain
+from lorasweep.config.explain import keys
+from lorasweep.config.signature import evaluation_signature, run_signature
+
+RUN = load_run(["preset=person_portraits", "data.path=photos"])
+WORDS = {
+    "model.prediction": "epsilon",
+    "hardware.precision": "bf16",
+    "lora.targets": "linear",
+    "optim.name": "prodigy",
+    "optim.schedule": "cosine",
+    "sample.sampler": "ddim",
+    "evaluate.face": "facenet",
+    "pick.prefer": "best",
+    "pick.confidence": 0.9,
+    "data.train_on": "all",
+}
+LEAVES = [key.replace("*", "p1_plain") for key in keys()]
+
+
+def changed(key):
+    """The run with one key set to another valid value."""
+    return with_change(RUN, key.split("."), WORDS.get(key))
+
+
+def with_change(node, parts, new):
+    name, *rest = parts
+    if isinstance(node, dict):
+        return {**node, name: with_change(node[name], rest, new)}
+    old = getattr(node, name)
+    return dataclasses.replace(node, **{name: with_change(old, rest, new) if rest else new or other(old)})
+
+
+def other(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, list):
+        return [*value[:-1], value[-1] + 7]
+    if isinstance(value, float):
+        return value / 2 if value else 0.25
+    return 3 if value is None else value + 1
+
+
+NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
+NEUTRAL |= {"save.state_minutes", "save.states_kept"} | {key for key in LEAVES if key.startswith("track.")}
+SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")
+JUDGED = {f"sample.{name}" for name in SAMPLED}
+JUDGED |= {"model.resolution", "evaluate.face", "evaluate.clip", "data.trigger", "data.class_noun"}
+JUDGED |= {key for key in LEAVES if key.startswith(("sample.prompts.", "evaluate.weights."))}
+
+
+def test_the_run_signature_changes_with_every_key_that_can_change_the_result_and_no_other():
+    before = run_signature(RUN, "photos")
+    unmoved = {key for key in LEAVES if run_signature(changed(key), "photos") == before}
+    assert unmoved == NEUTRAL
+
+
+def test_the_evaluation_signature_changes_with_what_is_drawn_and_who_looks_and_nothing_else():
+    before = evaluation_signature(RUN, {"face": "a"}, "photos", "model")
+    moved = {key for key in LEAVES if evaluation_signature(changed(key), {"face": "a"}, "photos", "model") != before}
+    assert moved == JUDGED
+
+
+def test_other_photos_weights_or_base_model_are_another_evaluation():
+    run = RUN
+    signatures = {
+        evaluation_signature(run, weights, photos, model)
+        for weights, photos, model in [
+            ({"face": "a"}, "photos", "model"),
+            ({"face": "b"}, "photos", "model"),
+            ({"face": "a", "clip": "c"}, "photos", "model"),
+            ({"face": "a"}, "others", "model"),
+            ({"face": "a"}, "photos", "tuned"),
+        ]
+    }
+    assert len(signatures) == 5
+    assert run_signature(run, "photos") != run_signature(run, "others")
+
+
+def test_the_signature_is_the_first_16_hex_digits_of_a_hash_and_stays_what_it_was():
+    assert run_signature(RUN, "photos") == run_signature(from_plain(to_plain(RUN)), "photos")
+    assert len(run_signature(RUN, "photos")) == 16
+    int(run_signature(RUN, "photos"), 16)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "optim": st.fixed_dictionaries({"lr": st.floats(1e-9, 1), "steps": st.integers(1, 10**6)}),
+            "lora": st.fixed_dictionaries({"rank": st.integers(1, 256), "alpha": st.floats(1e-3, 256)}),
+            "seed": st.integers(0, 2**31),
+        }
+    ),
+    st.text(max_size=8).filter(lambda text: "${" not in text),
+)
+@settings(max_examples=10, deadline=None)
+def test_storing_a_run_changes_neither_it_nor_its_signature(change, name):
+    run = from_plain({**to_plain(RUN), **change, "name": name})
+    back = from_plain(to_plain(run))
+    assert back == run
+    assert run_signature(back, "photos") == run_signature(dataclasses.replace(run, name=None), "photos")
