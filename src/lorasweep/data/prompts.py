@@ -1,0 +1,57 @@
+"""The sheet's prompts, with the subject's words filled in."""
+
+import re
+from typing import TYPE_CHECKING
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Prompt
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import DataConfig, PromptConfig, SampleConfig
+
+
+def fill_prompts(sample: "SampleConfig", data: "DataConfig") -> tuple[Prompt, ...]:
+    """The prompts of ``sample`` in their order, ``{trigger}`` and ``{class_noun}`` replaced by those of ``data``.
+
+    Raises UserError for an empty sheet, an empty text or a placeholder that does not exist.
+    """
+    if not sample.prompts:
+        raise UserError("sample.prompts is empty; it must name at least one prompt.")
+    return tuple(_fill(key, prompt, data) for key, prompt in sample.prompts.items())
+
+
+def _fill(key: str, prompt: "PromptConfig", data: "DataConfig") -> Prompt:
+    text = _insert(f"sample.prompts.{key}.text", prompt.text, data).strip()
+    if text in ("", "???"):
+        raise UserError(f"sample.prompts.{key}.text is empty; it must say what to draw.")
+    given = _insert(f"sample.prompts.{key}.score_text", prompt.score_text, data).strip()
+    return Prompt(
+        key=key,
+        text=text,
+        negative=_insert(f"sample.prompts.{key}.negative", prompt.negative, data),
+        score_text=given or without_trigger(text, data.trigger),
+        face=prompt.face,
+        subject=prompt.subject,
+        photo=prompt.photo,
+    )
+
+
+def _insert(key: str, template: str, data: "DataConfig") -> str:
+    """Not through ``str.format``, whose placeholders reach into objects."""
+    text = template.replace("{trigger}", data.trigger).replace("{class_noun}", data.class_noun)
+    if "{" in text or "}" in text:
+        raise UserError(f"{key} is {template!r}; only {{trigger}} and {{class_noun}} may stand in braces.")
+    return text
+
+
+def without_trigger(text: str, trigger: str) -> str:
+    """``text`` in plain words: "photo of s1lv10 person" becomes "photo of a person", "s1lv10, smiling" "smiling"."""
+    word = re.escape(trigger)
+    text = re.sub(rf"\b(a|an|the)\s+{word}\b[ \t]*", r"\1 ", text, flags=re.IGNORECASE)
+    text = re.sub(rf"(?<!\S){word}\s+([a-z])", _with_article, text, flags=re.IGNORECASE)
+    text = re.sub(rf"(?<!\S){word}\b\s*,?\s*", "", text, flags=re.IGNORECASE)
+    return re.sub(r"\s+", " ", text).strip(" ,")
+
+
+def _with_article(match: re.Match[str]) -> str:
+    return f"{'an' if match[1].lower() in 'aeiou' else 'a'} {match[1]}"

@@ -1,0 +1,253 @@
+"""The frozen nouns that flow between rooms: Dataset -> Checkpoint -> SampleSet -> Features -> Scores -> Pick."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+COMPONENTS = ("identity", "prompt", "artifact", "geometry", "novelty")
+"""What a checkpoint is judged on, in the order of every table."""
+TEXTURE = (
+    "mid_energy",
+    "high_energy",
+    "local_std",
+    "flat_fraction",
+    "block_peak",
+    "histogram_entropy",
+    "tail_weight",
+    "overshoot",
+    "saturation",
+    "contrast",
+    "clipped",
+)
+"""Columns of ``Features.texture``; ``lorasweep.vision.texture`` says what each one is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A picture on disk that was read once and found whole."""
+
+    path: Path
+    caption: str
+    width: int
+    height: int
+    sha256: str
+    """Of the file's bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The photos of one subject, split into those that train and those that only judge."""
+
+    path: Path
+    train: tuple[Photo, ...]
+    held_out: tuple[Photo, ...]
+    trigger: str
+    class_noun: str
+    repeats: int
+    fingerprint: str
+    """sha256 over contents and captions in order; independent of where the folder lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A line of the sheet, ready to draw: trigger and class noun filled in."""
+
+    key: str
+    text: str
+    negative: str
+    score_text: str
+    face: bool
+    subject: bool
+    photo: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One optimiser step of one trial."""
+
+    trial: str
+    step: int
+    """1-based: the number of optimiser steps taken."""
+    epoch: int
+    loss: float
+    lr: float
+    effective_lr: float
+    """lr * alpha / rank."""
+    grad_norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A LoRA file, whole on disk. Step 0 is the base model and has no file."""
+
+    trial: str
+    step: int
+    epoch: float
+    path: Path | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A trial that could not go on; its earlier checkpoints stay good."""
+
+    trial: str
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture that was drawn."""
+
+    prompt: str
+    """Key of its Prompt."""
+    seed: int
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """The sheet of one checkpoint, prompt-major: samples[p * len(seeds) + s]."""
+
+    trial: str
+    step: int
+    samples: tuple[Sample, ...]
+    fresh: bool = False
+    """Whether it was drawn on the finalists' seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What the embedders saw in N pictures. Rows without a face are zero (face) or NaN (landmarks)."""
+
+    keys: tuple[str, ...]
+    """'prompt/seed' of a sample or the file name of a photo."""
+    face: Floats
+    """[N, D] unit vectors of the largest face."""
+    face_count: NDArray[np.int64]
+    """[N] faces found."""
+    face_size: Floats
+    """[N] side of the largest face's box as a share of the picture's shorter side, 0 without one."""
+    landmarks: Floats
+    """[N, 5, 2] left eye, right eye, nose, mouth left, mouth right, as shares of width and height."""
+    image: Floats
+    """[N, E] unit vectors in the CLIP scorer's space."""
+    scene: Floats
+    """[N, E] the same with the face masked to grey: background, clothes, framing."""
+    texture: Floats
+    """[N, K] the columns named by ``TEXTURE``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a score is made from, for one subject under one evaluation signature."""
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+    texts: Floats
+    """[P, E] unit vectors of the prompts' score_text."""
+    train: Features
+    held_out: Features
+    base: Features
+    """The base model's samples, prompt-major like every sample set."""
+    mirrored: Features | None = None
+    """The training photos mirrored: a mirrored copy is a copy. None leaves that untested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One checkpoint, judged. Components are in [0, 1], 1 = good; a component that does not apply is NaN."""
+
+    trial: str
+    step: int
+    components: Mapping[str, float]
+    """identity, prompt, artifact, geometry, novelty."""
+    score: float
+    low: float
+    high: float
+    """Bootstrap interval of ``score``, clustered by prompt."""
+    by_prompt: Floats
+    """[P, S, C] each picture's share in each of ``components``, NaN where not judged.
+
+    A component is the mean of its column, cut to [0, 1]. Shares themselves may lie a little outside: that keeps the
+    mean unbiased.
+    """
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Exponents of the weighted geometric mean, by component; empty means all alike."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: which component could not be judged and why."""
+    vetoes: tuple[str, ...] = ()
+    """Reasons why this checkpoint must not be picked whatever its score."""
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a careful human would say of one checkpoint."""
+
+    step: int
+    word: str
+    """base, under, good, over or uncertain."""
+    cause: str
+    """The component that fell or lags, '' where none does."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """The chosen checkpoint, and why."""
+
+    trial: str
+    step: int | None
+    """None where no checkpoint is usable or identity cannot be measured."""
+    best_step: int | None
+    runner_up: int | None
+    eligible: tuple[int, ...]
+    score: float
+    """Of the picked checkpoint on fresh seeds; NaN before the re-score."""
+    confidence: float
+    """Share of bootstrap replicates that pick within one checkpoint of it."""
+    verdicts: tuple[Verdict, ...]
+    run_verdict: str
+    """fine, train longer, learning rate too high or save more often, no usable checkpoint, or not measurable."""
+    reason: str
+    """Why this checkpoint, in a sentence or two."""
+
+
+JsonDict = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """All that is remembered of one run, read back from its journal; what a report is made from."""
+
+    name: str
+    folder: Path
+    status: str
+    """running, finished, failed, stopped, or killed where the process is gone without a word."""
+    config: JsonDict
+    """The resolved configuration."""
+    provenance: JsonDict
+    train: tuple[Photo, ...] = ()
+    held_out: tuple[Photo, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    samples: tuple[SampleSet, ...] = ()
+    """Step 0 is the base model; sheets drawn on fresh seeds are among them."""
+    scores: tuple[Scores, ...] = ()
+    """Ordered by step; those made on fresh seeds follow."""
+    pick: Pick | None = None
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    parent: str = ""
+    """Name of the multirun it belongs to."""

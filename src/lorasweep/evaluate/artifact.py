@@ -1,0 +1,82 @@
+"""A: are there traces of damage: clay or blur, mosaic, posterised tones, harsh edges or noise, burnt colours?
+
+Texture numbers of single pictures are weak witnesses, so the sheet's mean is compared: with the subject's photos, and
+with what the base model draws for the same prompts and seeds. Only the smaller of the two differences counts, and
+only in the direction of damage: a soft photo collection excuses soft pictures, a flat base model flat ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorasweep.data.records import TEXTURE, Bools, Evidence, Features, Floats
+from lorasweep.evaluate.judged import Judged, asked, robust_spread, unjudged
+
+FAULTS: dict[str, tuple[tuple[str, float], ...]] = {
+    "blurred": (("high_energy", -0.3), ("mid_energy", -0.25)),
+    "like clay": (("flat_fraction", 0.2),),
+    "like mosaic": (("block_peak", 0.7),),
+    "posterised": (("histogram_entropy", -1.2),),
+    "harsh or noisy": (("high_energy", 0.22), ("local_std", 0.45)),
+    "burnt": (("saturation", 0.08), ("contrast", 0.04), ("clipped", 0.1)),
+}
+"""What damage does to texture: column and the change that a look at the sheet would just notice, signed."""
+FREE = 1.0
+"""Just noticeable changes that cost nothing."""
+SCATTER = 0.5
+"""Of the photos' own spread: where a sheet's mean may lie without differing from them."""
+CLEARLY_DAMAGED = 2.0
+"""Further ones at which the component falls to one half."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The worst fault of a sheet."""
+
+    fault: str
+    amounts: Floats
+    """[N] in just noticeable changes; their mean is the sheet's."""
+
+
+def artifact(features: Features, evidence: Evidence) -> Judged:
+    """Stylised pictures are not judged: a pencil sketch is all harsh edges."""
+    rows = asked(evidence, photo=True) | asked(evidence, subject=False, photo=True)
+    if not rows.any():
+        return unjudged(features, "artifacts are not judged: no prompt asks for a photo")
+    damage = worst_damage(features, evidence, rows)
+    level = float(damage.amounts[rows].mean())
+    share, slope = _soundness(level)
+    # A first-order expansion around the sheet's level gives each picture its part and keeps their mean exact.
+    shares = share + slope * (damage.amounts - level)
+    note = f"looks {damage.fault}" if share < 0.75 else ""
+    return Judged(shares=np.where(rows, shares, np.nan), note=note)
+
+
+def worst_damage(features: Features, evidence: Evidence, rows: Bools) -> Damage:
+    """The fault with the largest mean amount over ``rows``."""
+    found = [
+        Damage(fault, _amounts(features, evidence, rows, name, step))
+        for fault, signs in FAULTS.items()
+        for name, step in signs
+    ]
+    return max(found, key=lambda damage: float(damage.amounts[rows].mean()))
+
+
+def _amounts(features: Features, evidence: Evidence, rows: Bools, name: str, step: float) -> Floats:
+    """[N] of one sign of damage, against whichever reference excuses more of it."""
+    column = TEXTURE.index(name)
+    seen = features.texture[:, column]
+    from_base = (seen - evidence.base.texture[:, column]) / step
+    photos = np.concatenate([evidence.train.texture[:, column], evidence.held_out.texture[:, column]])
+    if not len(photos):
+        return from_base
+    unit = np.sign(step) * max(abs(step), SCATTER * float(robust_spread(photos)))
+    from_photos = (seen - np.median(photos)) / unit
+    return from_photos if from_photos[rows].mean() < from_base[rows].mean() else from_base
+
+
+def _soundness(level: float) -> tuple[float, float]:
+    """1 up to FREE, one half at CLEARLY_DAMAGED beyond; and its slope there."""
+    excess = max(0.0, level - FREE) / CLEARLY_DAMAGED
+    share = 0.5 ** (excess**2)
+    return share, -2 * np.log(2) * excess * share / CLEARLY_DAMAGED

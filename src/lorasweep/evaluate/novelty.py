@@ -1,0 +1,114 @@
+"""N: does it draw new pictures, or the training photos again, or always the same one?
+
+A picture is a copy where its face or the scene around it is nearer to some training photo (or its mirror image) than
+photos of the same person are that were never trained on. Diversity is how much two seeds of one prompt differ,
+relative to the base model; a quarter of the base model's is enough, since one person varies less than strangers do.
+"""
+
+import math
+
+import numpy as np
+
+from lorasweep.data.records import Evidence, Features, Floats
+from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
+
+SLACK = 0.25
+"""Of the way from the nearest genuine photo to an exact copy that is not yet suspicious: samples are typical faces."""
+FULL = 0.85
+"""Of that way at which a picture counts as a copy whole: decoding and cropping keep copies from reaching 1."""
+SMALLEST_WAY = {"face": 0.10, "scene": 0.03}
+"""Cosine; an embedder that holds all photos of a person for equal must not call likeness a copy."""
+ENOUGH_DIVERSITY, NO_DIVERSITY = 0.25, 0.05
+"""Of the base model's, where diversity costs nothing and where it costs all."""
+HIGHEST = 1.25
+LEAST_BASE_DIVERSITY = 0.01
+"""Mean cosine distance between two seeds below which the base model itself always draws the same."""
+COPY_VETO, COPY_CHANCE = 0.2, 0.01
+"""A mean share of copying above this, with a rank test below this, rules a checkpoint out."""
+
+
+def novelty(features: Features, evidence: Evidence) -> Judged:
+    """Without held-out photos the training photos are compared among themselves, and copies cannot be ruled out."""
+    rows = asked(evidence)
+    if not rows.any() or len(evidence.train.keys) < 2:
+        return unjudged(features, "copying is not judged: it takes two training photos and a prompt with the subject")
+    copied, chance = copying(features, evidence)
+    varied = _diversity(features, evidence, rows)
+    fresh, diversity = 1 - copied, float(np.mean(varied[rows]))
+    level, slope = float(np.clip(diversity, 0, 1)), float(0 < diversity < 1)
+    # A product of two means, given out to first order so that the mean of the shares is that product.
+    shares = fresh * level + float(fresh[rows].mean()) * slope * (varied - diversity)
+    share = float(copied[rows].mean())
+    veto = f"{share:.0%} of it is copied from training photos" if share > COPY_VETO and chance < COPY_CHANCE else ""
+    note = "" if len(evidence.held_out.keys) >= 2 else "no held-out photos: copying cannot be ruled out"
+    return Judged(shares=np.where(rows, shares, np.nan), note=note, veto=veto)
+
+
+def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
+    """[N] how much each picture copies, 0 to 1, and the chance that mere likeness brings them as near."""
+    rows = asked(evidence)
+    amounts, chances = [np.zeros(len(features.keys))], [1.0]
+    for space in ("face", "scene"):
+        near = _nearness(features, evidence, space)
+        genuine = _genuine(evidence, space)
+        if not len(genuine):
+            continue
+        usual = np.maximum(genuine.max(), _nearness(evidence.base, evidence, space))
+        way = np.maximum(1 - usual, SMALLEST_WAY[space])
+        amounts.append(np.clip(((near - usual) / way - SLACK) / (FULL - SLACK), 0, 1))
+        chances.append(rank_test(near[rows], genuine))
+    return np.max(amounts, axis=0), min(1.0, 2 * min(chances))
+
+
+def _nearness(features: Features, evidence: Evidence, space: str) -> Floats:
+    """[N] largest cosine to a training photo or its mirror image; -1 without a face to compare."""
+    return _nearest(features, [evidence.train, *([evidence.mirrored] if evidence.mirrored else [])], space)
+
+
+def _nearest(features: Features, photos: list[Features], space: str) -> Floats:
+    known = np.concatenate([_vectors(part, space) for part in photos])
+    if not len(known) or not len(features.keys):
+        return np.full(len(features.keys), -1.0)
+    near = (getattr(features, space) @ known.T).max(axis=1)
+    return np.where(recognisable(features), near, -1.0) if space == "face" else near
+
+
+def _vectors(features: Features, space: str) -> Floats:
+    vectors: Floats = getattr(features, space)
+    return vectors[recognisable(features)] if space == "face" else vectors
+
+
+def _genuine(evidence: Evidence, space: str) -> Floats:
+    """[H] nearness of held-out photos to the training photos; of training photos to each other without them."""
+    held_out = _nearness(evidence.held_out, evidence, space)
+    if (held_out > -1).sum() >= 2:
+        return held_out[held_out > -1]
+    vectors = _vectors(evidence.train, space)
+    among = vectors @ vectors.T - 3 * np.eye(len(vectors))
+    return among.max(axis=1) if len(vectors) >= 2 else np.zeros(0)
+
+
+def rank_test(values: Floats, genuine: Floats) -> float:
+    """One-sided Mann-Whitney p-value, normal approximation with continuity, that ``values`` lie above ``genuine``."""
+    wins = float((values[:, None] > genuine).sum() + 0.5 * (values[:, None] == genuine).sum())
+    count, others = len(values), len(genuine)
+    spread = math.sqrt(count * others * (count + others + 1) / 12)
+    return 0.5 * math.erfc((wins - count * others / 2 - 0.5) / spread / math.sqrt(2))
+
+
+def _diversity(features: Features, evidence: Evidence, rows: np.ndarray) -> Floats:
+    """[N] 1 where a prompt's pictures differ a quarter as much as the base model's do on average, 0 where hardly."""
+    seen, usual = _unlike(features.image, evidence), _unlike(evidence.base.image, evidence)
+    typical = float(np.nanmean(usual[rows])) if len(evidence.seeds) > 1 else 0.0
+    if typical < LEAST_BASE_DIVERSITY:
+        return np.ones(len(rows))
+    return np.clip((seen / typical - NO_DIVERSITY) / (ENOUGH_DIVERSITY - NO_DIVERSITY), 0, HIGHEST)
+
+
+def _unlike(vectors: Floats, evidence: Evidence) -> Floats:
+    """[N] mean of 1 - cosine to the same prompt's other seeds; NaN with one seed."""
+    seeds = len(evidence.seeds)
+    sheet = vectors.reshape(len(evidence.prompts), seeds, -1)
+    alike = np.einsum("pse,pte->pst", sheet, sheet)
+    others = alike.sum(axis=2) - np.einsum("pss->ps", alike)
+    return (1 - others / (seeds - 1)).ravel() if seeds > 1 else np.full(len(vectors), np.nan)

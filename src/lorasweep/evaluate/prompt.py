@@ -1,0 +1,56 @@
+"""P: does it still do what it is told? 1 is what the base model makes of the same words, seed and noise; 0 is chance.
+
+Half of it is how much nearer a picture is to its own text than to the sheet's other texts, half the rank of its own
+text among them. Prompts without the trigger must follow their text and must not turn into the subject (leakage).
+"""
+
+import numpy as np
+
+from lorasweep.data.records import Bools, Evidence, Features, Floats
+from lorasweep.evaluate.identity import likeness
+from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
+
+SAME_TEXT = 0.999
+"""Cosine from which two texts say the same thing, so that neither can lose against the other."""
+LEAST_CONTRAST = 0.004
+"""Mean cosine by which the base model's pictures must prefer their own text."""
+LEAST_RANK = 0.6
+"""Mean share of other texts that they must prefer it to; 0.5 is chance."""
+LOWEST, HIGHEST = -0.5, 1.25
+
+
+def prompt(features: Features, evidence: Evidence) -> Judged:
+    """Needs at least two different texts, and a base model whose pictures the scorer can tell apart by them."""
+    rivals = evidence.texts @ evidence.texts.T < SAME_TEXT
+    if not rivals.any():
+        return unjudged(features, "prompt-following is not judged: the sheet has fewer than two different texts")
+    contrast, rank = _preference(features, evidence, rivals)
+    base_contrast, base_rank = _preference(evidence.base, evidence, rivals)
+    usual_contrast, usual_rank = float(np.nanmean(base_contrast)), float(np.nanmean(base_rank))
+    if usual_contrast < LEAST_CONTRAST or usual_rank < LEAST_RANK:
+        return unjudged(features, "prompt-following is not judged: the base model does not follow it itself")
+    kept = 1 - (base_contrast - contrast) / usual_contrast
+    ranked = 1 - (base_rank - rank) / (usual_rank - 0.5)
+    shares = np.clip(0.5 * kept + 0.5 * ranked, LOWEST, HIGHEST)
+    return Judged(shares=shares - _leakage(features, evidence))
+
+
+def _preference(features: Features, evidence: Evidence, rivals: Bools) -> tuple[Floats, Floats]:
+    """[N] cosine to the own text less the mean to its rivals, and [N] the share of rivals that it beats."""
+    match = features.image @ evidence.texts.T
+    own_prompt = np.repeat(np.arange(len(evidence.prompts)), len(evidence.seeds))
+    own = match[np.arange(len(match)), own_prompt]
+    against = rivals[own_prompt]
+    count = np.where(against.any(axis=1), against.sum(axis=1), np.nan)
+    wins = (match < own[:, None]) + 0.5 * (match == own[:, None])
+    return own - (match * against).sum(axis=1) / count, (wins * against).sum(axis=1) / count
+
+
+def _leakage(features: Features, evidence: Evidence) -> Floats:
+    """[N] how far pictures of prompts without the trigger went from the base's stranger to the subject, 0 to 1."""
+    scale = likeness(evidence)
+    both = recognisable(features) & recognisable(evidence.base)
+    if isinstance(scale, str):
+        return np.zeros(len(features.keys))
+    moved = scale.shares(features) - scale.shares(evidence.base)
+    return np.where(asked(evidence, subject=False) & both, np.clip(moved, 0, 1), 0.0)

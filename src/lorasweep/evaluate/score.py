@@ -1,0 +1,81 @@
+"""One checkpoint, judged: five components, their weighted geometric mean, and its interval.
+
+The mean is geometric so that nothing can be bought back: a perfect likeness that ignores the prompt is a bad
+checkpoint. Its logarithm is a sum, so weight x log(component) says exactly what a checkpoint lost and where.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from lorasweep.data.records import COMPONENTS, Evidence, Features, Scores
+from lorasweep.evaluate.artifact import artifact
+from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.geometry import geometry
+from lorasweep.evaluate.identity import identity
+from lorasweep.evaluate.judged import Judged
+from lorasweep.evaluate.novelty import novelty
+from lorasweep.evaluate.prompt import prompt
+
+JUDGES: dict[str, Callable[[Features, Evidence], Judged]] = {
+    "identity": identity,
+    "prompt": prompt,
+    "artifact": artifact,
+    "geometry": geometry,
+    "novelty": novelty,
+}
+REPLICATES = 1000
+INTERVAL = 0.90
+"""Coverage of ``Scores.low`` to ``Scores.high``."""
+
+
+def score(
+    features: Features,
+    evidence: Evidence,
+    weights: Mapping[str, float],
+    *,
+    trial: str,
+    step: int,
+    rng: np.random.Generator,
+    fresh: bool = False,
+) -> Scores:
+    """Judge the sheet that ``features`` were seen in.
+
+    Args:
+        features: of P x S pictures, prompt-major, with the keys of ``evidence.base``: same prompts, same seeds.
+        weights: exponents by component, such as ``vars(config.evaluate.weights)``.
+        fresh: whether the sheet was drawn on the finalists' seeds.
+
+    Raises:
+        ValueError: where the pictures are not those of the base model's sheet, or all weights are zero.
+    """
+    _check(features, evidence)
+    exact = exponents(COMPONENTS, weights)
+    judged = {name: JUDGES[name](features, evidence) for name in COMPONENTS}
+    sheet = (len(evidence.prompts), len(evidence.seeds), len(COMPONENTS))
+    shares = np.stack([judged[name].shares for name in COMPONENTS], axis=1).reshape(sheet)
+    components = component_means(shares)
+    draws = prompt_draws(len(evidence.prompts), REPLICATES, rng)
+    spread = replicate_scores(shares[None], exact, draws)[:, 0]
+    low, high = np.quantile(spread, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return Scores(
+        trial=trial,
+        step=step,
+        components=dict(zip(COMPONENTS, components.tolist(), strict=True)),
+        score=float(combine(components, exact)),
+        low=float(low),
+        high=float(high),
+        by_prompt=shares,
+        weights=dict(zip(COMPONENTS, exact.tolist(), strict=True)),
+        notes=tuple(part.note for part in judged.values() if part.note),
+        vetoes=tuple(part.veto for part in judged.values() if part.veto),
+        fresh=fresh,
+    )
+
+
+def _check(features: Features, evidence: Evidence) -> None:
+    count = len(evidence.prompts) * len(evidence.seeds)
+    if len(features.keys) != count:
+        raise ValueError(f"a sheet of {len(features.keys)} pictures was given; prompts x seeds makes {count}")
+    if features.keys != evidence.base.keys:
+        raise ValueError("the pictures are not those of the base model's sheet; prompts and seeds must be the same")

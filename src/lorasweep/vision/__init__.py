@@ -1,0 +1,1 @@
+"""Pictures in; vectors, boxes, landmarks and texture figures out."""

@@ -1,0 +1,144 @@
+"""Pictures in, `Features` out; what was seen once is kept on disk."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.pictures import Pixels, load_pixels
+from lorasweep.data.records import Features, Floats
+from lorasweep.vision.embedder import Embedder, face_size, mask_faces
+from lorasweep.vision.texture import NAMES, texture
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import EvaluateConfig
+    from lorasweep.vision.clip import Clip
+
+COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture")
+LAYOUT = 1
+"""Counts up whenever a column changes its meaning, so that no stale cache is read."""
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """The networks that look, opened once."""
+
+    faces: Embedder
+    clip: "Clip"
+
+    @property
+    def weights_sha256(self) -> dict[str, str]:
+        """For provenance and the evaluation signature: scores compare only where these agree."""
+        return {"face": self.faces.sha256, "clip": self.clip.sha256}
+
+
+def open_scorers(evaluate: "EvaluateConfig", device: str = "cpu") -> Scorers:
+    """The scorers that ``evaluate`` names. Raises UserError where their weights cannot be had."""
+    return Scorers(_open_faces(evaluate, device), _open_clip(evaluate, device))
+
+
+def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
+    from lorasweep.vision import faces
+
+    if evaluate.face == "facenet":
+        return faces.FaceNet(evaluate.face_weights, evaluate.face_weights_sha256, device)
+    if evaluate.face == "portraits":
+        return faces.PortraitFaces(_shipped_weights())
+    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
+
+
+def _open_clip(evaluate: "EvaluateConfig", device: str) -> "Clip":
+    from lorasweep.vision.clip import LOCAL, Clip
+
+    name = f"{LOCAL}{_shipped_weights() / 'scorer'}" if evaluate.clip == "portraits" else evaluate.clip
+    return Clip(name, evaluate.clip_weights, evaluate.clip_weights_sha256, device)
+
+
+def _shipped_weights() -> Path:
+    from lorasweep.portraits.manifest import WEIGHTS
+
+    return WEIGHTS
+
+
+def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) -> Features:
+    """What the scorers see in N pictures, [H, W, 3] uint8. Pictures that are compared must be of one size."""
+    seen = scorers.faces.look(pictures)
+    return Features(
+        keys=tuple(keys),
+        face=seen.vectors,
+        face_count=seen.count,
+        face_size=face_size(seen, pictures),
+        landmarks=seen.landmarks,
+        image=scorers.clip.pictures(pictures),
+        scene=scorers.clip.pictures(mask_faces(pictures, seen.boxes)),
+        texture=np.stack([texture(picture) for picture in pictures]) if pictures else np.zeros((0, len(NAMES))),
+    )
+
+
+def describe_files(
+    paths: Sequence[Path],
+    scorers: Scorers,
+    keys: Sequence[str],
+    *,
+    size: tuple[int, int],
+    mirrored: bool = False,
+    cache: Path | None = None,
+) -> Features:
+    """``describe`` for files, brought to ``size`` (width, height) first so that photos and samples compare.
+
+    Args:
+        mirrored: look at the mirror images instead.
+        cache: a folder of one ``.npz`` a picture, named by what the answer depends on; made where missing.
+    """
+    files = [cache / f"{_name(path, scorers, size, mirrored)}.npz" if cache else None for path in paths]
+    rows = [_read(file) for file in files]
+    new = [place for place, row in enumerate(rows) if row is None]
+    looked = describe([_pixels(paths[place], size, mirrored) for place in new], scorers, [keys[place] for place in new])
+    for row, place in enumerate(new):
+        rows[place] = {name: getattr(looked, name)[row] for name in COLUMNS}
+        _write(files[place], rows[place] or {})
+    if not paths:
+        return looked
+    columns = {name: np.stack([row[name] for row in rows if row]) for name in COLUMNS}
+    return Features(keys=tuple(keys), **columns)
+
+
+def describe_texts(texts: Sequence[str], scorers: Scorers) -> Floats:
+    """[P, E] unit vectors of ``texts`` in the space of ``Features.image``."""
+    return scorers.clip.texts(texts)
+
+
+def _pixels(path: Path, size: tuple[int, int], mirrored: bool) -> Pixels:
+    pixels = load_pixels(path, *size)
+    return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+
+
+def _name(path: Path, scorers: Scorers, size: tuple[int, int], mirrored: bool) -> str:
+    parts = [hashlib.sha256(path.read_bytes()).hexdigest(), *scorers.weights_sha256.values(), str(size), str(mirrored)]
+    return hashlib.sha256("\0".join([str(LAYOUT), *parts]).encode()).hexdigest()[:32]
+
+
+def _read(file: Path | None) -> dict[str, np.ndarray] | None:
+    if file is None or not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in COLUMNS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short by a crash: look again
+        return None
+
+
+def _write(file: Path | None, row: dict[str, np.ndarray]) -> None:
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **row)
+    part.replace(file)

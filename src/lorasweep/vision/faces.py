@@ -1,0 +1,170 @@
+"""Face embedders: FaceNet for photos, the portraits network for drawn people."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.pictures import Pixels
+from lorasweep.data.records import Floats
+from lorasweep.vision.embedder import Seen, unit
+from lorasweep.vision.weights import checked_sha256
+
+if TYPE_CHECKING:
+    from lorasweep.portraits.networks import FaceNetwork
+
+CROP = 160
+"""Pixels: the side that InceptionResnetV1 was trained on."""
+MARGIN = 14 / CROP
+"""Of the crop, on all sides together: what the published vectors were computed with."""
+SURE = 0.9
+"""MTCNN's own probability from which a box counts as a face."""
+LIKELY = 0.5
+"""The same for the portraits network, which is trained to split faces from the rest evenly."""
+
+
+class FaceNet:
+    """MTCNN and InceptionResnetV1 of facenet-pytorch (Schroff et al. 2015, arXiv 1503.03832), 512 numbers."""
+
+    def __init__(self, weights: str | None = None, sha256: str | None = None, device: str = "cpu") -> None:
+        """``weights`` is a local file, None the library's own download. Raises UserError where neither can be had."""
+        from facenet_pytorch import MTCNN, InceptionResnetV1
+
+        path = Path(weights) if weights else _own_weights()
+        self.sha256 = checked_sha256(path, sha256, "evaluate.face_weights")
+        self._device = device
+        self._detector: Any = MTCNN(keep_all=True, device=device)
+        network: Any = InceptionResnetV1(pretrained=None)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            missing, _ = network.load_state_dict(state, strict=False)
+        except Exception as error:  # a foreign file fails in many ways: pickle, zip, missing keys, shapes
+            raise UserError(f"evaluate.face_weights is {str(path)!r}, which cannot be read ({error}).") from error
+        if missing:
+            raise UserError(f"evaluate.face_weights is {str(path)!r}, which is not an InceptionResnetV1 file.")
+        self._network = network.eval().requires_grad_(False).to(device)
+
+    def look(self, pictures: Sequence[Pixels]) -> Seen:
+        """One picture at a time: MTCNN fails on a list in which one picture has no face."""
+        return merge([self._look(picture) for picture in pictures], 512)
+
+    def _look(self, picture: Pixels) -> Seen | None:
+        found = find_faces(self._detector, picture)
+        if found is None:
+            return None
+        boxes, points = found
+        with torch.no_grad():
+            vector = self._network(_crop(picture, boxes[0]).to(self._device)).cpu().numpy()
+        size = np.array(picture.shape[1::-1], dtype=np.float64)
+        return Seen(
+            vectors=unit(vector),
+            count=np.array([len(boxes)]),
+            boxes=boxes[:1] / np.tile(size, 2),
+            landmarks=points[:1] / size,
+        )
+
+
+def find_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats] | None:
+    """Boxes [F, 4] and landmarks [F, 5, 2] in pixels of the faces MTCNN is SURE of, largest first; None without one."""
+    try:
+        boxes, chances, points = detector.detect(Image.fromarray(picture), landmarks=True)
+    except (RuntimeError, ValueError, IndexError):  # pictures too small for its first stage
+        return None
+    if boxes is None:
+        return None
+    keep = np.asarray(chances, dtype=np.float64) >= SURE
+    boxes, points = np.asarray(boxes, dtype=np.float64)[keep], np.asarray(points, dtype=np.float64)[keep]
+    order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
+    return (boxes[order], points[order]) if len(order) else None
+
+
+def _crop(picture: Pixels, box: Floats) -> torch.Tensor:
+    grow = MARGIN / (1 - MARGIN) * (box[2:] - box[:2]) / 2
+    corners = np.concatenate([box[:2] - grow, box[2:] + grow])
+    low, high = np.zeros(4), np.tile(picture.shape[1::-1], 2)
+    left, top, right, bottom = np.round(corners.clip(low, high)).tolist()
+    face = Image.fromarray(picture).crop((left, top, right, bottom)).resize((CROP, CROP), Image.Resampling.BILINEAR)
+    tensor = torch.from_numpy(np.array(face)).permute(2, 0, 1)[None].float()
+    return (tensor - 127.5) / 128
+
+
+def _own_weights() -> Path:
+    """Where facenet-pytorch keeps its download, fetched on first use."""
+    from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
+    from torch.hub import download_url_to_file
+
+    name = "20180402-114759-vggface2.pt"
+    path = Path(get_torch_home()) / "checkpoints" / name
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        base = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+        download_url_to_file(f"{base}/{name}", os.fspath(path), progress=False)
+    except OSError as error:  # URLError is one
+        raise UserError(
+            f"evaluate.face_weights is not set and {name} could not be downloaded ({error}); "
+            f"put the file at {path} or name a local copy."
+        ) from error
+    return path
+
+
+class PortraitFaces:
+    """The face network of the drawn world, which sees exactly one face or none."""
+
+    def __init__(self, folder: Path, name: str = "face") -> None:
+        """``folder`` holds ``name``/model.safetensors. Raises UserError where it cannot be read."""
+        from lorasweep.portraits.networks import load_face_network
+
+        try:
+            self._network: FaceNetwork = load_face_network(folder, name)
+        except (ValueError, OSError) as error:
+            raise UserError(f"evaluate.face is 'portraits', whose weights cannot be read: {error}.") from error
+        self.sha256 = checked_sha256(folder / name / "model.safetensors", None, "evaluate.face")
+
+    def look(self, pictures: Sequence[Pixels]) -> Seen:
+        width = self._network.network.config.outputs["embedding"]
+        return merge([self._look(picture) for picture in pictures], width)
+
+    def _look(self, picture: Pixels) -> Seen | None:
+        told = self._network.describe(picture[None])
+        if told.face_probability[0] < LIKELY:
+            return None
+        points = told.landmarks.astype(np.float64)
+        return Seen(
+            vectors=unit(told.embedding),
+            count=np.ones(1, dtype=np.int64),
+            boxes=box_of(points[0])[None],
+            landmarks=points,
+        )
+
+
+def box_of(points: Floats) -> Floats:
+    """[4] the box, chin to hairline, that goes with five landmarks [5, 2], in the same units."""
+    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+    reach = max(float(np.linalg.norm(mouth - eyes)), 0.6 * float(np.linalg.norm(points[1] - points[0])))
+    middle = eyes + 0.17 * (mouth - eyes)
+    return np.concatenate([middle - reach * np.array([1.15, 1.45]), middle + reach * np.array([1.15, 1.45])]).clip(0, 1)
+
+
+def merge(rows: Sequence[Seen | None], width: int) -> Seen:
+    """One record for N pictures; ``width`` is the length of a vector."""
+    blank = Seen(
+        vectors=np.zeros((1, width)),
+        count=np.zeros(1, dtype=np.int64),
+        boxes=np.full((1, 4), np.nan),
+        landmarks=np.full((1, 5, 2), np.nan),
+    )
+    full = [row or blank for row in rows] or [blank]
+    cut = slice(None) if rows else slice(0)
+    return Seen(
+        vectors=np.concatenate([row.vectors for row in full])[cut],
+        count=np.concatenate([row.count for row in full])[cut],
+        boxes=np.concatenate([row.boxes for row in full])[cut],
+        landmarks=np.concatenate([row.landmarks for row in full])[cut],
+    )

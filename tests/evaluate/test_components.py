@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contracts import metric, subject
+
+from lorasweep.data.records import COMPONENTS, TEXTURE, Features
+from lorasweep.evaluate.artifact import FAULTS
+from lorasweep.evaluate.identity import likeness
+from lorasweep.evaluate.novelty import rank_test
+from lorasweep.evaluate.score import JUDGES
+
+BAD = {
+    "identity": {"likeness": 0.2},
+    "prompt": {"follow": 0.0},
+    "geometry": {"deformed": 0.08},
+    "novelty": {"copied": 1.0},
+}
+
+
+def faceless(drawn: Features, rows) -> Features:
+    drawn.face_count[rows] = 0
+    drawn.face_size[rows] = 0
+    drawn.face[rows] = 0
+    drawn.landmarks[rows] = np.nan
+    return drawn
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_every_component_keeps_the_contract(name):
+    metric.keeps_its_range(JUDGES[name])
+    metric.does_not_depend_on_order(JUDGES[name])
+    metric.is_a_pure_function(JUDGES[name])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_component_sees_what_it_is_responsible_for(name):
+    metric.prefers(JUDGES[name], subject.sheet, lambda known: subject.sheet(known, **BAD[name]))
+
+
+@pytest.mark.parametrize(("column", "step"), [sign for signs in FAULTS.values() for sign in signs])
+def test_three_noticeable_changes_of_any_texture_halve_the_artifact_component(column, step):
+    metric.prefers(
+        JUDGES["artifact"],
+        subject.sheet,
+        lambda known: subject.damaged(subject.sheet(known), **{column: 3.2 * step}),
+    )
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_fault_of_one_kind_hardly_moves_the_others(name):
+    for cause, dose in BAD.items():
+        known = subject.evidence(1)
+        before = metric.value(JUDGES[name], subject.sheet(known, 1), known)
+        after = metric.value(JUDGES[name], subject.sheet(known, 1, **dose), known)
+        if cause != name:
+            assert abs(before - after) < 0.1, (name, cause)
+
+
+def test_the_base_model_has_no_identity_and_all_of_the_rest():
+    known = subject.evidence(2)
+    values = {name: metric.value(JUDGES[name], known.base, known) for name in COMPONENTS}
+    assert values["identity"] < 0.02
+    assert min(values[name] for name in COMPONENTS[1:]) > 0.95
+
+
+def test_likeness_beyond_the_photos_own_is_not_rewarded():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    center = subject.unit(known.held_out.face.mean(axis=0))
+    drawn.face[:] = center
+    assert metric.value(JUDGES["identity"], drawn, known) == 1.0
+    assert np.nanmax(JUDGES["identity"](drawn, known).shares) == 1.25
+
+
+def test_a_missing_face_counts_zero_and_never_nan():
+    known = subject.evidence(0)
+    whole = JUDGES["identity"](subject.sheet(known), known).shares
+    gone = JUDGES["identity"](faceless(subject.sheet(known), [0, 1]), known).shares
+    assert gone[:2].tolist() == [0.0, 0.0]
+    np.testing.assert_array_equal(gone[2:], whole[2:])
+
+
+def test_a_face_too_small_to_recognise_does_not_count():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.face_size[0] = 0.05
+    assert np.isnan(JUDGES["identity"](drawn, known).shares[0])
+    assert np.isnan(JUDGES["geometry"](drawn, known).shares[0])
+
+
+def test_geometry_forgives_a_face_that_the_base_model_loses_too():
+    known = subject.evidence(0)
+    faceless(known.base, [0])
+    shares = JUDGES["geometry"](faceless(subject.sheet(known), [0, 1]), known).shares
+    assert np.isnan(shares[0])
+    assert shares[1] == 0
+
+
+def test_losing_more_faces_than_the_base_model_rules_a_checkpoint_out():
+    known = subject.evidence(0)
+    assert JUDGES["geometry"](faceless(subject.sheet(known), [0]), known).veto == ""
+    assert "17% of its pictures show no face" in JUDGES["geometry"](faceless(subject.sheet(known), [0, 2]), known).veto
+
+
+def test_four_photos_are_too_few_to_measure_a_likeness():
+    known = subject.evidence(0, train=4, held_out=0)
+    assert likeness(known) == "identity is not measurable: 4 photos show a face, 5 are needed"
+    assert np.isnan(JUDGES["identity"](subject.sheet(known), known).shares).all()
+
+
+def test_strangers_that_look_like_the_subject_make_identity_unmeasurable():
+    known = subject.evidence(0)
+    known.base.face[:] = subject.near(subject.direction(1, subject.FACE), 0.75, np.random.default_rng(0), 16)
+    assert "a gap of 0.15 is needed" in JUDGES["identity"](subject.sheet(known), known).note
+
+
+def test_without_held_out_photos_the_scale_is_leave_one_out_and_copying_stays_open():
+    known = subject.evidence(0, train=9, held_out=0)
+    scale = likeness(known)
+    alike = known.train.face @ known.train.face.T
+    among = (alike.sum(axis=1) - 1) / 8
+    assert scale.ceiling == pytest.approx(np.median(among))
+    assert metric.value(JUDGES["identity"], subject.sheet(known), known) > 0.85
+    assert JUDGES["novelty"](subject.sheet(known), known).note == "no held-out photos: copying cannot be ruled out"
+    assert metric.value(JUDGES["novelty"], subject.sheet(known), known) > 0.9
+
+
+def test_the_held_out_photos_are_as_alike_as_can_be_asked():
+    known = subject.evidence(0, held_out=16)
+    drawn = replace(known.held_out, keys=subject.KEYS)
+    assert metric.value(JUDGES["identity"], drawn, known) > 0.95
+
+
+def test_copies_of_the_training_photos_leave_nothing_new():
+    known = subject.evidence(0)
+    judged = JUDGES["novelty"](subject.sheet(known, copied=1.0), known)
+    assert np.nanmean(judged.shares) < 0.02
+    assert "is copied from training photos" in judged.veto
+
+
+def test_mirrored_copies_are_copies():
+    known = subject.evidence(0)
+    mirrored = metric.take(subject.photos(12, np.random.default_rng(9)), np.arange(12))
+    drawn = subject.sheet(known)
+    drawn.scene[:] = mirrored.scene[np.arange(16) % 12]
+    assert metric.value(JUDGES["novelty"], drawn, known) > 0.85
+    assert metric.value(JUDGES["novelty"], drawn, replace(known, mirrored=mirrored)) < 0.05
+
+
+def test_a_scene_that_the_base_model_draws_for_these_words_is_no_copy():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.scene[0] = known.train.scene[0]
+    copied = JUDGES["novelty"](drawn, known).shares[0]
+    known.base.scene[0] = known.train.scene[0]
+    assert copied < 0.1
+    assert JUDGES["novelty"](drawn, known).shares[0] > 0.85
+
+
+def test_the_same_picture_for_every_seed_costs_novelty():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.image[1::2] = drawn.image[::2]
+    assert metric.value(JUDGES["novelty"], drawn, known) < 0.05
+
+
+def test_swapped_prompts_are_not_followed():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.image[:] = np.roll(drawn.image, 6, axis=0)
+    assert metric.value(JUDGES["prompt"], drawn, known) < 0.05
+
+
+def test_a_subject_that_leaks_into_the_class_noun_costs_that_prompt():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    before = JUDGES["prompt"](drawn, known).shares
+    drawn.face[-2:] = drawn.face[:2]
+    after = JUDGES["prompt"](drawn, known).shares
+    np.testing.assert_array_equal(before[:-2], after[:-2])
+    assert (before - after)[-2:].min() > 0.6
+
+
+def test_texture_that_the_photos_have_too_is_no_damage():
+    known = subject.evidence(0)
+    drawn = subject.damaged(subject.sheet(known), saturation=0.5)
+    assert metric.value(JUDGES["artifact"], drawn, known) < 0.2
+    subject.damaged(known.train, saturation=0.5)
+    subject.damaged(known.held_out, saturation=0.5)
+    assert metric.value(JUDGES["artifact"], drawn, known) == 1.0
+
+
+def test_the_columns_of_damage_exist():
+    assert {name for signs in FAULTS.values() for name, _ in signs} <= set(TEXTURE)
+
+
+def test_the_rank_test_is_half_at_a_draw_and_tiny_when_all_are_above():
+    same = np.linspace(0, 1, 9)
+    assert rank_test(same, same) == pytest.approx(0.5, abs=0.02)
+    assert 1e-4 < rank_test(np.arange(10.0, 24), np.arange(5.0)) < 1.5e-3  # exactly: 1 in 11,628
+    assert rank_test(np.arange(5.0), np.arange(10.0, 24)) > 0.99

@@ -1,0 +1,214 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorasweep.config.schema import PickConfig
+from lorasweep.data.records import COMPONENTS, Scores
+from lorasweep.evaluate.pick import choose, confirm, finalists, smooth
+
+RULE = PickConfig(replicates=300)
+
+
+def scored(step: int, level, seed: int = 0, *, noise: float = 0.03, vetoes=(), fresh=False) -> Scores:
+    """A checkpoint whose components all lie at ``level``, a number or one a component; same noise at every step."""
+    rng = np.random.default_rng(seed)
+    shares = np.broadcast_to(level, (8, 2, 5)) + noise * rng.normal(size=(8, 2, 1))
+    means = np.clip(shares.mean(axis=(0, 1)), 0, 1)
+    components = dict(zip(COMPONENTS, means.tolist(), strict=True))
+    score = float(np.exp(np.log(np.maximum(means, 0.02)).mean()))
+    return Scores(
+        trial="t",
+        step=step,
+        components=components,
+        score=score,
+        low=0,
+        high=1,
+        by_prompt=shares,
+        vetoes=vetoes,
+        fresh=fresh,
+    )
+
+
+def run(levels, **options) -> list[Scores]:
+    return [scored(10 * (place + 1), level, **options) for place, level in enumerate(levels)]
+
+
+def pick(scores, rule=RULE, seed=0):
+    return choose(scores, rule, np.random.default_rng(seed))
+
+
+ARC = (0.3, 0.5, 0.7, 0.85, 0.9, 0.9, 0.88, 0.7, 0.5, 0.3)
+levels = st.lists(st.floats(0.05, 0.95), min_size=3, max_size=9)
+
+
+def test_the_latest_one_that_still_works_is_picked():
+    chosen = pick(run(ARC))
+    assert chosen.best_step == 60
+    assert (chosen.step, chosen.eligible, chosen.runner_up) == (60, (50, 60), 50)
+    flat = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    assert (flat.best_step, flat.step, flat.runner_up) == (50, 70, 50)
+    assert flat.reason.startswith("Checkpoint 70 is the latest one shown to be within 0.05 of the best, 50")
+
+
+def test_best_and_earliest_are_to_be_had_too():
+    scores = run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3))
+    assert pick(scores, PickConfig(prefer="best", replicates=300)).step == 50
+    assert pick(scores, PickConfig(prefer="earliest", replicates=300)).step == 40
+    assert pick(scores, PickConfig(prefer="earliest", delta=0.15, replicates=300)).step == 30
+
+
+def test_no_delta_leaves_the_smoothed_best():
+    assert pick(run(ARC), PickConfig(delta=0.0, replicates=300)).step == 60
+
+
+@settings(max_examples=40, deadline=None)
+@given(levels=levels, last=st.floats(0.05, 0.95), seed=st.integers(0, 50))
+def test_a_worse_late_checkpoint_is_never_picked(levels, last, seed):
+    before = pick(run(levels, seed=seed, noise=0.1))
+    worst = min(levels) - 0.3
+    chosen = pick(run([*levels, worst], seed=seed, noise=0.1))
+    assert chosen.step != 10 * (len(levels) + 1)
+    assert chosen.step is None or chosen.step <= 10 * len(levels)
+    if before.step is not None and before.step < 10 * len(levels) and chosen.best_step == before.best_step:
+        assert chosen.step == before.step
+
+
+@settings(max_examples=40, deadline=None)
+@given(levels=levels, seed=st.integers(0, 50), prefer=st.sampled_from(["latest", "best", "earliest"]))
+def test_the_pick_is_one_of_an_unbroken_row_around_the_best(levels, seed, prefer):
+    chosen = pick(run(levels, seed=seed, noise=0.1), PickConfig(prefer=prefer, replicates=200))
+    if chosen.step is None:
+        assert chosen.eligible == ()
+        return
+    assert chosen.step in chosen.eligible
+    assert chosen.best_step in chosen.eligible
+    assert np.diff(chosen.eligible).tolist() == [10] * (len(chosen.eligible) - 1)
+    assert {"latest": chosen.eligible[-1], "best": chosen.best_step, "earliest": chosen.eligible[0]}[
+        prefer
+    ] == chosen.step
+    assert 0 <= chosen.confidence <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(levels=levels, seed=st.integers(0, 50))
+def test_the_order_in_which_scores_come_does_not_matter(levels, seed):
+    scores = run(levels, seed=seed)
+    shuffled = [scores[place] for place in np.random.default_rng(seed).permutation(len(scores))]
+    assert repr(pick(scores)) == repr(pick(shuffled))
+
+
+def test_the_base_model_and_fresh_seeds_are_passed_over():
+    scores = run(ARC)
+    extra = [scored(0, 0.99), scored(100, 0.99, fresh=True)]
+    assert repr(pick([*scores, *extra])) == repr(pick(scores))
+
+
+def test_a_broken_checkpoint_is_not_jumped_over():
+    assert pick(run((0.5, 0.9, 0.9, 0.9, 0.3, 0.9, 0.9, 0.9))).eligible == (30,)
+
+
+def test_a_vetoed_checkpoint_is_not_picked_and_ends_the_row():
+    scores = run((0.5, 0.8, 0.9, 0.9, 0.9, 0.9))
+    scores[4] = replace(scores[4], vetoes=("40% of it is copied from training photos",))
+    chosen = pick(scores)
+    assert chosen.step == 40
+    words = {verdict.step: verdict for verdict in chosen.verdicts}
+    assert words[50].text == "Ruled out: 40% of it is copied from training photos."
+    assert words[50].cause == "novelty"
+
+
+def test_where_every_checkpoint_is_vetoed_none_is_usable():
+    chosen = pick(run((0.5, 0.9, 0.9), vetoes=("60% of its pictures show no face",)))
+    assert (chosen.step, chosen.run_verdict) == (None, "no usable checkpoint")
+    assert "60% of its pictures show no face" in chosen.reason
+
+
+def test_finalists_are_the_pick_the_best_and_their_neighbours():
+    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    assert finalists(chosen) == (50, 60, 70, 80)
+    assert finalists(replace(chosen, step=None)) == ()
+
+
+def test_fresh_seeds_give_the_score_or_take_a_step_back():
+    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    assert np.isnan(chosen.score)
+    held = confirm(chosen, [scored(70, 0.86, 1, fresh=True), scored(50, 0.89, 1, fresh=True)], RULE)
+    assert held.step == 70
+    assert held.score == pytest.approx(0.86, abs=0.02)
+    back = confirm(chosen, [scored(70, 0.6, 1, fresh=True), scored(50, 0.89, 1, fresh=True)], RULE)
+    assert (back.step, back.runner_up) == (50, 70)
+    assert back.score == pytest.approx(0.89, abs=0.02)
+    assert "On fresh seeds 70 fell behind 50 (0." in back.reason
+
+
+def test_a_veto_on_fresh_seeds_takes_a_step_back_too():
+    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    fresh = [scored(70, 0.9, fresh=True, vetoes=("30% of its pictures show no face",)), scored(50, 0.9, fresh=True)]
+    assert confirm(chosen, fresh, RULE).step == 50
+
+
+def test_a_fresh_score_below_the_floor_leaves_nothing():
+    chosen = pick(run((0.2, 0.25, 0.25)))
+    assert chosen.step == 30
+    lost = confirm(chosen, [scored(30, 0.1, fresh=True), scored(20, 0.1, fresh=True)], RULE)
+    assert (lost.step, lost.run_verdict) == (None, "no usable checkpoint")
+
+
+def test_confirming_without_the_picks_fresh_score_changes_nothing():
+    chosen = pick(run(ARC))
+    assert confirm(chosen, [scored(10, 0.9, fresh=True)], RULE) == chosen
+
+
+def test_a_pick_is_surer_where_the_end_is_sharp():
+    sharp = pick(run((0.3, 0.6, 0.9, 0.9, 0.2, 0.1), noise=0.05))
+    vague = pick([scored(10 * (n + 1), 0.85 - 0.02 * n, seed=n, noise=0.25) for n in range(10)])
+    assert sharp.confidence > 0.99
+    assert vague.confidence < 0.9
+
+
+def test_smoothing_leaves_level_ground_level_and_takes_no_part_of_what_was_not_judged():
+    shares = np.array([0.2, 0.4, np.nan, 0.8, 0.8])
+    np.testing.assert_allclose(smooth(shares), [0.8 / 3, 1 / 3, np.nan, 0.8, 0.8])
+
+
+def test_scores_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="no checkpoint was scored"):
+        pick([scored(0, 0.5)])
+    with pytest.raises(ValueError, match="several trials were given: t, u"):
+        pick([scored(10, 0.5), replace(scored(20, 0.5), trial="u")])
+    with pytest.raises(ValueError, match="scored on different sheets"):
+        pick([scored(10, 0.5), replace(scored(20, 0.5), by_prompt=np.zeros((4, 2, 5)))])
+
+
+def quality(rng: np.random.Generator, epochs: int = 12) -> np.ndarray:
+    """A rise, a plateau and a break, at random places."""
+    place = (np.arange(epochs) + 1) / epochs
+    rise, top = rng.uniform(0.12, 0.5), rng.uniform(0.75, 0.95)
+    broken = np.clip(place - rng.uniform(rise + 0.1, 1.1), 0, None) * rng.uniform(0.5, 3)
+    return np.clip(0.2 + (top - 0.2) * (1 - np.exp(-2.1 * place / rise)) - broken, 0.03, 1)
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.35])
+def test_simulated_runs_are_picked_close_to_the_best(sigma):
+    """200 runs of 12 checkpoints, 16 pictures each: noise ``sigma`` a picture, 60 % of it common to all checkpoints."""
+    rng = np.random.default_rng(5)
+    rule = SimpleNamespace(prefer="latest", delta=0.05, confidence=0.84, replicates=100, floor=0.0)
+    regret, close = [], []
+    for number in range(200):
+        truth = quality(rng)
+        shared = rng.normal(0, sigma * np.sqrt(0.6), (8, 2, 1))
+        own = rng.normal(0, sigma * np.sqrt(0.4), (12, 8, 2, 1))
+        scores = [
+            replace(scored(place + 1, level), by_prompt=level + shared + own[place], components={"identity": level})
+            for place, level in enumerate(truth)
+        ]
+        chosen = choose(scores, rule, np.random.default_rng(number)).step - 1
+        regret.append(truth.max() - truth[chosen])
+        close.append(abs(chosen - np.flatnonzero(truth >= truth.max() - 0.05).max()) <= 1)
+    assert np.mean(regret) <= 0.015
+    assert np.mean(np.array(regret) > 0.1) <= 0.01
+    assert np.mean(close) >= (0.85 if sigma < 0.2 else 0.59)
