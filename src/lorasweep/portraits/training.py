@@ -1,0 +1,88 @@
+"""What the programs that train the tiny models share: restartable state, a learning-rate curve, and a curve on file."""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+
+
+def pick_device() -> torch.device:
+    """A GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+    """Linear warm-up to `peak`, then a half cosine down to 2 % of it at `steps`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    share = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return peak * (0.02 + 0.98 * 0.5 * (1 + float(torch.cos(torch.tensor(share * torch.pi)))))
+
+
+def join_workers() -> tuple[int, int]:
+    """(rank, number) of this process among those that torchrun started: (0, 1) when it did not.
+
+    On a CPU one single-threaded process a core trains these small models 1.7 times as fast as one process with threads.
+    """
+    number = int(os.environ.get("WORLD_SIZE", "1"))
+    if number > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    return int(os.environ.get("RANK", "0")), number
+
+
+def average_gradients(model: torch.nn.Module, workers: int) -> None:
+    """The mean of all workers' gradients, in every worker."""
+    if workers == 1:
+        return
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient) / workers)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Atomically: a crash leaves the state before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """The state written last, or None. Tensors and plain values only."""
+    if not path.exists():
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@dataclass
+class Curve:
+    """Running means of what a training loop reports, one row every `every` steps."""
+
+    every: int = 50
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, step: int, **values: float) -> None:
+        """Count one step's values; at the end of a row print and keep it."""
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if (step + 1) % self.every == 0:
+            row = {"step": step + 1, **{name: round(total / self.count, 5) for name, total in self.sums.items()}}
+            self.rows.append(row)
+            print(f"{time.monotonic() - self.started:7.0f} s", json.dumps(row), flush=True)
+            self.sums, self.count = {}, 0
