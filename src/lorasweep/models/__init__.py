@@ -1,0 +1,42 @@
+"""Base models: one module a family, the LoRA layer that they share, and LoRA files."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from lorasweep.data.errors import UserError
+from lorasweep.models.family import Family
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import HardwareConfig, ModelConfig
+
+
+def _sd15() -> type[Family]:
+    from lorasweep.models.sd15 import SD15
+
+    return SD15
+
+
+FAMILIES: dict[str, Callable[[], type[Family]]] = {"sd15": _sd15}
+"""Opened on demand: diffusers takes seconds to import, and LoRA files can be read without it."""
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
+    """The base model of a run, frozen, on its device and in its precision."""
+    if model.family not in FAMILIES:
+        raise UserError(f"model.family is {model.family!r}; it must be one of {', '.join(FAMILIES)}.")
+    return FAMILIES[model.family]().load(model, device_of(hardware.device), PRECISIONS[hardware.precision])
+
+
+def device_of(name: str) -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"hardware.device is {name!r}, but torch sees no CUDA device; use auto or cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"hardware.device is {name!r}; it must be auto, cpu, cuda or cuda:N.") from error

@@ -1,0 +1,230 @@
+"""The LoRA layer that holds C adapters side by side on one frozen base.
+
+Activations are ``[C * B, ...]``, slot-major. The frozen layer sees them as one batch; slot c adds
+``x[c] @ down[c].T @ up[c].T * alpha / rank`` to its own rows only, so a slot never sees its neighbours. The values of
+all adapters lie in one flat ``[C, P]`` buffer: gradient norm, clipping and optimiser work on rows of it.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LoraWeights(NamedTuple):
+    """One module's share of an adapter, shaped as in PEFT's state dict."""
+
+    down: Tensor
+    """[rank, in], or [rank, in, 1, 1] for a convolution."""
+    up: Tensor
+    """[out, rank], or [out, rank, 1, 1]."""
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+
+Adapter = Mapping[str, LoraWeights]
+"""Component and module name (``unet.down_blocks.0...to_q``) to weights: one LoRA, whole."""
+
+
+class Dropout(NamedTuple):
+    """Where a slot's dropout mask comes from: a function of the step and the layer, so recomputing repeats it."""
+
+    share: float
+    seed: int
+
+
+class Layer(nn.Module):
+    """A frozen module and its C adapters."""
+
+    def __init__(self, base: nn.Module, place: "Place", number: int) -> None:
+        super().__init__()
+        self.base = base
+        self.place = place
+        self.number = number
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[C * B, ...] to [C * B, ...]."""
+        y = self.base(x)
+        if isinstance(self.base, nn.Conv2d):
+            # a 1x1 convolution is a linear layer over channels
+            rows = x.movedim(1, -1)
+            return y + self._change(rows, None).view(*rows.shape[:-1], -1).movedim(-1, 1)
+        return self._change(x, y).view(y.shape)
+
+    def _change(self, x: Tensor, y: Tensor | None) -> Tensor:
+        place = self.place
+        slots, _, features = place.down.shape
+        rows = x.reshape(slots, -1, features)
+        if place.bank.dropout is not None:
+            rows = _dropped(rows, place.bank.dropout, self.number)
+        if slots == 1:
+            # Plain matrices are faster than a batch of one. They are views: an index like rows[0] would copy the
+            # whole gradient on the way back.
+            change = F.linear(rows.view(-1, features), place.down.flatten(0, 1))
+            up = place.up.flatten(0, 1)
+            if y is None:
+                return F.linear(change, up) * place.scales[0]
+            return torch.addmm(y.reshape(-1, y.shape[-1]), change, up.t(), alpha=place.scales[0])
+        change = torch.bmm(rows, place.down.transpose(1, 2)) * place.scale
+        if y is None:
+            return torch.bmm(change, place.up.transpose(1, 2))
+        return torch.baddbmm(y.reshape(slots, -1, y.shape[-1]), change, place.up.transpose(1, 2))
+
+
+def _dropped(rows: Tensor, dropout: Sequence[Dropout], number: int) -> Tensor:
+    masks = torch.ones_like(rows)
+    for slot, (share, seed) in enumerate(dropout):
+        if share > 0:
+            generator = torch.Generator(rows.device).manual_seed((seed + 0x9E3779B9 * number) % 2**63)
+            masks[slot].bernoulli_(1 - share, generator=generator).div_(1 - share)
+    return rows * masks
+
+
+class Place:
+    """One module's adapters in the bank: down [C, r, in] and up [C, out, r] are views of the flat buffer."""
+
+    def __init__(self, bank: "AdapterBank", down: nn.Parameter, up: nn.Parameter, scales: list[float]) -> None:
+        self.bank = bank
+        self.down = down
+        self.up = up
+        self.scales = scales
+        self.scale = torch.tensor(scales, device=down.device).view(-1, 1, 1)
+        self.down_gradient: Tensor | None = None
+        self.up_gradient: Tensor | None = None
+
+
+class AdapterBank:
+    """C adapters, stacked. Ranks are zero-padded to the widest.
+
+    Padding needs no mask: where both a row of down and the matching column of up are zero, both their gradients are
+    zero, and no optimiser here moves a zero that has a zero gradient.
+    """
+
+    def __init__(
+        self,
+        adapters: Sequence[Adapter],
+        device: torch.device | str = "cpu",
+        *,
+        strength: float = 1.0,
+        trainable: bool = False,
+    ) -> None:
+        self.slots = len(adapters)
+        self.names = tuple(dict.fromkeys(chain.from_iterable(adapters)))
+        self.adapters = tuple(adapters)
+        self.dropout: Sequence[Dropout] | None = None
+        self._shapes = {name: _widest(name, adapters) for name in self.names}
+        width = sum(down.numel() + up.numel() for down, up in self._shapes.values())
+        self.values = torch.zeros(self.slots, width, device=device)
+        self.gradients = torch.zeros_like(self.values) if trainable else None
+        self.places: dict[str, Place] = {}
+        self._spans: dict[str, tuple[int, int, int]] = {}
+        self._lay_out(strength)
+
+    def _lay_out(self, strength: float) -> None:
+        start = 0
+        for name, (down, up) in self._shapes.items():
+            middle, end = start + down.numel(), start + down.numel() + up.numel()
+            self._spans[name] = (start, middle, end)
+            scales = [a[name].alpha / a[name].rank * strength if name in a else 0.0 for a in self.adapters]
+            place = Place(self, self._leaf(start, middle, down), self._leaf(middle, end, up), scales)
+            place.down_gradient = self._gradient(start, middle, down)
+            place.up_gradient = self._gradient(middle, end, up)
+            self.places[name] = place
+            for slot, adapter in enumerate(self.adapters):
+                if name in adapter:
+                    with torch.no_grad():
+                        _write(place, slot, adapter[name])
+            start = end
+
+    def _leaf(self, start: int, end: int, shape: torch.Size) -> nn.Parameter:
+        view = self.values[:, start:end].view(self.slots, *shape)
+        return nn.Parameter(view, requires_grad=self.gradients is not None)
+
+    def _gradient(self, start: int, end: int, shape: torch.Size) -> Tensor | None:
+        return None if self.gradients is None else self.gradients[:, start:end].view(self.slots, *shape)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss`` to ``gradients``."""
+        leaves = [leaf for place in self.places.values() for leaf in (place.down, place.up)]
+        pairs = [(place.down_gradient, place.up_gradient) for place in self.places.values()]
+        views = [view for pair in pairs for view in pair if view is not None]
+        gradients = torch.autograd.grad(loss, leaves)
+        torch._foreach_add_(views, gradients)  # pyright: ignore[reportPrivateImportUsage]
+
+    def section(self, component: str) -> slice:
+        """The columns of the flat buffer that belong to a component (``unet``, ``text_encoder``)."""
+        spans = [span for name, span in self._spans.items() if name.split(".", 1)[0] == component]
+        return slice(spans[0][0], spans[-1][2]) if spans else slice(0, 0)
+
+    def occupied(self, slot: int) -> Tensor | None:
+        """[P] bool: which columns are no padding for this slot; None where all are."""
+        if all(self._shapes[n][0][0] == w.rank for n, w in self.adapters[slot].items()):
+            return None
+        mask = torch.zeros(self.values.shape[1], dtype=torch.bool)
+        for name, (start, middle, end) in self._spans.items():
+            down, up = self._shapes[name]
+            rank = self.adapters[slot][name].rank
+            mask[start:middle].view(down)[:rank] = True
+            mask[middle:end].view(up)[:, :rank] = True
+        return mask
+
+    def weights(self, slot: int, name: str) -> tuple[Tensor, Tensor]:
+        """Views of one slot's own down [rank, in] and up [out, rank], without padding."""
+        place, rank = self.places[name], self.adapters[slot][name].rank
+        return place.down.detach()[slot, :rank], place.up.detach()[slot, :, :rank]
+
+    def leaves(self, slot: int, component: str) -> list[Tensor]:
+        """The slot's own matrices with their gradients, for an optimiser that needs rows and columns."""
+        leaves = []
+        for name in self.adapters[slot]:
+            if name.split(".", 1)[0] == component:
+                place, rank = self.places[name], self.adapters[slot][name].rank
+                down, up = self.weights(slot, name)
+                assert place.down_gradient is not None
+                assert place.up_gradient is not None
+                down.grad, up.grad = place.down_gradient[slot, :rank], place.up_gradient[slot, :, :rank]
+                leaves += [down, up]
+        return leaves
+
+    def export(self, slot: int) -> dict[str, LoraWeights]:
+        """A copy of one slot's adapter on the CPU, shaped as it came in."""
+        exported = {}
+        for name, weights in self.adapters[slot].items():
+            down, up = self.weights(slot, name)
+            down, up = down.cpu().clone(), up.cpu().clone()
+            exported[name] = LoraWeights(down.view(weights.down.shape), up.view(weights.up.shape), weights.alpha)
+        return exported
+
+
+def _widest(name: str, adapters: Sequence[Adapter]) -> tuple[torch.Size, torch.Size]:
+    present = [adapter[name] for adapter in adapters if name in adapter]
+    rank = max(weights.rank for weights in present)
+    return torch.Size((rank, present[0].down.shape[1])), torch.Size((present[0].up.shape[0], rank))
+
+
+def _write(place: Place, slot: int, weights: LoraWeights) -> None:
+    place.down[slot, : weights.rank] = weights.down.flatten(1).to(place.down)
+    place.up[slot, :, : weights.rank] = weights.up.flatten(1).to(place.up)
+
+
+def structural_clone(module: nn.Module) -> nn.Module:
+    """A module tree of its own over the very same weights: replacing a part of it leaves ``module`` as it was."""
+    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+    return copy.deepcopy(module, shared)
+
+
+def attach(module: nn.Module, component: str, bank: AdapterBank) -> nn.Module:
+    """A clone of ``module`` over the same frozen weights that carries the bank's adapters of ``component``."""
+    clone = structural_clone(module)
+    for number, name in enumerate(bank.names):
+        owner, path = name.split(".", 1)
+        if owner == component:
+            clone.set_submodule(path, Layer(clone.get_submodule(path), bank.places[name], number))
+    return clone

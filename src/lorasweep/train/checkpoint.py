@@ -1,0 +1,197 @@
+"""What a training leaves on disk: LoRA files with a manifest, and full states to go on from.
+
+``checkpoints/manifest.json`` is written after the file that it names; a file without a line in it does not exist.
+``state/step-000100/state.json`` is written after ``tensors.safetensors``, whose sha256 it holds; a state without it,
+or with another sha256, does not exist. Neither kind of file holds a clock time: the same training makes the same bytes.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load
+from torch import Tensor
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Checkpoint
+from lorasweep.models.atomic import sweep_temporaries, write_atomically
+from lorasweep.models.cohort_lora import Adapter, LoraWeights
+from lorasweep.models.family import Family
+from lorasweep.models.lora_file import safetensors_bytes, write_lora
+from lorasweep.train.optimizers import learning_rates
+from lorasweep.train.trial import Trial
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingState:
+    """All that a trial needs to go on, wherever its neighbours are."""
+
+    step: int
+    """Optimiser steps taken."""
+    adapter: Adapter
+    optimizer_tensors: dict[str, Tensor] = field(default_factory=dict)
+    optimizer_numbers: dict[str, Any] = field(default_factory=dict)
+    loss_scale: float = 1.0
+    good_steps: int = 0
+    """Steps since the loss scale last changed."""
+    widths: set[int] = field(default_factory=set)
+    """Cohort widths that the trial was trained at; results are bit-equal where these are."""
+
+
+def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Checkpoint:
+    """Write the LoRA file, then its line in the manifest. Doing it again makes the same file."""
+    folder = trial.folder / "checkpoints"
+    path = folder / f"{trial.name}-{state.step:06d}.safetensors"
+    sha256 = write_lora(path, state.adapter, family, file_metadata(trial, state.step))
+    lines = {line["step"]: line for line in _read_manifest(trial.folder)}
+    epoch = state.step / trial.steps_per_epoch
+    lines[state.step] = {"step": state.step, "epoch": epoch, "file": path.name, "sha256": sha256}
+    text = json.dumps({"checkpoints": [lines[step] for step in sorted(lines)]}, indent=1)
+    write_atomically(folder / "manifest.json", text.encode())
+    return Checkpoint(trial=trial.name, step=state.step, epoch=epoch, path=path, sha256=sha256)
+
+
+def file_metadata(trial: Trial, step: int) -> dict[str, str]:
+    """Header lines that tell the run; none depends on how many steps were still to come."""
+    config = trial.config
+    lr, text_lr = learning_rates(config.optim)
+    return {
+        "ss_output_name": trial.name,
+        "ss_seed": str(config.seed),
+        "ss_steps": str(step),
+        "ss_epoch": str(step // trial.steps_per_epoch),
+        "ss_learning_rate": str(lr),
+        "ss_unet_lr": str(lr),
+        "ss_text_encoder_lr": str(text_lr) if config.lora.text_encoder else "None",
+        "ss_optimizer": config.optim.name,
+        "ss_lr_scheduler": config.optim.schedule,
+        "ss_clip_skip": str(config.sample.clip_skip + 1),
+        "modelspec.title": trial.name,
+        "modelspec.resolution": f"{config.model.resolution}x{config.model.resolution}",
+        "modelspec.trigger_phrase": config.data.trigger,
+        "lorasweep.run": trial.name,
+        "lorasweep.step": str(step),
+        "lorasweep.effective_lr": str(lr * config.lora.alpha / config.lora.rank),
+    }
+
+
+def _read_manifest(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "checkpoints" / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8"))["checkpoints"] if path.is_file() else []
+
+
+def list_checkpoints(folder: Path, trial: str) -> list[Checkpoint]:
+    """The checkpoints of a run folder in order of steps; files that are gone or changed are left out, with a line."""
+    found = []
+    for line in _read_manifest(folder):
+        path = folder / "checkpoints" / line["file"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != line["sha256"]:
+            log.warning("%s is missing or not what was written; it is left out.", path)
+            continue
+        found.append(Checkpoint(trial=trial, step=line["step"], epoch=line["epoch"], path=path, sha256=line["sha256"]))
+    return found
+
+
+def save_state(trial: Trial, family: Family, state: TrainingState) -> Path:
+    """Write the full state and drop all but the newest ``save.states_kept``."""
+    folder = trial.folder / "state" / f"step-{state.step:06d}"
+    tensors = {f"optimizer/{key}": value.contiguous() for key, value in state.optimizer_tensors.items()}
+    for name, weights in state.adapter.items():
+        tensors |= {f"down/{name}": weights.down.contiguous(), f"up/{name}": weights.up.contiguous()}
+    data = safetensors_bytes(tensors, {})
+    write_atomically(folder / "tensors.safetensors", data)
+    facts = {
+        "step": state.step,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "fits": _fits(trial, family),
+        "optimizer": state.optimizer_numbers,
+        "loss_scale": state.loss_scale,
+        "good_steps": state.good_steps,
+        "widths": sorted(state.widths),
+    }
+    write_atomically(folder / "state.json", json.dumps(facts, indent=1).encode())
+    for old in _state_folders(trial.folder)[trial.config.save.states_kept :]:
+        (old / "state.json").unlink(missing_ok=True)  # first, so that half a removal is no state
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _fits(trial: Trial, family: Family) -> dict[str, Any]:
+    """What must be the same for a state to go on as if nothing had happened."""
+    config = trial.config
+    return {
+        "seed": config.seed,
+        "lora.rank": config.lora.rank,
+        "lora.alpha": config.lora.alpha,
+        "lora.targets": config.lora.targets,
+        "lora.text_encoder": config.lora.text_encoder,
+        "optim.name": config.optim.name,
+        "optim.batch_size": config.optim.batch_size,
+        "optim.gradient_accumulation": config.optim.gradient_accumulation,
+        "model.path": family.model_hash,
+        "data.path": trial.dataset.fingerprint,
+    }
+
+
+def _state_folders(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted((folder / "state").glob("step-*"), reverse=True)
+
+
+def load_state(trial: Trial, family: Family) -> TrainingState | None:
+    """The newest state that is whole, or None. Leftovers of a killed process are swept away first.
+
+    Raises:
+        UserError: the state belongs to another configuration.
+    """
+    for folder in (trial.folder / "checkpoints", *_state_folders(trial.folder)):
+        sweep_temporaries(folder)
+    for folder in _state_folders(trial.folder):
+        state = _read_state(trial, family, folder)
+        if state is not None:
+            return state
+    return None
+
+
+def _read_state(trial: Trial, family: Family, folder: Path) -> TrainingState | None:
+    try:
+        facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        data = (folder / "tensors.safetensors").read_bytes()
+    except (OSError, ValueError):
+        log.warning("%s was not written to the end; going back to the state before it.", folder)
+        return None
+    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        log.warning("%s is not what was written; going back to the state before it.", folder)
+        return None
+    _require_fit(facts["fits"], _fits(trial, family), folder)
+    tensors = load(data)
+    names = [key.removeprefix("down/") for key in tensors if key.startswith("down/")]
+    alpha = float(trial.config.lora.alpha)
+    found = {name: LoraWeights(tensors[f"down/{name}"], tensors[f"up/{name}"], alpha) for name in names}
+    order = [name for name in family.file_names() if name in found]  # safetensors has an order of its own
+    return TrainingState(
+        step=facts["step"],
+        adapter={name: found[name] for name in order},
+        optimizer_tensors={
+            key.removeprefix("optimizer/"): value for key, value in tensors.items() if key.startswith("optimizer/")
+        },
+        optimizer_numbers=facts["optimizer"],
+        loss_scale=facts["loss_scale"],
+        good_steps=facts["good_steps"],
+        widths=set(facts["widths"]),
+    )
+
+
+def _require_fit(saved: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    for key, value in now.items():
+        if saved.get(key) != value:
+            raise UserError(
+                f"{folder} was saved with {key}={saved.get(key)!r}, but the run now has {value!r}; "
+                "resume with the run's own configuration or start a new run."
+            )

@@ -1,0 +1,360 @@
+"""C trainings side by side on one frozen base; a run alone is a cohort of one.
+
+``admit`` a trial, ``run_interval`` until something is worth looking at, ``evict`` what is not worth going on with.
+Slots share the base model's forward and backward pass and nothing else: pictures, noise, rate, clipping, optimiser,
+loss scale and step count are each slot's own.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Checkpoint, Failure, Step
+from lorasweep.models.cohort_lora import Adapter, AdapterBank, Dropout
+from lorasweep.models.family import Family
+from lorasweep.train.cache import LatentCache, TextCache
+from lorasweep.train.checkpoint import TrainingState, load_state, save_checkpoint, save_state
+from lorasweep.train.optimizers import SlotOptimizer
+from lorasweep.train.randomness import seed_for
+from lorasweep.train.schedules import lr_factor
+from lorasweep.train.trial import Trial, cohort_key, micro_batch, stacked
+
+GROWTH_STEPS = 2000
+"""Good steps after which an fp16 loss scale is doubled."""
+FIRST_LOSS_SCALE = 2.0**16
+
+
+class Slot:
+    """One trial in its place."""
+
+    def __init__(self, trial: Trial, state: TrainingState, now: float) -> None:
+        self.trial = trial
+        self.state = state
+        self.saved_at = now
+        self.optimizer: SlotOptimizer | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state.step >= self.trial.config.optim.steps
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the step that comes next."""
+        return self.trial.config.optim.lr * lr_factor(self.trial.config.optim, self.state.step)
+
+
+class Cohort:
+    """Up to ``width`` trials of one ``cohort_key`` on one base model."""
+
+    def __init__(
+        self,
+        family: Family,
+        width: int = 1,
+        *,
+        cache_folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.family = family
+        self.width = width
+        self.latents = LatentCache(family, cache_folder)
+        self.texts = TextCache(family)
+        self.returned: list[Trial] = []
+        """Trials that had to leave because memory ran out, their states saved; admit them when there is room."""
+        self.stopped = False
+        """Whether ``run_interval`` ended because it was asked to stop."""
+        self._clock = clock
+        self._slots: list[Slot] = []
+        self._bank: AdapterBank | None = None
+        self._trained: Family = family
+
+    @property
+    def busy(self) -> bool:
+        """Whether any slot is taken."""
+        return bool(self._slots)
+
+    @property
+    def free_slots(self) -> int:
+        """How many trials may be admitted now."""
+        return self.width - len(self._slots)
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """Names, in the order of the slots."""
+        return tuple(slot.trial.name for slot in self._slots)
+
+    def admit(self, trial: Trial) -> int:
+        """Take a trial in, fresh or from the newest whole state in its folder.
+
+        Returns:
+            The step that it goes on from. A trial that is already at its last step takes no slot.
+
+        Raises:
+            UserError: no free slot, a trial that cannot share this cohort, or a state of another configuration.
+        """
+        if not self.free_slots:
+            raise UserError(f"{trial.name} was admitted to a cohort of {self.width} that is full; evict a trial first.")
+        for slot in self._slots:
+            if cohort_key(slot.trial.config) != cohort_key(trial.config):
+                raise UserError(f"{trial.name} cannot be trained beside {slot.trial.name}: their cohort keys differ.")
+        slot = Slot(trial, load_state(trial, self.family) or self._fresh(trial), self._clock())
+        if not slot.finished:
+            self._unstack()
+            self._slots.append(slot)
+        return slot.state.step
+
+    def _fresh(self, trial: Trial) -> TrainingState:
+        seed = seed_for(trial.config.seed, "adapter")
+        half = trial.config.hardware.precision == "fp16"
+        return TrainingState(
+            step=0,
+            adapter=self.family.initial_adapter(trial.config.lora, seed),
+            loss_scale=FIRST_LOSS_SCALE if half else 1.0,
+        )
+
+    def evict(self, name: str, *, save: bool = True) -> None:
+        """Take a trial out, its full state saved so that it can come back."""
+        slot = self._slot(name)
+        self._unstack()
+        if save:
+            save_state(slot.trial, self.family, slot.state)
+        self._slots.remove(slot)
+
+    def adapter(self, name: str) -> Adapter:
+        """A copy of a trial's adapter as it is now."""
+        slot = self._slot(name)
+        return self._bank.export(self._slots.index(slot)) if self._bank else slot.state.adapter
+
+    def widths_met(self, name: str) -> tuple[int, ...]:
+        """The cohort widths that a trial was trained at so far, over all its sessions."""
+        return tuple(sorted(self._slot(name).state.widths))
+
+    def _slot(self, name: str) -> Slot:
+        return next(slot for slot in self._slots if slot.trial.name == name)
+
+    def run_interval(
+        self, on_step: Callable[[Step], None], should_stop: Callable[[], bool] = lambda: False
+    ) -> list[Checkpoint | Failure]:
+        """Train until a checkpoint is due, a trial fails, a stop is asked for, or an epoch ends beside a free slot.
+
+        A trial that is finished or has failed leaves its slot. After a step on which a stop is asked for, all states
+        are saved, the trials keep their slots, and ``stopped`` is true.
+
+        Args:
+            on_step: told of every optimiser step of every slot; its ``epoch`` counts from 0.
+
+        Raises:
+            UserError: the disk is full or memory does not suffice for one trial.
+        """
+        self.stopped = False
+        while self._slots and not self.stopped:
+            events = self._step(on_step)
+            events += self._save_due()
+            if should_stop():
+                self.save_states()
+                self.stopped = True
+            self._save_old()
+            if events or (self.free_slots and self._at_epoch_end()):
+                return events
+        return []
+
+    def save_states(self) -> None:
+        """Save the full state of every trial; training goes on from it bit-equal at the same width."""
+        self._refresh()
+        for slot in self._slots:
+            self._save_state(slot)
+
+    def _at_epoch_end(self) -> bool:
+        return all(slot.state.step % slot.trial.steps_per_epoch == 0 for slot in self._slots)
+
+    def _save_due(self) -> list[Checkpoint | Failure]:
+        due = [slot for slot in self._slots if slot.state.step in slot.trial.saved_steps]
+        if not due:
+            return []
+        self._refresh()
+        broken = [slot for slot in due if not _whole(slot.state.adapter)]
+        events: list[Checkpoint | Failure] = [_diverged(slot) for slot in broken]
+        for slot in due:
+            if slot not in broken:
+                events.append(save_checkpoint(slot.trial, self.family, slot.state))
+                self._save_state(slot)
+        self._release([slot for slot in due if slot.finished or slot in broken])
+        return events
+
+    def _save_old(self) -> None:
+        now = self._clock()
+        old = [slot for slot in self._slots if now - slot.saved_at >= 60 * slot.trial.config.save.state_minutes]
+        if old:
+            self._refresh()
+        for slot in old:
+            self._save_state(slot)
+
+    def _save_state(self, slot: Slot) -> None:
+        save_state(slot.trial, self.family, slot.state)
+        slot.saved_at = self._clock()
+
+    def _release(self, slots: Sequence[Slot]) -> None:
+        if slots:
+            self._unstack()
+            self._slots = [slot for slot in self._slots if slot not in slots]
+
+    def _stack(self) -> AdapterBank:
+        """The bank over all slots, made anew where the slots have changed."""
+        if self._bank is None:
+            config = self._slots[0].trial.config
+            adapters = [slot.state.adapter for slot in self._slots]
+            self._bank = AdapterBank(adapters, self.family.device, trainable=True)
+            checkpointing = config.hardware.gradient_checkpointing
+            self._trained = self.family.adapted(self._bank, gradient_checkpointing=checkpointing)
+            for number, slot in enumerate(self._slots):
+                slot.optimizer = SlotOptimizer(slot.trial.config.optim, self._bank, number)
+                slot.optimizer.load(slot.state.optimizer_tensors, slot.state.optimizer_numbers)
+                slot.state.widths.add(len(self._slots))
+        return self._bank
+
+    def _refresh(self) -> None:
+        """Copy what the bank and the optimisers hold into the slots' states."""
+        if self._bank is None:
+            return
+        for number, slot in enumerate(self._slots):
+            assert slot.optimizer is not None
+            slot.state.adapter = self._bank.export(number)
+            slot.state.optimizer_tensors, slot.state.optimizer_numbers = slot.optimizer.export()
+
+    def _unstack(self) -> None:
+        self._refresh()
+        self._bank = None
+        self._trained = self.family
+
+    def _step(self, on_step: Callable[[Step], None]) -> list[Checkpoint | Failure]:
+        """One optimiser step of every slot; failures leave."""
+        try:
+            bank = self._stack()
+            losses = self._accumulate(bank)
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
+            return []
+        scales = torch.tensor([slot.state.loss_scale for slot in self._slots], device=losses.device)
+        assert bank.gradients is not None
+        norms = torch.linalg.vector_norm(bank.gradients, dim=1) / scales
+        failures: list[Checkpoint | Failure] = []
+        failed = []
+        # one transfer from the device a step
+        for number, (loss, norm) in enumerate(torch.stack([losses, norms], dim=1).tolist()):
+            slot = self._slots[number]
+            lr = slot.lr
+            reason = self._update(bank, number, loss, norm)
+            if reason:
+                failures.append(Failure(trial=slot.trial.name, step=slot.state.step + 1, reason=reason))
+                failed.append(slot)
+                continue
+            slot.state.step += 1
+            on_step(_told(slot, loss, norm, lr))
+        self._release(failed)
+        return failures
+
+    def _accumulate(self, bank: AdapterBank) -> Tensor:
+        """Gradients of all slots into the bank; returns each slot's mean loss [C]."""
+        assert bank.gradients is not None
+        bank.gradients.zero_()
+        parts = self._slots[0].trial.config.optim.gradient_accumulation
+        scales = torch.tensor([slot.state.loss_scale / parts for slot in self._slots], device=self.family.device)
+        total = torch.zeros(len(self._slots), device=self.family.device)
+        for part in range(parts):
+            bank.dropout = self._dropout(part)
+            losses = self._losses(part)
+            bank.backward((losses * scales).sum())
+            total += losses.detach() / parts
+        return total
+
+    def _losses(self, part: int) -> Tensor:
+        """[C] each slot's own mean loss over its rows."""
+        rows = [micro_batch(slot.trial, self.latents, slot.state.step, part) for slot in self._slots]
+        latents, noise, uniforms, texts = stacked(rows, self.family.device)
+        config = self._slots[0].trial.config
+        if config.lora.text_encoder:
+            text = self._trained.encode_prompts(texts, config.sample.clip_skip)
+        elif config.data.shuffle_captions:
+            with torch.no_grad():
+                text = self.family.encode_prompts(texts, config.sample.clip_skip)
+        else:
+            text = self.texts(texts, config.sample.clip_skip)
+        timesteps = self.family.timesteps(uniforms)
+        answer = self._trained.denoise(self.family.noised(latents, noise, timesteps), timesteps, text)
+        errors = (answer - self.family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
+        slots = len(self._slots)
+        gammas = [slot.trial.config.optim.min_snr_gamma for slot in self._slots]
+        weights = [self.family.loss_weights(t, g) for t, g in zip(timesteps.chunk(slots), gammas, strict=True)]
+        return (errors.view(slots, -1) * torch.stack(weights)).mean(1)
+
+    def _dropout(self, part: int) -> list[Dropout] | None:
+        shares = [slot.trial.config.lora.dropout for slot in self._slots]
+        if not any(shares):
+            return None
+        seeds = [seed_for(s.trial.config.seed, "dropout", step=s.state.step, item=part) for s in self._slots]
+        return [Dropout(share, seed) for share, seed in zip(shares, seeds, strict=True)]
+
+    def _update(self, bank: AdapterBank, number: int, loss: float, norm: float) -> str | None:
+        """Clip and step one slot; one sentence where it cannot go on."""
+        slot = self._slots[number]
+        state, optim = slot.state, slot.trial.config.optim
+        assert bank.gradients is not None
+        assert slot.optimizer is not None
+        if not math.isfinite(loss):
+            return f"The loss became {loss} at step {state.step + 1}; lower optim.lr (now {optim.lr:g})."
+        if not math.isfinite(norm):
+            if state.loss_scale > 1:  # fp16 overflowed: skip this update, scale less from now on
+                state.loss_scale, state.good_steps = state.loss_scale / 2, 0
+                return None
+            return f"The gradient became {norm} at step {state.step + 1}; lower optim.lr (now {optim.lr:g})."
+        clip = min(1.0, optim.max_grad_norm / (norm + 1e-6)) if optim.max_grad_norm else 1.0
+        if clip / state.loss_scale != 1.0:
+            bank.gradients[number].mul_(clip / state.loss_scale)
+        slot.optimizer.step(lr_factor(optim, state.step))
+        state.good_steps += 1
+        if state.loss_scale > 1 and state.good_steps % GROWTH_STEPS == 0:
+            state.loss_scale *= 2
+        return None
+
+    def _halve(self, error: torch.OutOfMemoryError) -> None:
+        """Go on with half the width; the others' states are saved and the trials handed back."""
+        if len(self._slots) == 1:
+            raise UserError(
+                "The device is out of memory with one trial; lower optim.batch_size or model.resolution, "
+                "or set hardware.gradient_checkpointing=true or hardware.precision=bf16."
+            ) from error
+        self.width = len(self._slots) // 2
+        for slot in self._slots[self.width :]:
+            self.returned.append(slot.trial)
+            self.evict(slot.trial.name)
+        if self.family.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _whole(adapter: Adapter) -> bool:
+    return all(bool(w.down.isfinite().all()) and bool(w.up.isfinite().all()) for w in adapter.values())
+
+
+def _diverged(slot: Slot) -> Failure:
+    step, lr = slot.state.step, slot.trial.config.optim.lr
+    reason = f"The weights are no longer finite at step {step}; lower optim.lr (now {lr:g})."
+    return Failure(trial=slot.trial.name, step=step, reason=reason)
+
+
+def _told(slot: Slot, loss: float, norm: float, lr: float) -> Step:
+    lora, step = slot.trial.config.lora, slot.state.step
+    assert slot.optimizer is not None
+    lr *= slot.optimizer.pace
+    return Step(
+        trial=slot.trial.name,
+        step=step,
+        epoch=(step - 1) // slot.trial.steps_per_epoch,
+        loss=loss,
+        lr=lr,
+        effective_lr=lr * lora.alpha / lora.rank,
+        grad_norm=norm,
+    )

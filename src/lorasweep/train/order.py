@@ -1,0 +1,56 @@
+"""Which pictures a step sees: a pure function of (seed, epoch)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lorasweep.train.randomness import stream
+
+Bucket = tuple[int, int]
+"""Width and height in pixels of the pictures of a batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures of one optimiser step, all of one size."""
+
+    bucket: Bucket
+    items: tuple[int, ...]
+
+
+def bucket_sequence(buckets: Mapping[Bucket, tuple[int, ...]], repeats: int, rows: int) -> tuple[Bucket, ...]:
+    """The sizes of an epoch's steps: the same in every epoch and for every seed, each size spread evenly.
+
+    Args:
+        buckets: picture size to the indices of its photos.
+        repeats: how often each photo is seen in an epoch.
+        rows: pictures a step: batch size times gradient accumulation.
+    """
+    places = []
+    for bucket, items in buckets.items():
+        count = -(-len(items) * repeats // rows)
+        places += [((i + 0.5) / count, bucket) for i in range(count)]
+    return tuple(bucket for _, bucket in sorted(places))
+
+
+def epoch_batches(
+    buckets: Mapping[Bucket, tuple[int, ...]], repeats: int, rows: int, seed: int, epoch: int
+) -> tuple[Batch, ...]:
+    """The steps of one epoch.
+
+    Every pass over a bucket shows each of its photos once, in an order of its own. The last step of a bucket is
+    filled up from the front of the epoch's first pass, so that all steps have ``rows`` pictures.
+    """
+    queues = {bucket: _shuffled(bucket, items, repeats, rows, seed, epoch) for bucket, items in buckets.items()}
+    batches = []
+    for bucket in bucket_sequence(buckets, repeats, rows):
+        queue = queues[bucket]
+        batches.append(Batch(bucket, tuple(queue[:rows])))
+        del queue[:rows]
+    return tuple(batches)
+
+
+def _shuffled(bucket: Bucket, items: tuple[int, ...], repeats: int, rows: int, seed: int, epoch: int) -> list[int]:
+    generator = stream(seed, f"order/{bucket[0]}x{bucket[1]}", epoch=epoch)
+    queue = [items[i] for _ in range(repeats) for i in generator.permutation(len(items))]
+    missing = -len(queue) % rows
+    return (queue * (1 + missing // len(queue) + 1))[: len(queue) + missing]

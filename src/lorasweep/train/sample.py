@@ -1,0 +1,200 @@
+"""A checkpoint in, its sheet of pictures out: fixed prompts x fixed seeds from the same initial noise every time.
+
+The file that was written is what is loaded and drawn from. Drawing works on its own copy of the layers over the shared
+frozen weights, and draws no number that training draws: it cannot disturb a training that goes on.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet
+from lorasweep.models.atomic import sweep_temporaries, write_atomically
+from lorasweep.models.cohort_lora import Adapter, AdapterBank
+from lorasweep.models.family import Family
+from lorasweep.models.lora_file import read_lora
+from lorasweep.train.cache import TextCache
+from lorasweep.train.randomness import initial_noise, seed_for
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import SampleConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What is drawn at every checkpoint."""
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+    look: "SampleConfig"
+    """Sampler, steps, guidance, clip skip, strength, size and pictures a batch."""
+    resolution: int
+    """Pixels a side where ``look`` names no width or height."""
+    fresh: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.look.width or self.resolution, self.look.height or self.resolution
+
+    @property
+    def cells(self) -> list[tuple[Prompt, int]]:
+        """Prompt-major."""
+        return [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
+
+
+def draw_checkpoint(
+    family: Family,
+    checkpoint: Checkpoint,
+    sheet: Sheet,
+    folder: Path,
+    base_cache: Path | None = None,
+    texts: TextCache | None = None,
+) -> SampleSet:
+    """Draw one checkpoint's sheet into ``folder``/step-000100/<prompt>-<seed>.png.
+
+    Args:
+        family: the bare base model.
+        checkpoint: step 0 without a file draws the base model.
+        base_cache: where sheets of base models are kept under what they depend on; a run gets links to them.
+        texts: prompt embeddings of the bare base model to use again; ignored where the LoRA changes the text encoder.
+    """
+    return draw_checkpoints(family, [checkpoint], sheet, [folder], base_cache, texts)[0]
+
+
+def draw_checkpoints(
+    family: Family,
+    checkpoints: Sequence[Checkpoint],
+    sheet: Sheet,
+    folders: Sequence[Path],
+    base_cache: Path | None = None,
+    texts: TextCache | None = None,
+) -> list[SampleSet]:
+    """Draw the sheets of several checkpoints, of one run or of several, side by side in the same batches.
+
+    Pictures that are there already are kept; a batch with a missing one is drawn whole, so that what a picture looks
+    like does not depend on where an earlier attempt was cut off.
+    """
+    steps = [folder / f"step-{c.step:06d}" for c, folder in zip(checkpoints, folders, strict=True)]
+    if base_cache is not None and all(checkpoint.path is None for checkpoint in checkpoints):
+        shared = base_cache / _base_key(family, sheet)
+        _draw_into(family, [{}], sheet, [shared], texts)
+        for step in steps:
+            _link_sheet(shared, step, sheet)
+    else:
+        adapters = [read_lora(c.path, family) if c.path else {} for c in checkpoints]
+        _draw_into(family, adapters, sheet, steps, texts)
+    return [
+        SampleSet(trial=c.trial, step=c.step, samples=_samples(step, sheet), fresh=sheet.fresh)
+        for c, step in zip(checkpoints, steps, strict=True)
+    ]
+
+
+def draw_adapter(family: Family, adapter: Adapter, sheet: Sheet, folder: Path, step: int) -> Path:
+    """Draw an adapter in memory between checkpoints, for looking only; returns the folder of pictures."""
+    target = folder / f"step-{step:06d}"
+    _draw_into(family, [adapter], sheet, [target], None)
+    return target
+
+
+def picture_name(prompt: Prompt, seed: int) -> str:
+    """File name of one cell of the sheet."""
+    return f"{prompt.key}-{seed}.png"
+
+
+def _draw_into(
+    family: Family, adapters: Sequence[Adapter], sheet: Sheet, folders: Sequence[Path], texts: TextCache | None
+) -> None:
+    for folder in folders:
+        if folder.is_dir():
+            sweep_temporaries(folder)
+    chunks = [
+        sheet.cells[start : start + sheet.look.batch_size]
+        for start in range(0, len(sheet.cells), sheet.look.batch_size)
+    ]
+    missing = [
+        chunk
+        for chunk in chunks
+        if any(not (folder / picture_name(*cell)).is_file() for folder in folders for cell in chunk)
+    ]
+    if not missing:
+        return
+    bank = AdapterBank(adapters, family.device, strength=sheet.look.strength)
+    # an adapter without weights is the base model itself
+    drawn = family.adapted(bank) if bank.names else family
+    shared = None if any(name.startswith("text_encoder.") for name in bank.names) else texts or TextCache(family)
+    for chunk in missing:
+        pictures = _draw_chunk(drawn, chunk, sheet, shared, len(adapters))
+        for folder, group in zip(folders, pictures.chunk(len(adapters)), strict=True):
+            _write_chunk(folder, chunk, group)
+
+
+@torch.no_grad()
+def _draw_chunk(
+    family: Family, chunk: Sequence[tuple[Prompt, int]], sheet: Sheet, texts: TextCache | None, copies: int
+) -> Tensor:
+    """[copies * len(chunk), H, W, 3], slot-major; each slot draws the same cells."""
+    encode = texts or family.encode_prompts
+    shape = family.latent_shape(*sheet.size)
+    noise = torch.stack([initial_noise(prompt.key, seed, shape) for prompt, seed in chunk])
+    return family.draw(
+        encode([prompt.text for prompt, _ in chunk] * copies, sheet.look.clip_skip),
+        encode([prompt.negative for prompt, _ in chunk] * copies, sheet.look.clip_skip),
+        noise.repeat(copies, 1, 1, 1),
+        sheet.look,
+        [seed_for(seed, f"sampler/{prompt.key}") for prompt, seed in chunk] * copies,
+    )
+
+
+def _write_chunk(folder: Path, chunk: Sequence[tuple[Prompt, int]], pictures: Tensor) -> None:
+    for (prompt, seed), picture in zip(chunk, pictures, strict=True):
+        path = folder / picture_name(prompt, seed)
+        if not path.is_file():
+            write_atomically(path, png_bytes(picture))
+
+
+def png_bytes(picture: Tensor) -> bytes:
+    """[H, W, 3] uint8 as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _base_key(family: Family, sheet: Sheet) -> str:
+    """Names a sheet of the base model by all that its pictures depend on."""
+    look = sheet.look
+    words = [(prompt.key, prompt.text, prompt.negative) for prompt in sheet.prompts]
+    settings = (look.sampler, look.steps, look.guidance, look.clip_skip, look.batch_size)
+    place = (str(family.device.type), str(family.dtype))
+    facts = [family.model_hash, words, sheet.seeds, settings, sheet.size, place]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _link_sheet(source: Path, target: Path, sheet: Sheet) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for cell in sheet.cells:
+        path = target / picture_name(*cell)
+        if path.is_file():
+            continue
+        try:
+            os.link(source / path.name, path)
+        except OSError:  # another file system, or one without links
+            write_atomically(path, (source / path.name).read_bytes())
+
+
+def _samples(folder: Path, sheet: Sheet) -> tuple[Sample, ...]:
+    samples = []
+    for prompt, seed in sheet.cells:
+        path = folder / picture_name(prompt, seed)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        samples.append(Sample(prompt=prompt.key, seed=seed, path=path, sha256=sha256))
+    return tuple(samples)
