@@ -1,0 +1,1 @@
+"""Records in; one offline HTML page, PNGs and terminal tables out."""

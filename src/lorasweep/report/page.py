@@ -1,0 +1,199 @@
+"""A run, or several side by side, as one HTML page that needs nothing else: no network, no file beside it."""
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lorasweep.data.records import Scores
+from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
+from lorasweep.report.pictures import contact_sheet, data_uri
+from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed
+
+PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
+PHOTO_SIDE = 128
+
+
+def write_report(folder: Path, view: RunView) -> Path:
+    """Write ``report.html``, and ``contact_sheet.png`` once the run is over, whole or not at all; the page's path.
+
+    Compressing the sheet costs more than the whole page, which is rewritten at every checkpoint.
+    """
+    sheet = None if view.status == "running" else contact_sheet(view)
+    if sheet is not None:
+        _replace(folder / SHEET, lambda path: sheet.save(path, "PNG", compress_level=1))
+    return _write_text(folder / PAGE, render(view))
+
+
+def write_comparison(folder: Path, views: Sequence[RunView], title: str = "Comparison") -> Path:
+    """Write ``comparison.html`` about several runs; the page's path."""
+    return _write_text(folder / COMPARISON, render_comparison(views, title))
+
+
+def render(view: RunView) -> str:
+    """The page of one run."""
+    rows = rows_of(view)
+    picked = next((row for row in rows if row.picked), None)
+    return _template(
+        "run.html.j2",
+        view=view,
+        rows=rows,
+        picked=picked,
+        best_picture=_portrait(picked),
+        prompts=prompts_of(view),
+        seeds=max((len(cell.pictures) for row in rows for cell in row.cells), default=1),
+        score_chart=draw(score_chart(rows)),
+        component_chart=draw(component_chart(rows)),
+        components=_component_names(rows),
+        loss_chart=draw(loss_chart(view)),
+        train=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.train],
+        held_out=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.held_out],
+        facts=_facts(view),
+        config=json.dumps(view.config, indent=2, default=str, ensure_ascii=False),
+        provenance=json.dumps(view.provenance, indent=2, default=str, ensure_ascii=False),
+        total=view.config.get("optim", {}).get("steps"),
+    )
+
+
+def render_comparison(views: Sequence[RunView], title: str) -> str:
+    """The page of several runs: best pick first, their score curves in one chart, every run's picked pictures."""
+    runs = []
+    for colour, view in enumerate(views):
+        rows = rows_of(view)
+        picked = next((row for row in rows if row.picked), None)
+        runs.append({"view": view, "rows": rows, "picked": picked, "colour": colour % 8, "facts": _facts(view)})
+    runs.sort(key=lambda run: -_picked_score(run["view"]))
+    steps = sorted({row.step for run in runs for row in run["rows"] if row.step and row.scores})
+    by_rate = sorted(runs, key=lambda run: float(run["facts"].get("learning rate", "nan")))
+    chart = draw(comparison_chart(runs))
+    return _template("comparison.html.j2", title=title, runs=runs, by_rate=by_rate, steps=steps, chart=chart)
+
+
+def score_chart(rows: Sequence[Row]) -> Chart:
+    """Score with its interval over steps, verdicts behind it, the pick marked."""
+    judged = _judged(rows)
+    line = Line(
+        name="score",
+        xs=[scores.step for scores in judged],
+        ys=[scores.score for scores in judged],
+        low=[scores.low for scores in judged],
+        high=[scores.high for scores in judged],
+        colour=0,
+    )
+    marks = [Mark(x=row.step, y=row.scores.score, text="picked") for row in rows if row.picked and row.scores]
+    return Chart(lines=[line], bands=bands(tuple(rows)), marks=marks, floor=0, ceiling=1, label="score by step")
+
+
+def component_chart(rows: Sequence[Row]) -> Chart:
+    """Every component over steps."""
+    judged = _judged(rows)
+    xs = [scores.step for scores in judged]
+    lines = [
+        Line(name=name, xs=xs, ys=[scores.components.get(name, math.nan) for scores in judged], colour=i)
+        for i, name in enumerate(_component_names(rows), start=1)
+    ]
+    return Chart(lines=lines, floor=0, ceiling=1, label="components by step")
+
+
+def loss_chart(view: RunView) -> Chart:
+    """Loss of every step, faint, and its moving average; a loss says little about which checkpoint is good."""
+    xs, ys = [float(step.step) for step in view.steps], [step.loss for step in view.steps]
+    calm = smoothed(ys, span=max(5, len(ys) // 25))
+    lines = []
+    for name, values, thin in (("loss", ys, True), ("moving average", calm, False)):
+        kept_xs, kept_ys = thinned(xs, values)
+        lines.append(Line(name=name, xs=kept_xs, ys=kept_ys, thin=thin, dots=False, colour=0))
+    return Chart(lines=lines, label="loss by step")
+
+
+def comparison_chart(runs: Sequence[dict[str, Any]]) -> Chart:
+    """One score curve a run, every pick marked with the run's learning rate."""
+    lines, marks = [], []
+    for run in runs:
+        judged, picked = _judged(run["rows"]), run["picked"]
+        xs, ys = [scores.step for scores in judged], [scores.score for scores in judged]
+        lines.append(Line(name=run["view"].name, xs=xs, ys=ys, colour=run["colour"]))
+        if picked is not None and picked.scores is not None:
+            rate = run["facts"].get("learning rate", "?")
+            marks.append(Mark(x=picked.step, y=picked.scores.score, text=f"lr {rate}"))
+    return Chart(lines=lines, marks=marks, floor=0, ceiling=1, label="score by step and run")
+
+
+def _judged(rows: Sequence[Row]) -> list[Scores]:
+    """The scores of trained checkpoints, in order of steps."""
+    return [row.scores for row in rows if row.scores is not None and row.step > 0]
+
+
+def _component_names(rows: Sequence[Row]) -> list[str]:
+    scores = next((row.scores for row in rows if row.scores is not None and row.scores.components), None)
+    return list(scores.components) if scores else []
+
+
+def _portrait(picked: Row | None) -> str:
+    """The picked checkpoint's best judged picture row, else its first one."""
+    drawn = [cell for cell in picked.cells if cell.pictures] if picked else []
+    if not drawn:
+        return ""
+    best = max(drawn, key=lambda cell: cell.score if math.isfinite(cell.score) else -1.0)
+    return data_uri(best.pictures[0])
+
+
+def _picked_score(view: RunView) -> float:
+    score = view.pick.score if view.pick is not None and view.pick.step is not None else math.nan
+    return score if math.isfinite(score) else -1.0
+
+
+def _facts(view: RunView) -> dict[str, str]:
+    """The handful of settings that people ask for first."""
+    optim, lora = view.config.get("optim", {}), view.config.get("lora", {})
+    data, model = view.config.get("data", {}), view.config.get("model", {})
+    found = {
+        "base model": Path(str(model["path"])).name if model.get("path") else None,
+        "trigger": data.get("trigger"),
+        "photos": f"{len(view.train)} + {len(view.held_out)} held out" if view.train else None,
+        "learning rate": f"{optim['lr']:g}" if isinstance(optim.get("lr"), int | float) else None,
+        "schedule": optim.get("schedule"),
+        "optimiser": optim.get("name"),
+        "rank / alpha": f"{lora['rank']} / {lora.get('alpha', lora['rank']):g}" if lora.get("rank") else None,
+        "batch": optim.get("batch_size"),
+        "steps": optim.get("steps"),
+        "seed": view.config.get("seed"),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _template(name: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("lorasweep.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = data_uri
+    environment.filters["share"] = lambda value: f"{value:.2f}" if value is not None and math.isfinite(value) else "–"
+    script = environment.get_template("viewer.js").module.__str__()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(name).render(script=script, script_hash=f"sha256-{digest}", **values)
+
+
+def _write_text(path: Path, text: str) -> Path:
+    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return path
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Someone may be looking at the old one while the new one is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

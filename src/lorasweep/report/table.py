@@ -1,0 +1,46 @@
+"""The checkpoints of a run as a table for the terminal."""
+
+import math
+
+from rich.markup import escape
+from rich.table import Table
+
+from lorasweep.report.view import Row, RunView, rows_of
+
+STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim", "base": "dim"}
+
+
+def checkpoint_table(view: RunView) -> Table:
+    """Score, interval, components and verdict of every checkpoint; the picked one is marked."""
+    rows = rows_of(view)
+    names = next((list(row.scores.components) for row in rows if row.scores is not None), [])
+    table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False)
+    for title in ("step", "score", "interval", *names):
+        table.add_column(title, justify="right")
+    table.add_column("verdict")
+    table.add_column("")
+    for row in rows:
+        table.add_row(*_cells(row, names), style="bold" if row.picked else "")
+    return table
+
+
+def _cells(row: Row, names: list[str]) -> list[str]:
+    scores = row.scores
+    known = [scores.components.get(name, math.nan) for name in names] if scores else [math.nan] * len(names)
+    interval = f"{scores.low:.2f}–{scores.high:.2f}" if scores and math.isfinite(scores.low) else "–"
+    colour = STYLES.get(row.word, "")
+    cause = f" ({row.verdict.cause})" if row.verdict and row.verdict.cause else ""
+    word = escape(row.word + cause)
+    return [
+        "base" if row.step == 0 else str(row.step),
+        number(scores.score if scores else math.nan),
+        interval,
+        *(number(value) for value in known),
+        f"[{colour}]{word}[/]" if colour and word else word,
+        "◀ picked" if row.picked else "runner-up" if row.runner_up else "",
+    ]
+
+
+def number(value: float) -> str:
+    """Two decimals, or a dash for what is not known."""
+    return f"{value:.2f}" if math.isfinite(value) else "–"

@@ -1,0 +1,154 @@
+"""What a page shows of a run, worked out from its records. Pure: no file is opened here."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lorasweep.data.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
+
+__all__ = ["Cell", "Row", "RunView", "bands", "cell_score", "prompts_of", "rows_of", "smoothed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One prompt at one checkpoint."""
+
+    prompt: str
+    pictures: tuple[Path, ...]
+    """In seed order."""
+    score: float
+    """0 to 1; NaN where not judged."""
+    parts: tuple[tuple[str, float], ...]
+    """Each judged component's mean share over the seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One checkpoint."""
+
+    step: int
+    cells: tuple[Cell, ...]
+    scores: Scores | None
+    fresh: Scores | None
+    """The scores on fresh seeds, which only finalists have."""
+    verdict: Verdict | None
+    picked: bool
+    runner_up: bool
+    path: Path | None
+    """The LoRA file; None for the base model."""
+
+    @property
+    def label(self) -> str:
+        return "base model" if self.step == 0 else f"step {self.step}"
+
+    @property
+    def word(self) -> str:
+        """The verdict in one word; '' where there is none."""
+        return "" if self.verdict is None else self.verdict.word
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of steps with one verdict."""
+
+    first: float
+    last: float
+    word: str
+
+
+def prompts_of(view: RunView) -> tuple[Prompt, ...]:
+    """The columns of the sheet: prompts that have pictures."""
+    drawn = {sample.prompt for sheet in view.samples for sample in sheet.samples}
+    return tuple(prompt for prompt in view.prompts if prompt.key in drawn)
+
+
+def rows_of(view: RunView) -> tuple[Row, ...]:
+    """The base model and every checkpoint that was saved, drawn or scored, in order of steps."""
+    sheets = {sheet.step: sheet for sheet in view.samples if not sheet.fresh}
+    scores = {scores.step: scores for scores in view.scores if not scores.fresh}
+    fresh = {scores.step: scores for scores in view.scores if scores.fresh}
+    files = {checkpoint.step: checkpoint.path for checkpoint in view.checkpoints}
+    verdicts = {verdict.step: verdict for verdict in view.pick.verdicts} if view.pick else {}
+    return tuple(
+        Row(
+            step=step,
+            cells=_cells(view, sheets.get(step), scores.get(step)),
+            scores=scores.get(step),
+            fresh=fresh.get(step),
+            verdict=verdicts.get(step),
+            picked=view.pick is not None and view.pick.step == step,
+            runner_up=view.pick is not None and view.pick.runner_up == step,
+            path=files.get(step),
+        )
+        for step in sorted({*sheets, *scores, *files})
+    )
+
+
+def cell_score(shares: Floats, names: tuple[str, ...], weights: dict[str, float]) -> float:
+    """Weighted geometric mean over the components [C] that were judged, 0 to 1; NaN where none was.
+
+    It ranks pictures within a page; the checkpoint's own score is made from means over all prompts.
+    """
+    judged = [(weights.get(name, 1.0), share) for name, share in zip(names, shares, strict=True) if np.isfinite(share)]
+    total = sum(weight for weight, _ in judged)
+    if total <= 0:
+        return math.nan
+    return math.exp(sum(weight * math.log(min(1.0, max(share, 1e-6))) for weight, share in judged) / total)
+
+
+def bands(rows: tuple[Row, ...]) -> tuple[Band, ...]:
+    """Stretches of one verdict, each reaching half-way to its neighbours; adjoining ones of one word are merged."""
+    judged = [row for row in rows if row.step > 0 and row.word]
+    found: list[Band] = []
+    for i, row in enumerate(judged):
+        first = row.step if i == 0 else (judged[i - 1].step + row.step) / 2
+        last = row.step if i == len(judged) - 1 else (judged[i + 1].step + row.step) / 2
+        if found and found[-1].word == row.word:
+            found[-1] = Band(found[-1].first, last, row.word)
+        else:
+            found.append(Band(first, last, row.word))
+    return tuple(found)
+
+
+def smoothed(values: list[float], span: int) -> list[float]:
+    """Exponential moving average over about ``span`` values, without the pull of its start; NaN is skipped."""
+    keep = 1 - 2 / (span + 1)
+    mean, weight, out = 0.0, 0.0, []
+    for value in values:
+        if math.isfinite(value):
+            mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
+        out.append(mean / weight if weight else math.nan)
+    return out
+
+
+def _cells(view: RunView, sheet: SampleSet | None, scores: Scores | None) -> tuple[Cell, ...]:
+    pictures: dict[str, list[Path]] = {}
+    for sample in sheet.samples if sheet else ():
+        pictures.setdefault(sample.prompt, []).append(sample.path)
+    shares = _shares(view, scores)
+    weights = dict(scores.weights) if scores else {}
+    cells = []
+    for prompt in prompts_of(view):
+        parts = shares.get(prompt.key, ())
+        score = cell_score(np.array([value for _, value in parts]), tuple(name for name, _ in parts), weights)
+        drawn = tuple(pictures.get(prompt.key, ()))
+        cells.append(Cell(prompt=prompt.key, pictures=drawn, score=score, parts=parts))
+    return tuple(cells)
+
+
+def _shares(view: RunView, scores: Scores | None) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Mean share of each component over the seeds, by prompt; {} where nothing was judged."""
+    if scores is None or scores.by_prompt.shape[:1] != (len(view.prompts),):
+        return {}
+    found = {}
+    for prompt, table in zip(view.prompts, scores.by_prompt, strict=True):
+        means = [_mean(column) for column in table.T]
+        found[prompt.key] = tuple((n, m) for n, m in zip(scores.components, means, strict=True) if math.isfinite(m))
+    return found
+
+
+def _mean(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan

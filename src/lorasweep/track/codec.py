@@ -1,0 +1,131 @@
+"""The frozen records as JSON and back, bit for bit; paths inside the run's folder are written relative to it."""
+
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from lorasweep.data.records import (
+    Checkpoint,
+    Dataset,
+    JsonDict,
+    Photo,
+    Pick,
+    Prompt,
+    Sample,
+    SampleSet,
+    Scores,
+    Step,
+    Verdict,
+)
+from lorasweep.track.journal import encode
+
+
+def step_to_json(step: Step) -> JsonDict:
+    """Not through ``asdict``, which deep-copies: this runs once a training step."""
+    return dict(vars(step))
+
+
+def step_from_json(payload: JsonDict) -> Step:
+    numbers = {name: float(payload[name]) for name in ("loss", "lr", "effective_lr", "grad_norm")}
+    return Step(trial=payload["trial"], step=payload["step"], epoch=payload["epoch"], **numbers)
+
+
+def checkpoint_to_json(checkpoint: Checkpoint, folder: Path) -> JsonDict:
+    path = None if checkpoint.path is None else path_to_json(checkpoint.path, folder)
+    return {**vars(checkpoint), "path": path}
+
+
+def checkpoint_from_json(payload: JsonDict, folder: Path) -> Checkpoint:
+    path = None if payload["path"] is None else path_from_json(payload["path"], folder)
+    return Checkpoint(**_with(payload, path=path))
+
+
+def samples_to_json(samples: SampleSet, folder: Path) -> JsonDict:
+    pictures = [{**vars(sample), "path": path_to_json(sample.path, folder)} for sample in samples.samples]
+    return {**vars(samples), "samples": pictures}
+
+
+def samples_from_json(payload: JsonDict, folder: Path) -> SampleSet:
+    pictures = tuple(
+        Sample(**_with(sample, path=path_from_json(sample["path"], folder))) for sample in payload["samples"]
+    )
+    return SampleSet(trial=payload["trial"], step=payload["step"], samples=pictures, fresh=payload["fresh"])
+
+
+def scores_to_json(scores: Scores) -> JsonDict:
+    tables = {"components": dict(scores.components), "weights": dict(scores.weights)}
+    return encode({**vars(scores), **tables, "by_prompt": scores.by_prompt.tolist()})
+
+
+def scores_from_json(payload: JsonDict) -> Scores:
+    exact: JsonDict = {name: float(payload[name]) for name in ("score", "low", "high")}
+    for name in ("components", "weights"):
+        exact[name] = {key: float(value) for key, value in payload[name].items()}
+    for name in ("notes", "vetoes"):
+        exact[name] = tuple(payload[name])
+    exact["by_prompt"] = np.array(payload["by_prompt"], dtype=np.float64)
+    return Scores(**_with(payload, **exact))
+
+
+def pick_to_json(pick: Pick) -> JsonDict:
+    return encode(asdict(pick))
+
+
+def pick_from_json(payload: JsonDict) -> Pick:
+    exact: JsonDict = {
+        "eligible": tuple(payload["eligible"]),
+        "score": float(payload["score"]),
+        "confidence": float(payload["confidence"]),
+        "verdicts": tuple(Verdict(**verdict) for verdict in payload["verdicts"]),
+    }
+    return Pick(**_with(payload, **exact))
+
+
+def prompts_to_json(prompts: tuple[Prompt, ...]) -> list[JsonDict]:
+    return [dict(vars(prompt)) for prompt in prompts]
+
+
+def prompts_from_json(payload: list[JsonDict]) -> tuple[Prompt, ...]:
+    return tuple(Prompt(**prompt) for prompt in payload)
+
+
+def dataset_to_json(dataset: Dataset) -> JsonDict:
+    return {
+        **vars(dataset),
+        "path": str(dataset.path),
+        "train": [_photo_to_json(photo) for photo in dataset.train],
+        "held_out": [_photo_to_json(photo) for photo in dataset.held_out],
+    }
+
+
+def dataset_from_json(payload: JsonDict) -> Dataset:
+    exact: JsonDict = {
+        "path": Path(payload["path"]),
+        "train": tuple(_photo_from_json(photo) for photo in payload["train"]),
+        "held_out": tuple(_photo_from_json(photo) for photo in payload["held_out"]),
+    }
+    return Dataset(**_with(payload, **exact))
+
+
+def path_to_json(path: Path, folder: Path) -> str:
+    """Relative with forward slashes where the file lies inside the folder, so that a run may be moved."""
+    absolute, inside = path.absolute(), folder.absolute()
+    return absolute.relative_to(inside).as_posix() if absolute.is_relative_to(inside) else str(absolute)
+
+
+def path_from_json(text: str, folder: Path) -> Path:
+    return folder / PurePosixPath(text) if not Path(text).is_absolute() else Path(text)
+
+
+def _with(payload: JsonDict, **exact: Any) -> JsonDict:
+    return {**payload, **exact}
+
+
+def _photo_to_json(photo: Photo) -> JsonDict:
+    return {**vars(photo), "path": str(photo.path.absolute())}
+
+
+def _photo_from_json(payload: JsonDict) -> Photo:
+    return Photo(**_with(payload, path=Path(payload["path"])))

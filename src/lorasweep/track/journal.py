@@ -1,0 +1,151 @@
+"""The run's own append-only memory, ``journal.jsonl``: what it says is what happened.
+
+One JSON object a line, written whole with a single ``write``, so that a killed process leaves at most one torn line,
+which the next writer cuts off. A line is fsynced where losing it would lose work (checkpoints and what follows from
+them); steps after the last saved state are taken again by a resume, bit-equally, and need no fsync.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import JsonDict
+from lorasweep.track.secrets import redact_all
+
+FILE = "journal.jsonl"
+DURABLE = frozenset({"start", "checkpoint", "sample", "scores", "pick", "end"})
+"""Kinds whose line is on the disk, for good, when ``write`` returns."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal."""
+
+    seq: int
+    """1-based, without gaps."""
+    kind: str
+    """start, params, step, checkpoint, sample, scores, pick, tag, note, artifact or end."""
+    key: str
+    """What it is about, such as ``120``; a (kind, key) is written once. Empty: may be repeated."""
+    time: int
+    """Milliseconds since 1970."""
+    payload: JsonDict
+
+
+class Journal:
+    """The one writer of a run's journal; the caller holds the run's lock.
+
+    Raises UserError if a line in the middle of the file cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        cut_torn_tail(self.path)
+        written = list(read(folder))
+        self._seen = {(entry.kind, entry.key) for entry in written if entry.key}
+        self._seq = written[-1].seq if written else 0
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+
+    def write(self, kind: str, payload: JsonDict, key: str = "") -> bool:
+        """Append one line; False where (kind, key) is there already, as after a resume that repeats steps."""
+        if key and (kind, key) in self._seen:
+            return False
+        entry = {"seq": self._seq + 1, "kind": kind, "key": key, "time": time.time_ns() // 1_000_000}
+        safe = payload if kind == "step" else redact_all(payload)
+        _append_whole(self._fd, _dumps({**entry, "payload": safe}).encode() + b"\n")
+        if kind in DURABLE:
+            os.fsync(self._fd)
+        self._seq += 1
+        self._seen.add((kind, key))
+        return True
+
+    def sync(self) -> None:
+        """Force all lines so far to the disk; call it before a training state is saved."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Sync and let go of the file."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read(folder: Path) -> Iterator[Entry]:
+    """Every whole line in order; a torn last line is left out, a missing journal is empty."""
+    yield from read_from(folder, 0)[0]
+
+
+def read_from(folder: Path, offset: int) -> tuple[list[Entry], int]:
+    """The whole lines from a byte offset on, and the offset after the last of them."""
+    path = folder / FILE
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    whole = data[: data.rfind(b"\n") + 1]
+    return [_parse(path, line) for line in whole.splitlines()], offset + len(whole)
+
+
+def cut_torn_tail(path: Path) -> None:
+    """Shorten the file to its last line that reads as JSON (a power cut may leave a tail of zeros)."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    while end and not _reads(data[data.rfind(b"\n", 0, end - 1) + 1 : end]):
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    if end < len(data):
+        os.truncate(path, end)
+
+
+def encode(value: Any) -> Any:
+    """``value`` for JSON; numbers that JSON lacks become the words NaN, Infinity and -Infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in cast("JsonDict", value).items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def _dumps(value: JsonDict) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    except ValueError:
+        return json.dumps(encode(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def _append_whole(fd: int, line: bytes) -> None:
+    """One line or nothing: where the disk is full, what was begun is taken back before the error goes on."""
+    start = os.fstat(fd).st_size
+    written = 0
+    try:
+        while written < len(line):
+            written += os.write(fd, line[written:])
+    except OSError:
+        os.ftruncate(fd, start)
+        raise
+
+
+def _parse(path: Path, line: bytes) -> Entry:
+    try:
+        return Entry(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} has a line that is not a journal entry: {line[:80]!r}") from error
+
+
+def _reads(line: bytes) -> bool:
+    try:
+        Entry(**json.loads(line))
+    except (ValueError, TypeError):
+        return False
+    return True

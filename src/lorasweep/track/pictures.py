@@ -1,0 +1,90 @@
+"""Sheets as MLflow images, so that its image grid and step slider show them."""
+
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lorasweep.data.records import SampleSet
+from lorasweep.track import codec
+from lorasweep.track.journal import Entry
+from lorasweep.track.messages import image_key
+
+SMALLEST_SHOWN = 192
+"""Pixels: smaller pictures are enlarged by a whole factor, or the grid would show stamps."""
+LONGEST_SHOWN = 1536
+_NAME = re.compile(r"images/(?P<stem>(?P<key>.+?)\+step\+(?P<step>\d+)\+.*?)(?P<small>\+compressed)?\.(png|webp)$")
+
+
+class Pictures:
+    """The images of one run. MLflow gives every image a new name, so those that are there are looked up first."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._there: set[tuple[str, int]] | None = None
+
+    def add(self, entry: Entry, folder: Path) -> None:
+        """Log one image a prompt, its seeds side by side, under the prompt's key and the checkpoint's step."""
+        sheet = {name: value for name, value in entry.payload.items() if name != "prompts"}
+        for prompt, paths in by_prompt(codec.samples_from_json(sheet, folder)).items():
+            key = image_key(prompt, entry.payload["fresh"])
+            strip = side_by_side(paths)
+            if strip is None or (key, entry.payload["step"]) in self._known():
+                continue
+            self._client.log_image(
+                self._run_id, strip, key=key, step=entry.payload["step"], timestamp=entry.time, synchronous=True
+            )
+            self._known().add((key, entry.payload["step"]))
+
+    def _known(self) -> set[tuple[str, int]]:
+        if self._there is None:
+            self._there = self._look()
+        return self._there
+
+    def _look(self) -> set[tuple[str, int]]:
+        """What is there whole; of an image whose small copy never arrived the copy is sent now."""
+        names = [_NAME.match(file.path) for file in self._client.list_artifacts(self._run_id, "images")]
+        found = [name for name in names if name]
+        small = {name["stem"] for name in found if name["small"]}
+        for name in found:
+            if not name["small"] and name["stem"] not in small:
+                self._complete(name["stem"])
+        return {(name["key"], int(name["step"])) for name in found}
+
+    def _complete(self, stem: str) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = self._client.download_artifacts(self._run_id, f"images/{stem}.png", scratch)
+            small = Path(scratch) / f"{stem}+compressed.webp"
+            with Image.open(whole) as picture:
+                picture.thumbnail((256, 256))
+                picture.save(small)
+            self._client.log_artifact(self._run_id, str(small), "images")
+
+
+def by_prompt(samples: SampleSet) -> dict[str, list[Path]]:
+    """Paths of a sheet's pictures by prompt, in seed order."""
+    found: dict[str, list[Path]] = {}
+    for sample in samples.samples:
+        found.setdefault(sample.prompt, []).append(sample.path)
+    return found
+
+
+def side_by_side(paths: Iterable[Path]) -> Image.Image | None:
+    """The pictures in one row; None where none of them is there any more."""
+    pictures = [Image.open(path).convert("RGB") for path in paths if path.exists()]
+    if not pictures:
+        return None
+    strip = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width
+    if strip.height < SMALLEST_SHOWN:
+        factor = -(-SMALLEST_SHOWN // strip.height)
+        return strip.resize((strip.width * factor, strip.height * factor), Image.Resampling.LANCZOS)
+    strip.thumbnail((LONGEST_SHOWN, LONGEST_SHOWN))
+    return strip

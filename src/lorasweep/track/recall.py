@@ -1,0 +1,95 @@
+"""A run's journal read back as frozen records."""
+
+import json
+from pathlib import Path
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Checkpoint, Dataset, JsonDict, Pick, RunView, SampleSet, Scores, Step
+from lorasweep.track import codec
+from lorasweep.track.journal import Entry, read
+from lorasweep.track.run_folder import RunFolder, is_alive
+
+
+def read_run(folder: Path) -> RunView:
+    """Everything that is remembered of the run; UserError where the folder holds none."""
+    entries = list(read(folder))
+    start = _last(entries, "start")
+    if start is None:
+        raise UserError(f"{folder} holds no run; name a folder under runs/ of the track root")
+    run = RunFolder(folder)
+    dataset = read_dataset(entries)
+    return RunView(
+        name=start["name"],
+        folder=folder,
+        status=read_status(entries, alive=is_alive(run)),
+        config=run.read_config(),
+        provenance=_read_provenance(run),
+        train=() if dataset is None else dataset.train,
+        held_out=() if dataset is None else dataset.held_out,
+        prompts=codec.prompts_from_json(start["prompts"]),
+        checkpoints=read_checkpoints(entries, folder),
+        samples=read_samples(entries, folder),
+        scores=read_scores(entries),
+        pick=read_pick(entries),
+        steps=read_steps(entries),
+        notes=tuple(entry.payload["text"] for entry in entries if entry.kind == "note"),
+        error=(_last(entries, "end") or {}).get("error", ""),
+        parent=start["parent"],
+    )
+
+
+def read_status(entries: list[Entry], *, alive: bool) -> str:
+    """running, finished, failed, stopped, or killed where it neither ended nor lives."""
+    lives = [entry for entry in entries if entry.kind in ("start", "end")]
+    if lives and lives[-1].kind == "end":
+        return str(lives[-1].payload["status"])
+    return "running" if alive else "killed"
+
+
+def read_dataset(entries: list[Entry]) -> Dataset | None:
+    """The photos that the run began with."""
+    start = _last(entries, "start")
+    return None if start is None or start["dataset"] is None else codec.dataset_from_json(start["dataset"])
+
+
+def read_steps(entries: list[Entry]) -> tuple[Step, ...]:
+    """Every optimiser step, in order."""
+    steps = [codec.step_from_json(entry.payload) for entry in entries if entry.kind == "step"]
+    return tuple(sorted(steps, key=lambda step: step.step))
+
+
+def read_checkpoints(entries: list[Entry], folder: Path) -> tuple[Checkpoint, ...]:
+    """Every checkpoint, by step."""
+    found = {e.payload["step"]: e.payload for e in entries if e.kind == "checkpoint"}
+    return tuple(codec.checkpoint_from_json(found[step], folder) for step in sorted(found))
+
+
+def read_samples(entries: list[Entry], folder: Path) -> tuple[SampleSet, ...]:
+    """The newest sheet of every step, those on fresh seeds last."""
+    found = {(e.payload["fresh"], e.payload["step"]): e.payload for e in entries if e.kind == "sample"}
+    return tuple(codec.samples_from_json(found[key], folder) for key in sorted(found))
+
+
+def read_scores(entries: list[Entry]) -> tuple[Scores, ...]:
+    """The newest scores of every step, those on fresh seeds last; only those of the newest evaluation signature.
+
+    Scores under another signature are in another unit and are never mixed with them.
+    """
+    scores = [entry.payload for entry in entries if entry.kind == "scores"]
+    signature = scores[-1]["signature"] if scores else ""
+    found = {(p["scores"]["fresh"], p["scores"]["step"]): p["scores"] for p in scores if p["signature"] == signature}
+    return tuple(codec.scores_from_json(found[key]) for key in sorted(found))
+
+
+def read_pick(entries: list[Entry]) -> Pick | None:
+    """The newest pick."""
+    payload = _last(entries, "pick")
+    return None if payload is None else codec.pick_from_json(payload)
+
+
+def _last(entries: list[Entry], kind: str) -> JsonDict | None:
+    return next((entry.payload for entry in reversed(entries) if entry.kind == kind), None)
+
+
+def _read_provenance(run: RunFolder) -> JsonDict:
+    return json.loads(run.provenance.read_text(encoding="utf-8")) if run.provenance.exists() else {}

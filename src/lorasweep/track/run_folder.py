@@ -1,0 +1,228 @@
+"""Where a run lives: ``<root>/runs/<name>/``, its name, its lock and its neighbours."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import JsonDict
+from lorasweep.track.journal import FILE as JOURNAL
+from lorasweep.track.journal import encode
+from lorasweep.track.secrets import redact_all
+
+_NUMBER = re.compile(r"-(\d{4,})$")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds ``runs/``, the MLflow store and the studies."""
+        return self.path.parent.parent
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def features(self) -> Path:
+        return self.path / "features"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def prepare(self) -> "RunFolder":
+        """Make the folder and its sub-folders where they are missing."""
+        for folder in (self.path, self.checkpoints, self.state, self.samples, self.features):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def save_config(self, config: JsonDict) -> str:
+        """Write the resolved configuration; its sha256, in hex, is that of the file's bytes."""
+        return write_json(self.config, config)
+
+    def read_config(self) -> JsonDict:
+        """Raises UserError where the run has none."""
+        if not self.config.exists():
+            raise UserError(f"{self.config} is missing; {self.path} must be a folder that lorasweep made")
+        return json.loads(self.config.read_text(encoding="utf-8"))
+
+
+def new_run_name(trigger: str, base: str, lr: float, root: Path) -> str:
+    """A name like ``s1lv10-sdxl-lr1e-4-0007``, whose folder is made at once so that no other process gets it.
+
+    The number is one above the highest in use, whatever the rest of the name is.
+    """
+    runs = root / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    stem = "-".join(part for part in (slug(trigger), slug(base), f"lr{short_number(lr)}") if part)
+    with FileLock(str(runs / ".naming.lock"), thread_local=False):
+        taken = [int(found.group(1)) for path in runs.iterdir() if (found := _NUMBER.search(path.name))]
+        name = f"{stem}-{max(taken, default=0) + 1:04d}"
+        RunFolder(runs / name).prepare()
+    return name
+
+
+def claim_name(name: str, root: Path) -> str:
+    """Take a name that the user chose; UserError where it is not one plain word or a run has it already."""
+    if not name or name != slug(name):
+        raise UserError(f"name is {name!r}; it must be made of letters, digits, dots, dashes and underscores")
+    folder = RunFolder(root / "runs" / name)
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir()
+    except FileExistsError:
+        raise UserError(f"name is {name!r}, which {folder.path} has already; choose another") from None
+    folder.prepare()
+    return name
+
+
+def all_runs(root: Path) -> list[RunFolder]:
+    """Every run under the root that has begun its journal, oldest first."""
+    runs = root / "runs"
+    found = [RunFolder(path) for path in runs.iterdir() if (path / JOURNAL).exists()] if runs.is_dir() else []
+    return sorted(found, key=lambda run: (_born(run), run.name))
+
+
+def find_run(root: Path, what: str | Path) -> RunFolder:
+    """The run that ``last``, a name, the end of one (``0007``) or a folder stands for.
+
+    Raises UserError, naming the newest runs, where it is none or several.
+    """
+    folder = Path(what)
+    if (folder / JOURNAL).exists():
+        return RunFolder(folder.resolve())
+    runs = all_runs(root)
+    if what == "last" and runs:
+        return runs[-1]
+    exact = [run for run in runs if run.name == str(what)]
+    found = exact or [run for run in runs if run.name.endswith(f"-{what}")]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(run.name for run in runs[-5:]) or "none yet"
+    raise UserError(f"There is no single run {str(what)!r} under {root / 'runs'}; the newest are: {known}")
+
+
+@contextmanager
+def running(run: RunFolder) -> Generator[None]:
+    """Hold the run for this process; UserError where another one that is alive does.
+
+    The operating system gives the lock back when a process dies, however it dies, so a lock is never stale.
+    ``owner.json`` only says who it is.
+    """
+    lock = _lock(run)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{run.name} is being written by {_owner(run)}; wait for it or stop it first") from None
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}
+    write_json(run.path / "owner.json", owner)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_alive(run: RunFolder) -> bool:
+    """Whether some process holds the run now."""
+    if not (run.path / "lock").exists():
+        return False
+    lock = _lock(run)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine; '' where the system does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def write_json(path: Path, value: JsonDict) -> str:
+    """Write whole or not at all, with secrets taken out; the sha256 of the bytes, in hex."""
+    data = json_bytes(value)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def json_bytes(value: JsonDict) -> bytes:
+    """What ``write_json`` writes: keys sorted, secrets taken out."""
+    return (json.dumps(encode(redact_all(value)), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def slug(text: str) -> str:
+    """``text`` as a part of a file name: letters, digits, ``.``, ``_`` and single dashes."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:60]
+
+
+def short_number(value: float) -> str:
+    """0.0001 -> 1e-4, 0.00025 -> 2.5e-4, 1.0 -> 1."""
+    if 0.01 <= value < 1000:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _lock(run: RunFolder) -> FileLock:
+    return FileLock(str(run.path / "lock"), thread_local=False)
+
+
+def _owner(run: RunFolder) -> str:
+    path = run.path / "owner.json"
+    owner: JsonDict = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return f"process {owner.get('pid', '?')} on {owner.get('host', 'this machine')}"
+
+
+def _born(run: RunFolder) -> int:
+    with run.journal.open("rb") as file:
+        first = file.readline()
+    try:
+        return int(json.loads(first)["time"])
+    except (ValueError, KeyError):
+        return 0

@@ -1,0 +1,36 @@
+"""Keeps tokens and passwords out of everything that a run writes down."""
+
+import os
+import re
+from typing import Any, cast
+
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE", re.IGNORECASE)
+_SECRET_SHAPE = re.compile(
+    r"hf_[A-Za-z0-9]{16,}"
+    r"|sk-[A-Za-z0-9_-]{16,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|glpat-[A-Za-z0-9_-]{16,}"
+    r"|AKIA[0-9A-Z]{16}"
+)
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
+_SHORTEST = 8
+HIDDEN = "[hidden]"
+
+
+def redact(text: str) -> str:
+    """``text`` without the values of secret-looking environment variables, known token shapes and URL passwords."""
+    values = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST]
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return _USER_IN_URL.sub(f"{HIDDEN}@", _SECRET_SHAPE.sub(HIDDEN, text))
+
+
+def redact_all(value: Any) -> Any:
+    """``value`` with every string inside it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redact_all(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [redact_all(item) for item in cast("list[Any]", value)]
+    return value

@@ -1,0 +1,159 @@
+"""The thread that delivers journals to MLflow while runs go on, and never makes one wait."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasweep.track.journal import read_from
+from lorasweep.track.run_folder import RunFolder
+from lorasweep.track.secrets import redact
+
+if TYPE_CHECKING:
+    from lorasweep.track.delivery import Delivery
+    from lorasweep.track.store import Store
+
+INTERVAL = 5.0
+"""Seconds between deliveries: about 50 steps of a tiny model go in one batch."""
+FIRST_BACKOFF = 5.0
+LONGEST_BACKOFF = 300.0
+
+
+class Shipper:
+    """Serves any number of runs of one process with one background thread and one open store.
+
+    An absent, slow or broken server costs only this thread's time: it tries again later, each time after twice as long.
+    """
+
+    def __init__(self, open_store: Callable[[], "Store"], *, patience: float = 5.0, longest: float = 10.0) -> None:
+        """``patience``: seconds without progress that ``drain`` bears, a fifth of it where the store has failed before;
+        ``longest``: seconds that it takes at most.
+        """
+        self._open = open_store
+        self._patience = patience
+        self._longest = longest
+        self._store: Store | None = None
+        self._deliveries: dict[Path, Delivery | None] = {}
+        self._changed = threading.Condition()
+        self._urgent = False
+        self._progressed = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+        self._error = ""
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def add(self, folder: Path) -> None:
+        """Deliver this run's journal from now on."""
+        with self._changed:
+            self._deliveries.setdefault(folder, None)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="lorasweep-shipper", daemon=True)
+                self._thread.start()
+
+    def nudge(self) -> None:
+        """Something worth seeing was written: deliver soon rather than at the next interval."""
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+
+    def drain(self, folder: Path) -> str:
+        """Wait for the rest of a finished run, but only for seconds; then stop serving it.
+
+        Returns '' where everything was delivered, else a sentence that says what to do.
+        """
+        if folder not in self._deliveries:
+            return ""
+        entries, _ = read_from(folder, 0)
+        last = entries[-1].seq if entries else 0
+        done = self._wait_for(folder, last)
+        if done:
+            with self._changed:
+                delivery = self._deliveries.pop(folder, None)
+            if delivery is not None:
+                delivery.close()
+            return ""
+        because = f" ({self._error})" if self._error else ""
+        return f"MLflow does not have all of {folder.name} yet{because}; run `lorasweep sync` to deliver the rest."
+
+    def stop(self) -> None:
+        """End the thread after the delivery that it is at; nothing is lost."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _wait_for(self, folder: Path, last: int) -> bool:
+        began = time.monotonic()
+        failures = self._failures
+        with self._changed:
+            while not self._has(folder, last):
+                now = time.monotonic()
+                quiet = now - max(began, self._progressed)
+                patience = self._patience / 5 if failures else self._patience
+                if quiet > patience or now - began > self._longest or self._failures > failures + 1:
+                    return False
+                self._urgent, self._not_before = True, 0.0
+                self._changed.notify_all()
+                self._changed.wait(0.1)
+        return True
+
+    def _has(self, folder: Path, last: int) -> bool:
+        delivery = self._deliveries.get(folder)
+        return delivery is not None and delivery.cursor >= last
+
+    def _serve(self) -> None:
+        while not self._stopped:
+            with self._changed:
+                if not self._urgent:
+                    self._changed.wait(INTERVAL)
+                self._urgent = False
+                folders = list(self._deliveries)
+            if time.monotonic() < self._not_before:
+                time.sleep(0.05)
+                continue
+            for folder in folders:
+                self._deliver(folder)
+        for delivery in self._deliveries.values():
+            if delivery is not None:
+                delivery.close()
+
+    def _deliver(self, folder: Path) -> None:
+        try:
+            if delivery := self._delivery(folder):
+                delivery.deliver()
+        except Exception as error:  # whatever happens here must not reach the run
+            self._error = redact(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+            wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**self._failures)
+            self._failures += 1
+            self._not_before = time.monotonic() + wait
+        else:
+            self._failures = 0
+            self._error = ""
+
+    def _delivery(self, folder: Path) -> "Delivery | None":
+        from lorasweep.track.delivery import Delivery
+
+        if self._store is None:
+            self._store = self._open()
+            self._progress()
+        with self._changed:
+            if folder in self._deliveries and self._deliveries[folder] is None:
+                self._deliveries[folder] = Delivery(RunFolder(folder), self._store, self._progress)
+            return self._deliveries.get(folder)  # None where it was drained just now
+
+    def _progress(self) -> None:
+        self._progressed = time.monotonic()
+
+
+def shipper_to(root: Path, uri: str | None = None, experiment: str = "lorasweep") -> Shipper:
+    """A shipper to the store in force; one on this machine is waited for longer, since it will surely answer.
+
+    Laying out its database takes two seconds of an idle machine and half a minute of one that trains on every core.
+    """
+    from lorasweep.track.store import is_local, open_store, tracking_uri
+
+    local = is_local(tracking_uri(root, uri))
+    opener = partial(open_store, root, uri, experiment)
+    return Shipper(opener, patience=90.0 if local else 5.0, longest=300.0 if local else 10.0)

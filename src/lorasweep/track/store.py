@@ -1,0 +1,119 @@
+"""Where MLflow keeps things: one SQLite file and one folder under the track root, unless a URI says otherwise."""
+
+import hashlib
+import logging
+import os
+import sqlite3
+import zlib
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CALM = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""MLflow's own defaults phone home, and retry a dead server for four minutes a call. What the user has set stays."""
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open tracking store."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    key: str
+    """Names the store in files on disk without writing its URI, which may hold a password."""
+
+
+def tracking_uri(root: Path, uri: str | None = None) -> str:
+    """The URI in force: the argument, else MLFLOW_TRACKING_URI, else the SQLite file under the root."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(root.absolute() / 'mlflow.db').as_posix()}"
+
+
+def is_local(uri: str) -> bool:
+    """Whether the store is a file on this machine, which may be slow to open but does not go away."""
+    return uri.startswith(_SQLITE)
+
+
+def open_store(root: Path, uri: str | None = None, experiment: str = "lorasweep") -> Store:
+    """Open the store, creating database and experiment where they are missing; safe in many processes at once.
+
+    Raises MlflowException or OSError where it cannot be reached.
+    """
+    for name, value in CALM.items():
+        os.environ.setdefault(name, value)
+    where = tracking_uri(root, uri)
+    from mlflow import MlflowClient  # takes two seconds: only those who ship pay for it
+
+    _quieten()
+    if is_local(where):
+        _lay_out(where)
+    client = MlflowClient(tracking_uri=where)
+    artifacts = (root.absolute() / "artifacts").as_uri() if is_local(where) else None
+    experiment_id = _experiment(client, experiment, artifacts)
+    return Store(client, experiment_id, hashlib.sha256(where.encode()).hexdigest()[:16])
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder behind a ``file:`` URI or plain path; None for any other place."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(url2pathname(parsed.path))
+    return Path(unquote(uri)) if not parsed.scheme else None
+
+
+def _lay_out(uri: str) -> None:
+    """Create or upgrade the database in one process at a time: MLflow's migrations race, and eight first starts at
+    once leave a broken one. The file itself says for which MLflow that is done; write-ahead logging, which lets the
+    UI read while a run writes, stays in the file too.
+    """
+    from mlflow import MlflowClient
+    from mlflow.version import VERSION
+
+    database = Path(uri.removeprefix(_SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    mark = zlib.crc32(VERSION.encode()) & 0x7FFFFFFF
+    with FileLock(f"{database}.lock", timeout=600, thread_local=False):
+        if _pragma(database, "user_version") != mark:
+            _pragma(database, "journal_mode=WAL")
+            MlflowClient(tracking_uri=uri).get_experiment_by_name("Default")
+            _pragma(database, f"user_version={mark}")
+
+
+def _pragma(database: Path, pragma: str) -> object:
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        row = connection.execute(f"PRAGMA {pragma}").fetchone()
+        return row[0] if row else None
+
+
+def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name, artifact_location=artifacts)
+    except MlflowException:  # a neighbour was faster
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def _quieten() -> None:
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,113 @@
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from lorasweep.data.records import RunView
+from lorasweep.report.page import render, render_comparison, write_comparison, write_report
+from lorasweep.report.pictures import contact_sheet, data_uri
+
+
+def test_the_page_asks_the_network_and_the_disk_for_nothing(view: RunView) -> None:
+    page = render(view)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert sources
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+    assert "default-src 'none'" in page
+    assert "http" not in re.sub(r"http-equiv", "", page)
+
+
+def test_what_a_user_wrote_is_never_markup(view: RunView) -> None:
+    for page in (render(view), render_comparison([view], view.name)):
+        assert "<img src=x" not in page
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_only_the_script_that_is_on_the_page_may_run(view: RunView) -> None:
+    import base64
+    import hashlib
+
+    page = render(view)
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_the_picked_row_is_framed_and_the_base_row_is_on_top(view: RunView) -> None:
+    rows = re.findall(r'<tr data-sheet class="(\w*)">\s*<th>([^<]+)<', render(view))
+    assert rows == [("", "base model"), ("", "step 100"), ("picked", "step 200"), ("", "step 300")]
+
+
+def test_the_headline_names_the_pick_its_file_and_how_sure_it_is(view: RunView) -> None:
+    page = render(view)
+    assert "Use step 200" in page
+    assert "step-200.safetensors</div>" in page
+    assert "90 %" in page
+    assert "run: fine" in page
+
+
+def test_a_run_that_is_still_training_has_a_page(view: RunView) -> None:
+    page = render(replace(view, status="running", pick=None, scores=(), samples=view.samples[:1]))
+    assert "No pick yet" in page
+    assert "300 of 300 steps" in page
+
+
+def test_a_run_without_anything_has_a_page(view: RunView) -> None:
+    empty = RunView(
+        name="new", folder=view.folder, status="failed", config={}, provenance={}, error="The disk is full."
+    )
+    assert "The disk is full." in render(empty)
+    assert contact_sheet(empty) is None
+
+
+def test_a_run_without_a_usable_checkpoint_says_so(view: RunView) -> None:
+    assert view.pick is not None
+    none = replace(
+        view.pick, step=None, best_step=None, runner_up=None, run_verdict="no usable checkpoint", score=float("nan")
+    )
+    page = render(replace(view, pick=none))
+    assert "No checkpoint to recommend" in page
+    assert not re.search(r">\s*nan", page)
+
+
+def test_a_picture_that_has_gone_leaves_the_page_whole(view: RunView) -> None:
+    for sample in view.samples[1].samples:
+        sample.path.unlink()
+    assert 'src=""' in render(view)
+    assert contact_sheet(view) is not None
+
+
+def test_a_large_picture_is_embedded_small(tmp_path: Path) -> None:
+    noise = Image.effect_noise((1024, 768), 80).convert("RGB")
+    noise.save(tmp_path / "large.png")
+    assert len(data_uri(tmp_path / "large.png")) < 120_000
+
+
+def test_the_sheet_is_written_when_the_run_is_over_and_the_page_at_every_checkpoint(
+    view: RunView, tmp_path: Path
+) -> None:
+    page = write_report(tmp_path / "out", replace(view, status="running"))
+    assert [path.name for path in page.parent.iterdir()] == ["report.html"]
+    write_report(tmp_path / "out", view)
+    assert sorted(path.name for path in page.parent.iterdir()) == ["contact_sheet.png", "report.html"]
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.getpixel((2, 28 + 2 * 134)) == (31, 157, 85)
+
+
+def test_a_comparison_puts_the_best_pick_first(view: RunView, tmp_path: Path) -> None:
+    assert view.pick is not None
+    better = replace(view, name="better", pick=replace(view.pick, score=0.9))
+    worst = replace(view, name="worst", pick=None, scores=())
+    page = write_comparison(tmp_path, [view, worst, better]).read_text(encoding="utf-8")
+    assert page.index("<h2>better") < page.index("<h2>run ") < page.index("<h2>worst")
+    assert "lr 0.001" in page
+
+
+def test_a_page_of_thirteen_checkpoints_is_made_in_a_second(view: RunView) -> None:
+    sheets = tuple(replace(view.samples[1], step=s, samples=view.samples[1].samples * 4) for s in range(13))
+    began = time.process_time()
+    render(replace(view, samples=sheets))
+    assert time.process_time() - began < 1.0

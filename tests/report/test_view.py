@@ -1,0 +1,55 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lorasweep.data.records import RunView
+from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed
+
+
+def test_the_base_model_is_the_first_row_and_the_picked_row_is_marked(view: RunView) -> None:
+    rows = rows_of(view)
+    assert [row.label for row in rows] == ["base model", "step 100", "step 200", "step 300"]
+    assert [row.picked for row in rows] == [False, False, True, False]
+    assert [row.runner_up for row in rows] == [False, False, False, True]
+
+
+def test_a_score_on_fresh_seeds_stands_beside_the_other_and_does_not_replace_it(view: RunView) -> None:
+    row = rows_of(view)[2]
+    assert row.scores is not None
+    assert row.fresh is not None
+    assert (row.scores.score, row.fresh.score) == (0.7, 0.71)
+
+
+def test_a_cell_is_the_weighted_geometric_mean_of_what_was_judged(view: RunView) -> None:
+    plain, hat = rows_of(view)[1].cells
+    assert plain.score == pytest.approx(0.25**0.6 * 1.0**0.4)
+    assert hat.score == pytest.approx(0.6)
+    assert hat.parts == (("prompt", pytest.approx(0.6)),)
+
+
+def test_a_cell_without_a_judged_component_has_no_score() -> None:
+    assert math.isnan(cell_score(np.array([np.nan]), ("identity",), {}))
+
+
+def test_bands_meet_half_way_and_equal_neighbours_are_one(view: RunView) -> None:
+    assert bands(rows_of(view)) == (Band(100, 150, "under"), Band(150, 250, "good"), Band(250, 300, "over"))
+    assert view.pick is not None
+    same = tuple(replace(verdict, word="good") for verdict in view.pick.verdicts)
+    assert bands(rows_of(replace(view, pick=replace(view.pick, verdicts=same)))) == (Band(100, 300, "good"),)
+
+
+def test_a_checkpoint_that_was_not_drawn_still_has_a_row(view: RunView) -> None:
+    rows = rows_of(replace(view, samples=view.samples[:2]))
+    assert [row.step for row in rows] == [0, 100, 200, 300]
+    assert rows[3].cells[0].pictures == ()
+
+
+def test_a_prompt_without_pictures_has_no_column(view: RunView) -> None:
+    undrawn = replace(view.prompts[0], key="later")
+    assert [p.key for p in prompts_of(replace(view, prompts=(*view.prompts, undrawn)))] == ["plain", "hat"]
+
+
+def test_the_moving_average_of_a_constant_is_that_constant_from_its_first_value_on() -> None:
+    assert smoothed([2.0, math.nan, 2.0], span=9) == pytest.approx([2.0, 2.0, 2.0])

@@ -1,0 +1,57 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from track.story import PROMPTS, Story
+
+from lorasweep.data.records import Checkpoint
+from lorasweep.track import codec
+from lorasweep.track.journal import encode
+
+
+def through_json(payload: object) -> dict:
+    return json.loads(json.dumps(encode(payload), allow_nan=False))
+
+
+def test_every_record_comes_back_as_it_was(story: Story) -> None:
+    folder = story.folder
+    step, checkpoint, sheet, pick = story.step(3), story.checkpoint(3), story.samples(3), story.pick()
+    assert codec.step_from_json(through_json(codec.step_to_json(step))) == step
+    assert codec.checkpoint_from_json(through_json(codec.checkpoint_to_json(checkpoint, folder)), folder) == checkpoint
+    assert codec.samples_from_json(through_json(codec.samples_to_json(sheet, folder)), folder) == sheet
+    assert codec.pick_from_json(through_json(codec.pick_to_json(pick))) == pick
+    assert codec.prompts_from_json(json.loads(json.dumps(codec.prompts_to_json(PROMPTS)))) == PROMPTS
+    dataset = story.meta().dataset
+    assert dataset is not None
+    assert codec.dataset_from_json(through_json(codec.dataset_to_json(dataset))) == dataset
+
+
+def test_scores_come_back_bit_for_bit_with_their_gaps(story: Story) -> None:
+    scores = replace(story.scores(3), notes=("a",), vetoes=("b",), weights={"identity": 0.1})
+    back = codec.scores_from_json(through_json(codec.scores_to_json(scores)))
+    assert back.by_prompt.tobytes() == scores.by_prompt.tobytes()
+    assert back.by_prompt.shape == (2, 2, 3)
+    assert np.isnan(back.components["geometry"])
+    assert (back.score, back.low, back.notes, back.vetoes, back.weights) == (
+        0.3,
+        0.15,
+        ("a",),
+        ("b",),
+        {"identity": 0.1},
+    )
+    assert list(back.components) == ["identity", "prompt", "geometry"]
+
+
+def test_a_loss_that_became_nan_comes_back_as_nan(story: Story) -> None:
+    back = codec.step_from_json(through_json(codec.step_to_json(replace(story.step(1), loss=float("nan")))))
+    assert np.isnan(back.loss)
+
+
+def test_a_moved_run_finds_its_files_and_a_file_elsewhere_stays_elsewhere(story: Story, tmp_path: Path) -> None:
+    payload = codec.checkpoint_to_json(story.checkpoint(3), story.folder)
+    assert payload["path"] == "checkpoints/step-000003.safetensors"
+    moved = codec.checkpoint_from_json(payload, tmp_path / "elsewhere")
+    assert moved.path == tmp_path / "elsewhere" / "checkpoints" / "step-000003.safetensors"
+    outside = Checkpoint(trial="t", step=0, epoch=0, path=tmp_path / "other.safetensors", sha256=None)
+    assert codec.checkpoint_from_json(codec.checkpoint_to_json(outside, story.folder), story.folder) == outside

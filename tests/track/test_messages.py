@@ -1,0 +1,63 @@
+import math
+
+import pytest
+from track.story import Story
+
+from lorasweep.track import codec, messages
+from lorasweep.track.flatten import flatten
+
+
+def test_a_step_is_five_points_at_the_journals_own_time(story: Story) -> None:
+    points = messages.step_points(codec.step_to_json(story.step(3)), time=77)
+    assert {point.key: point.value for point in points} == {
+        "train/loss": 0.1 + 1 / 9,
+        "train/lr": 1e-3,
+        "train/effective_lr": 5e-4,
+        "train/grad_norm": 3 / 7,
+        "train/log10_lr": pytest.approx(-3),
+    }
+    assert {(point.time, point.step) for point in points} == {(77, 3)}
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_not_finite_is_not_sent_as_a_number_but_said_in_words(story: Story, word: str) -> None:
+    payload = {**codec.step_to_json(story.step(3)), "loss": word}
+    assert "train/loss" not in {point.key for point in messages.step_points(payload, 0)}
+    assert messages.not_finite(payload) == "loss at step 3"
+
+
+def test_a_component_that_does_not_apply_has_no_point(story: Story) -> None:
+    payload = {"scores": codec.scores_to_json(story.scores(6))}
+    keys = [point.key for point in messages.score_points(payload, 0)]
+    assert keys == ["eval/score", "eval/low", "eval/high", "eval/identity", "eval/prompt"]
+
+
+def test_scores_on_fresh_seeds_have_names_of_their_own(story: Story) -> None:
+    payload = {"scores": codec.scores_to_json(story.scores(6, fresh=True))}
+    assert all(point.key.startswith("fresh/") for point in messages.score_points(payload, 0))
+
+
+def test_no_pick_is_a_tag_and_no_point(story: Story) -> None:
+    payload = {**codec.pick_to_json(story.pick()), "step": None, "run_verdict": "train longer"}
+    assert messages.pick_points(payload, 0) == []
+    assert messages.pick_tags(payload)["lorasweep.picked"] == "none"
+    assert messages.pick_tags(payload)["lorasweep.verdict"] == "train longer"
+
+
+def test_a_configuration_is_flat_short_and_tells_the_rates_that_people_compare() -> None:
+    flat = flatten({"optim": {"lr": 1e-3, "betas": [0.9, 0.999]}, "lora": {"rank": 8, "alpha": 4.0}, "x": "y" * 7000})
+    assert flat["optim.lr"] == "0.001"
+    assert flat["optim.betas"] == "[0.9, 0.999]"
+    assert len(flat["x"]) == 6000
+    assert float(flat["log10_lr"]) == pytest.approx(math.log10(1e-3))
+    assert float(flat["effective_lr"]) == pytest.approx(5e-4)
+
+
+def test_prompts_are_one_parameter_and_odd_keys_are_made_fit() -> None:
+    flat = flatten({"sample": {"prompts": {"café": {"text": "a"}}}, "ünï": 1})
+    assert flat == {"sample.prompts": '{"café": {"text": "a"}}', "_n_": "1"}
+
+
+def test_a_prompts_key_becomes_one_that_mlflow_allows() -> None:
+    assert messages.image_key("café/#1", fresh=False) == "caf___1"
+    assert messages.image_key("hat", fresh=True) == "hat.fresh"

@@ -1,0 +1,76 @@
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from track.story import Story
+
+from lorasweep.track.provenance import code_state, hash_tree, provenance
+
+
+def test_every_model_file_of_a_folder_is_hashed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "a.safetensors").write_bytes(b"weights")
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "notes.png").write_bytes(b"x")
+    assert hash_tree(tmp_path) == {
+        "model_index.json": hashlib.sha256(b"{}").hexdigest(),
+        "unet/a.safetensors": hashlib.sha256(b"weights").hexdigest(),
+    }
+
+
+def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = tmp_path / "base.safetensors", {}
+    path.write_bytes(b"one")
+    first = hash_tree(path, cache)
+    monkeypatch.setattr("lorasweep.track.provenance.hash_file", lambda _: "read again")
+    assert hash_tree(path, cache) == first
+    path.write_bytes(b"other")
+    assert hash_tree(path, cache) == {"base.safetensors": "read again"}
+
+
+def test_provenance_tells_hashes_versions_and_signatures_but_no_place(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "vae.safetensors").write_bytes(b"v")
+    meta = story.meta()
+    found = provenance(
+        weights={"vae": tmp_path / "vae.safetensors"},
+        dataset=meta.dataset,
+        config_sha256="c0ffee",
+        signatures={"run": "r", "evaluation": "e"},
+        machine={"device": "cpu", "threads": 1},
+        hash_cache=tmp_path / "hashes.json",
+    )
+    assert found["weights"]["vae"]["files"] == {"vae.safetensors": hashlib.sha256(b"v").hexdigest()}
+    assert found["data"] == {"fingerprint": "f", "train": {"me.png": "ab"}, "held_out": {}}
+    assert found["signatures"] == {"run": "r", "evaluation": "e"}
+    assert found["packages"]["torch"]
+    assert found["machine"] == {"device": "cpu", "threads": 1}
+    assert str(tmp_path) not in json.dumps({**found, "code": None})
+
+
+def test_a_checkout_tells_its_commit_and_its_changes_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary0of0the0coal0mine")
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("x = 1\n")
+    git("add", "a.py")
+    git("commit", "-qm", "first")
+    assert code_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False, "diff": ""}
+    (tmp_path / "a.py").write_text("x = 'canary0of0the0coal0mine'\n")
+    state = code_state(tmp_path)
+    assert state["dirty"] is True
+    assert "+x = '[hidden]'" in state["diff"]
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
+    assert code_state(tmp_path) == {"commit": None, "dirty": None, "diff": None}

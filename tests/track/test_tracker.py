@@ -1,0 +1,102 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from track.story import PROMPTS, Story
+
+from lorasweep.data.errors import UserError
+from lorasweep.track.journal import read
+from lorasweep.track.recall import read_run
+from lorasweep.track.tracker import JournalTracker, NullTracker
+
+
+def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta(parent="sweep-0001"))
+    story.tell(tracker)
+    tracker.samples(story.samples(6, fresh=True), PROMPTS)
+    tracker.scores(story.scores(6, fresh=True))
+    tracker.pick(story.pick())
+    tracker.note("Mind the gap.")
+    assert tracker.end("finished") == ""
+    view = read_run(story.folder)
+    assert (view.name, view.status, view.parent) == (story.folder.name, "finished", "sweep-0001")
+    assert view.steps == tuple(story.step(n) for n in range(1, 7))
+    assert view.checkpoints[1:] == (story.checkpoint(3), story.checkpoint(6))
+    assert view.samples == (story.samples(0), story.samples(3), story.samples(6), story.samples(6, fresh=True))
+    assert [(s.step, s.fresh) for s in view.scores] == [(3, False), (6, False), (6, True)]
+    assert (view.pick, view.prompts, view.notes) == (story.pick(), PROMPTS, ("Mind the gap.",))
+    assert view.config["optim"]["lr"] == 1e-3
+    assert view.train[0].caption == "<b>me</b>"
+
+
+def test_steps_that_a_resume_takes_again_are_journaled_once(story: Story) -> None:
+    first = JournalTracker(story.folder)
+    first.start(story.meta())
+    story.tell(first, last=5)
+    first.close()
+    again = JournalTracker(story.folder)
+    again.start(story.meta())
+    story.tell(again, first=4)
+    again.end("finished")
+    view = read_run(story.folder)
+    assert [step.step for step in view.steps] == [1, 2, 3, 4, 5, 6]
+    assert [e.payload["uid"] for e in read(story.folder) if e.kind == "start"] == [first._uid] * 2
+
+
+def test_scores_under_another_signature_replace_the_old_ones_whole(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta())
+    story.tell(tracker)
+    tracker.end("finished")
+    again = JournalTracker(story.folder)
+    again.start(story.meta(evaluation_signature="other"))
+    again.scores(story.scores(6))
+    again.end("finished")
+    assert [scores.step for scores in read_run(story.folder).scores] == [6]
+
+
+def test_a_run_that_is_being_written_is_refused_to_a_second_tracker(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    with pytest.raises(UserError, match="is being written by process"):
+        JournalTracker(story.folder)
+    tracker.close()
+    JournalTracker(story.folder).close()
+
+
+def test_a_run_whose_process_went_without_a_word_was_killed(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta())
+    assert read_run(story.folder).status == "running"
+    tracker.close()
+    assert read_run(story.folder).status == "killed"
+
+
+def test_a_failed_run_keeps_its_reason(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta())
+    tracker.end("failed", "The loss became NaN at step 4.")
+    view = read_run(story.folder)
+    assert (view.status, view.error) == ("failed", "The loss became NaN at step 4.")
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        read_run(tmp_path)
+
+
+def test_the_null_tracker_leaves_nothing(story: Story) -> None:
+    tracker = NullTracker()
+    tracker.start(story.meta())
+    tracker.step(story.step(1))
+    assert tracker.end("finished") == ""
+    assert not (story.folder / "journal.jsonl").exists()
+
+
+def test_an_ordinary_user_pays_nothing_for_mlflow(story: Story) -> None:
+    code = "import sys, lorasweep.track.tracker, lorasweep.track.recall\nprint({'mlflow', 'torch'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": "src"}, check=True
+    )
+    assert done.stdout == "set()\n"
