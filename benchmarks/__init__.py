@@ -1,0 +1,1 @@
+"""Measurements side by side; what they printed is in ``results/``."""

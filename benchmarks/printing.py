@@ -1,0 +1,40 @@
+"""What every benchmark shares: a plain table, JSON on file, and the machine and versions it ran on."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "diffusers", "peft", "transformers", "numpy")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as their widest cell."""
+    cells = [[str(cell) for cell in row] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Compact JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores and versions."""
+    found = {name: version(name) for name in PACKAGES}
+    return {"processor": _processor(), "cores": str(os.cpu_count()), "python": platform.python_version(), **found}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,25 @@
+"""The composition root: the one place that knows every room. One function a command.
+
+A run is read from top to bottom in ``running.train_together`` and ``live.LiveRun``:
+RunConfig -> Dataset -> Checkpoint -> SampleSet -> Scores -> Pick.
+"""
+
+from lorasweep.app.demo import demo
+from lorasweep.app.machine import doctor, sync, ui
+from lorasweep.app.remembered import evaluate, pick, report, reproduce
+from lorasweep.app.running import refit, resume, train, train_together
+
+__all__ = [
+    "demo",
+    "doctor",
+    "evaluate",
+    "pick",
+    "refit",
+    "report",
+    "reproduce",
+    "resume",
+    "sync",
+    "train",
+    "train_together",
+    "ui",
+]

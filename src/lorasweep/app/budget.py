@@ -1,0 +1,55 @@
+"""How much drawing a run may afford, decided before it starts and from its configuration alone.
+
+Counted in forward passes of the denoiser, not in seconds, so that the same configuration always draws the same
+checkpoints.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import RunConfig
+
+STEP_IN_FORWARDS = 2.1
+"""A LoRA step with a frozen base costs 2.0 to 2.2 forward passes a picture: no gradient of the frozen weights."""
+
+
+def sheet_cost(run: "RunConfig") -> float:
+    """Forward passes of one sheet: prompts x seeds x sampler steps, twice with guidance."""
+    passes = run.sample.steps * (2 if run.sample.guidance > 1 else 1)
+    return float(len(run.sample.prompts) * len(run.sample.seeds) * passes)
+
+
+def training_cost(run: "RunConfig") -> float:
+    """Forward passes that the whole training is worth."""
+    return run.optim.steps * run.optim.batch_size * run.optim.gradient_accumulation * STEP_IN_FORWARDS
+
+
+def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
+    """The checkpoints that are drawn and scored: all, or as many evenly spread ones as ``evaluate.budget`` pays for.
+
+    Three are drawn at least, since fewer cannot show an arc; the last one is always drawn.
+    """
+    if run.evaluate.budget is None:
+        return tuple(steps)
+    affordable = max(3, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
+    if affordable >= len(steps):
+        return tuple(steps)
+    last = len(steps) - 1
+    chosen = {round(last - i * last / (affordable - 1)) for i in range(affordable)}
+    return tuple(steps[i] for i in sorted(chosen))
+
+
+def announcement(run: "RunConfig") -> str:
+    """One sentence that says what judging will cost before it is spent."""
+    from lorasweep.train.schedules import checkpoint_steps
+
+    steps = checkpoint_steps(run)
+    drawn = drawn_steps(run, steps)
+    pictures = len(run.sample.prompts) * len(run.sample.seeds)
+    share = len(drawn) * sheet_cost(run) / training_cost(run)
+    fewer = "" if len(drawn) == len(steps) else f" (evaluate.budget={run.evaluate.budget} leaves out the rest)"
+    return (
+        f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}: "
+        f"about {share:.0%} of the cost of training."
+    )

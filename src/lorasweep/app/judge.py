@@ -1,0 +1,125 @@
+"""The scorers, and everything that a subject's samples are compared with."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorasweep.config.schema import RunConfig
+from lorasweep.config.signature import evaluation_signature
+from lorasweep.data.records import Checkpoint, Dataset, Evidence, Features, Prompt, SampleSet, Scores
+
+if TYPE_CHECKING:
+    from lorasweep.models.family import Family
+    from lorasweep.train.cache import TextCache
+    from lorasweep.train.sample import Sheet
+
+
+class Judge:
+    """Judges sheets of trials that share the base model, the photos and the sheet.
+
+    Scorers are opened at once, so that missing weights are told before an hour of training; pictures are looked at
+    when the first sheet comes.
+    """
+
+    def __init__(self, run: RunConfig, family: "Family", dataset: Dataset, prompts: tuple[Prompt, ...]) -> None:
+        from lorasweep.vision.describe import open_scorers
+
+        self.run = run
+        self.dataset = dataset
+        self.prompts = prompts
+        self.family = family
+        self.scorers = open_scorers(run.evaluate, str(family.device))
+        self.signature = evaluation_signature(run, self.scorers.weights_sha256, dataset.fingerprint, family.model_hash)
+        self._root = Path(run.track.root)
+        self._evidence: dict[bool, Evidence] = {}
+
+    def judge(self, sheet: SampleSet, features: Path) -> Scores:
+        """Score one sheet; ``features`` is the folder that keeps what was seen on its pictures."""
+        from lorasweep.evaluate.score import score
+
+        return score(
+            self._describe([sample.path for sample in sheet.samples], _keys(sheet), features),
+            self.evidence(fresh=sheet.fresh),
+            vars(self.run.evaluate.weights),
+            trial=sheet.trial,
+            step=sheet.step,
+            rng=np.random.default_rng([self.run.seed, sheet.step]),
+            fresh=sheet.fresh,
+        )
+
+    def evidence(self, *, fresh: bool) -> Evidence:
+        """What sheets on the standing or on the fresh seeds are compared with; drawn and looked at once."""
+        if fresh not in self._evidence:
+            place = "fresh" if fresh else "standing"
+            sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
+            self._evidence[fresh] = Evidence(
+                prompts=self.prompts,
+                seeds=tuple(self.run.sample.fresh_seeds if fresh else self.run.sample.seeds),
+                texts=self._texts,
+                base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self._shared),
+                **self._photos,
+            )
+        return self._evidence[fresh]
+
+    def sheet(self, *, fresh: bool = False) -> "Sheet":
+        """What is drawn at every checkpoint, or of the finalists."""
+        from lorasweep.train.sample import Sheet
+
+        look = self.run.sample
+        seeds = tuple(look.fresh_seeds if fresh else look.seeds)
+        return Sheet(prompts=self.prompts, seeds=seeds, look=look, resolution=self.run.model.resolution, fresh=fresh)
+
+    def draw(
+        self, checkpoints: Sequence[Checkpoint], folders: Sequence[Path], *, fresh: bool = False
+    ) -> list[SampleSet]:
+        """Draw sheets of several checkpoints, of one run or of several, in the same batches; what is there is kept."""
+        from lorasweep.train.sample import draw_checkpoints
+
+        return draw_checkpoints(
+            self.family, checkpoints, self.sheet(fresh=fresh), folders, self._root / "base", self._embeddings
+        )
+
+    def base_sheet(self, trial: str, folder: Path, *, fresh: bool = False) -> SampleSet:
+        """The base model's pictures, drawn once for all runs in which they are the same, linked into ``folder``."""
+        base = Checkpoint(trial=trial, step=0, epoch=0.0, path=None, sha256=None)
+        return self.draw([base], [folder], fresh=fresh)[0]
+
+    @cached_property
+    def _embeddings(self) -> "TextCache":
+        from lorasweep.train.cache import TextCache
+
+        return TextCache(self.family)
+
+    @property
+    def _shared(self) -> Path:
+        return self._root / "features"
+
+    @cached_property
+    def _texts(self) -> np.ndarray:
+        from lorasweep.vision.describe import describe_texts
+
+        return describe_texts([prompt.score_text for prompt in self.prompts], self.scorers)
+
+    @cached_property
+    def _photos(self) -> dict[str, Features]:
+        train = [photo.path for photo in self.dataset.train]
+        held_out = [photo.path for photo in self.dataset.held_out]
+        return {
+            "train": self._describe(train, [path.name for path in train], self._shared),
+            "mirrored": self._describe(train, [path.name for path in train], self._shared, mirrored=True),
+            "held_out": self._describe(held_out, [path.name for path in held_out], self._shared),
+        }
+
+    def _describe(self, paths: Sequence[Path], keys: Sequence[str], cache: Path, *, mirrored: bool = False) -> Features:
+        from lorasweep.vision.describe import describe_files
+
+        size = self.run.model.resolution
+        width, height = self.run.sample.width or size, self.run.sample.height or size
+        return describe_files(paths, self.scorers, keys, size=(width, height), mirrored=mirrored, cache=cache)
+
+
+def _keys(sheet: SampleSet) -> list[str]:
+    return [f"{sample.prompt}/{sample.seed}" for sample in sheet.samples]

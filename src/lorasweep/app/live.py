@@ -1,0 +1,151 @@
+"""One run while it lives: its checkpoints drawn, judged, remembered and, at the end, one of them picked."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorasweep.app.budget import drawn_steps
+from lorasweep.app.judge import Judge
+from lorasweep.app.outcome import Outcome
+from lorasweep.data.errors import RunFailedError
+from lorasweep.data.records import Checkpoint, Failure, Pick, Prompt, Scores
+from lorasweep.track.recall import read_run
+from lorasweep.track.tracker import JournalTracker
+
+if TYPE_CHECKING:
+    from lorasweep.models.family import Family
+    from lorasweep.train.trial import Trial
+
+
+class LiveRun:
+    """What happens around the training of one trial. Everything it knows is in the run's folder too."""
+
+    def __init__(
+        self,
+        trial: "Trial",
+        family: "Family",
+        tracker: JournalTracker,
+        prompts: tuple[Prompt, ...],
+        judge: Judge | None,
+    ) -> None:
+        from lorasweep.train.schedules import checkpoint_steps
+
+        self.trial = trial
+        self.family = family
+        self.tracker = tracker
+        self.prompts = prompts
+        self.judge = judge
+        self.drawn = drawn_steps(trial.config, checkpoint_steps(trial.config)) if judge else ()
+        self.scores: dict[int, Scores] = {}
+        self.outcome: Outcome | None = None
+
+    @property
+    def name(self) -> str:
+        return self.trial.name
+
+    @property
+    def folder(self) -> Path:
+        return self.trial.folder
+
+    def catch_up(self) -> None:
+        """After a crash: draw and judge the checkpoints that were written but not looked at."""
+        from lorasweep.train.checkpoint import list_checkpoints
+
+        for checkpoint in list_checkpoints(self.folder, self.name):
+            self.take(checkpoint, report=False)
+
+    def take(self, checkpoint: Checkpoint, *, report: bool = True) -> Scores | None:
+        """A checkpoint is on disk: draw it from its file, judge it, and tell the journal and the report."""
+        self.tracker.checkpoint(checkpoint)
+        if self.judge is None or checkpoint.step not in self.drawn:
+            return None
+        if not self.scores:
+            self.tracker.samples(self.judge.base_sheet(self.name, self.samples_folder()), self.prompts)
+        self.scores[checkpoint.step] = self._look(checkpoint, fresh=False)
+        if report:
+            self.write_report()
+        return self.scores[checkpoint.step]
+
+    def fail(self, failure: Failure) -> None:
+        """The trial cannot go on; what it had made before stays and one of it may still be picked."""
+        self._close("failed", self._choose(), RunFailedError(failure.reason))
+
+    def finish(self) -> Outcome:
+        """The last step is taken: pick."""
+        if self.outcome is None:
+            self._close("finished", self._choose(), None)
+        assert self.outcome is not None
+        return self.outcome
+
+    def stop(self) -> Outcome:
+        """The user asked to stop; the run can be resumed."""
+        if self.outcome is None:
+            self._close("stopped", None, None)
+        assert self.outcome is not None
+        return self.outcome
+
+    def write_report(self) -> Path:
+        """The run's page from what the journal holds so far."""
+        from lorasweep.report.page import write_report
+
+        return write_report(self.folder, read_run(self.folder))
+
+    def _look(self, checkpoint: Checkpoint, *, fresh: bool) -> Scores:
+        assert self.judge is not None
+        (sheet,) = self.judge.draw([checkpoint], [self.samples_folder(fresh=fresh)], fresh=fresh)
+        self.tracker.samples(sheet, self.prompts)
+        scores = self.judge.judge(sheet, self.folder / "features")
+        self.tracker.scores(scores)
+        return scores
+
+    def samples_folder(self, *, fresh: bool = False) -> Path:
+        """Where sheets are drawn to."""
+        return self.folder / "samples" / ("fresh" if fresh else "standing")
+
+    def _choose(self) -> Pick | None:
+        """Choose, look again at the finalists on fresh seeds, and choose for good."""
+        from lorasweep.evaluate.pick import choose, confirm, finalists
+
+        if not self.scores:
+            return None
+        config = self.trial.config
+        rng = np.random.default_rng(config.seed)
+        standing = [self.scores[step] for step in sorted(self.scores)]
+        pick = choose(standing, config.pick, rng)
+        fresh = [self._fresh_scores(step) for step in finalists(pick)]
+        pick = confirm(pick, fresh, config.pick)
+        self.tracker.pick(pick)
+        return pick
+
+    def _fresh_scores(self, step: int) -> Scores:
+        from lorasweep.train.checkpoint import list_checkpoints
+
+        checkpoint = next(each for each in list_checkpoints(self.folder, self.name) if each.step == step)
+        return self._look(checkpoint, fresh=True)
+
+    def _close(self, status: str, pick: Pick | None, error: Exception | None) -> None:
+        undelivered = self.tracker.end(status, str(error) if error else "")
+        self.write_report()
+        self.outcome = Outcome(
+            name=self.name,
+            folder=self.folder,
+            status=status,
+            pick=pick,
+            score=math.nan if pick is None or pick.step is None else pick.score,
+            error=error,
+            undelivered=undelivered,
+        )
+
+
+def picked_file(folder: Path, pick: Pick) -> Path | None:
+    """The LoRA file that was picked."""
+    from lorasweep.train.checkpoint import list_checkpoints
+
+    found = [each.path for each in list_checkpoints(folder, pick.trial) if each.step == pick.step]
+    return found[0] if found else None
+
+
+Say = Callable[[str], None]

@@ -1,0 +1,72 @@
+"""What a person sees while it runs: a bar with the current score, or plain lines where there is no terminal."""
+
+import math
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from lorasweep.app.outcome import Outcome
+from lorasweep.data.records import Checkpoint, Failure, Scores, Step
+
+if TYPE_CHECKING:
+    from lorasweep.app.live import LiveRun, Say
+
+
+class Progress:
+    """One bar a run; lines go through ``say`` so that they stand above the bars."""
+
+    def __init__(self, lives: Sequence["LiveRun"], say: "Say") -> None:
+        self._say = say
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bars = Bars(
+            *columns, TextColumn("{task.fields[word]}"), console=Console(stderr=True), disable=not sys.stderr.isatty()
+        )
+        self._tasks = {
+            live.name: self._bars.add_task(live.name, total=live.trial.config.optim.steps, word="") for live in lives
+        }
+        self._trackers = {live.name: live.tracker for live in lives}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def step(self, step: Step) -> None:
+        """Journal the step and move its bar."""
+        self._trackers[step.trial].step(step)
+        self._bars.update(self._tasks[step.trial], completed=step.step, word=f"loss {step.loss:.4f}")
+
+    def looking(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is about to be drawn."""
+        self._trackers[checkpoint.trial].flush()
+        self._bars.update(self._tasks[checkpoint.trial], word="drawing")
+
+    def checkpoint(self, checkpoint: Checkpoint, scores: Scores | None) -> None:
+        """A checkpoint was looked at, or was not to be."""
+        if scores is None:
+            return
+        judged = {name: value for name, value in scores.components.items() if not math.isnan(value)}
+        parts = " ".join(f"{name[:1].upper()} {value:.2f}" for name, value in judged.items())
+        word = "not measurable" if math.isnan(scores.score) else f"score {scores.score:.3f}"
+        self._bars.update(self._tasks[checkpoint.trial], word=word)
+        self._say(f"{checkpoint.trial} step {checkpoint.step}: {word}  ({parts})")
+
+    def failed(self, failure: Failure) -> None:
+        """A trial left."""
+        self._say(f"{failure.trial} failed after step {failure.step}: {failure.reason}")
+
+    def finished(self, outcome: Outcome) -> None:
+        """A run is over; say which checkpoint it is."""
+        if outcome.pick is not None:
+            self._say(f"{outcome.name}: {outcome.pick.reason}")
+        if outcome.undelivered:
+            self._say(outcome.undelivered)

@@ -1,0 +1,166 @@
+"""Commands about a run that is already there: evaluate, pick, report, reproduce."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from lorasweep.app.live import Say, picked_file
+from lorasweep.config.compose import from_plain
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Pick, RunView
+from lorasweep.track.recall import read_run
+from lorasweep.track.run_folder import find_run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picked:
+    """The answer of ``lorasweep pick``."""
+
+    pick: Pick
+    file: Path | None
+    """The LoRA file, in ``--to`` where that was given."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The answer of ``lorasweep reproduce``."""
+
+    original: str
+    again: str
+    verdict: str
+    """identical, within tolerance, or different."""
+    checkpoints: tuple[tuple[int, bool], ...]
+    """Steps, and whether both files hold the same weights, bit for bit. Their headers name different runs."""
+    first_step_apart: int | None
+    """The first optimiser step whose loss differs, None where none does."""
+    largest_loss_difference: float
+    changed: tuple[str, ...]
+    """What is not as it was: versions, threads, device, weights."""
+    fine: bool = True
+    """False where the runs had to agree and do not."""
+
+
+LOSS_TOLERANCE = 1e-4
+"""Largest difference of a step's loss that another thread count or device may cause in fp32."""
+
+
+def pick(root: str | Path, what: str, to: Path | None = None, *, say: Say = print) -> Picked:
+    """The checkpoint of a run and why; ``to`` is a folder that the file is copied into."""
+    view = read_run(find_run(Path(root), what).path)
+    chosen = view.pick or _choose(view)
+    file = picked_file(view.folder, chosen)
+    if file is not None and to is not None:
+        to.mkdir(parents=True, exist_ok=True)
+        file = Path(shutil.copy2(file, to / file.name))
+    _tell(dataclasses.replace(view, pick=chosen), file, say)
+    return Picked(pick=chosen, file=file)
+
+
+def report(root: str | Path, what: str) -> Path:
+    """Write the run's page again, or for a multirun the page that compares its runs; returns where it is."""
+    from lorasweep.app.running import children_of
+    from lorasweep.report.page import write_comparison, write_report
+
+    found = find_run(Path(root), what)
+    children = children_of(found)
+    if children:
+        return write_comparison(found.path, children)
+    return write_report(found.path, read_run(found.path))
+
+
+def evaluate(root: str | Path, what: str, *, say: Say = print) -> Pick:
+    """Draw what is missing, judge every checkpoint again with today's scorers, and pick again."""
+    from lorasweep.app.running import reopened
+
+    with reopened(Path(root), what) as live:
+        if live.judge is None:
+            raise UserError(f"{live.name} was trained with evaluate.enabled=false; start a run with it on.")
+        live.catch_up()
+        outcome = live.finish()
+    if outcome.pick is None:
+        raise UserError(f"{live.name} has no checkpoint to score; train it first.")
+    _tell(read_run(live.folder), picked_file(live.folder, outcome.pick), say)
+    return outcome.pick
+
+
+def reproduce(root: str | Path, what: str, verify: bool = False, *, say: Say = print) -> Comparison:
+    """Run again from what was logged; with ``verify`` a difference is an error (exit code 1)."""
+    from lorasweep.app.running import train_together
+
+    view = read_run(find_run(Path(root), what).path)
+    run = dataclasses.replace(from_plain(view.config), name=None)
+    (outcome,) = train_together([run], say=say)
+    again = read_run(outcome.folder)
+    result = compare(view, again)
+    say(_sentence(result))
+    return dataclasses.replace(result, fine=not verify or result.verdict != "different")
+
+
+def compare(view: RunView, again: RunView) -> Comparison:
+    """Two runs of one configuration: weights by hash, losses step by step, and what else has changed."""
+    weights, weights_again = _weights(view), _weights(again)
+    same = tuple((step, weights_again.get(step) == digest) for step, digest in weights.items())
+    losses = np.array([step.loss for step in view.steps]), np.array([step.loss for step in again.steps])
+    length = min(len(part) for part in losses)
+    apart = np.abs(losses[0][:length] - losses[1][:length])
+    different = np.flatnonzero(apart != 0)
+    whole = len(losses[0]) == len(losses[1])
+    largest = float(apart.max(initial=0.0))
+    identical = bool(same) and all(equal for _, equal in same)
+    close = whole and largest <= LOSS_TOLERANCE
+    return Comparison(
+        original=view.name,
+        again=again.name,
+        verdict="identical" if identical else "within tolerance" if close else "different",
+        checkpoints=same,
+        first_step_apart=int(different[0]) + 1 if len(different) else None,
+        largest_loss_difference=largest,
+        changed=_changes(view.provenance, again.provenance),
+    )
+
+
+def _weights(view: RunView) -> dict[int, str]:
+    from lorasweep.models.lora_file import weights_sha256
+
+    files = {checkpoint.step: checkpoint.path for checkpoint in view.checkpoints}
+    return {step: weights_sha256(path) for step, path in files.items() if path is not None and path.exists()}
+
+
+def _changes(before: object, now: object, key: str = "") -> tuple[str, ...]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted({*before, *now} - {"code"} if not key else {*before, *now})
+        return tuple(line for name in keys for line in _changes(before.get(name), now.get(name), f"{key}{name}."))
+    return () if before == now else (f"{key.rstrip('.')} was {before}, is {now}",)
+
+
+def _sentence(result: Comparison) -> str:
+    equal = sum(same for _, same in result.checkpoints)
+    lines = [f"{result.again}: {result.verdict}; {equal} of {len(result.checkpoints)} checkpoint files are equal."]
+    if result.first_step_apart is not None:
+        lines.append(f"Losses part at step {result.first_step_apart}, at most by {result.largest_loss_difference:.3g}.")
+    return "\n".join([*lines, *result.changed])
+
+
+def _choose(view: RunView) -> Pick:
+    from lorasweep.evaluate.pick import choose
+
+    run = from_plain(view.config)
+    if not view.scores:
+        raise UserError(f"{view.name} has no scores to pick by; score it with 'lorasweep evaluate {view.name}'.")
+    return choose(view.scores, run.pick, np.random.default_rng(run.seed))
+
+
+def _tell(view: RunView, file: Path | None, say: Say) -> None:
+    from rich.console import Console
+
+    from lorasweep.report.table import checkpoint_table
+
+    Console().print(checkpoint_table(view))
+    chosen = view.pick
+    if chosen is not None:
+        say(chosen.reason)
+        say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
+    if file is not None:
+        say(f"Picked file: {file}")

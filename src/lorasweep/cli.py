@@ -1,0 +1,218 @@
+"""The console script ``lorasweep``: words in, one function of ``lorasweep.app`` called, an exit code out.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorasweep import __version__
+from lorasweep.data.errors import RunFailedError, UserError
+
+FINE, FAILED, USAGE, NO_CHECKPOINT, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 75, 130
+
+EXIT_CODES = """exit codes:
+  0    fine
+  1    failed: a run went wrong
+  2    wrong usage, configuration or photos
+  3    trained, but no checkpoint is usable
+  75   try again: the disk is full or a server does not answer
+  130  interrupted by Ctrl-C (143 by SIGTERM); 'lorasweep resume last' goes on"""
+
+RETRYABLE = (errno.ENOSPC, errno.EDQUOT, errno.ECONNREFUSED, errno.ETIMEDOUT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; errors are one sentence on stderr.
+
+    With LORASWEEP_TRACEBACK in the environment they are raised as they came.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if os.environ.get("LORASWEEP_TRACEBACK"):
+        return _dispatch(words)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _complain(_about_file(error), _code_of_error(error))
+    except ValueError as error:
+        return _complain(str(error), _code_of_error(error))
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] in (["-sc"], ["--shell-completion"]):
+        return _complete(words)
+    if words[:1] == ["train"] and words != ["train"]:
+        return _train(words[1:])
+    chosen = _parser().parse_args(words)
+    from lorasweep import app
+
+    call: Callable[[Any, argparse.Namespace], Any] = chosen.call
+    # With --json, stdout carries the JSON and nothing else.
+    with contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext():
+        result = call(app, chosen)
+    if chosen.json:
+        print(json.dumps(_plain(result), indent=2))
+    else:
+        _show(result)
+    return _code_of(result)
+
+
+def _train(words: list[str]) -> int:
+    """``train DIR …``: the folder first, so that it never meets Hydra's grammar; the rest is Hydra's."""
+    from lorasweep.config.compose import as_override, hydra_entry
+
+    if not words[0].startswith("-"):
+        folder = Path(words[0]).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"the folder of photos {words[0]!r} does not exist; name it right after 'train'")
+        words = [as_override("data.path", str(folder.absolute())), *words[1:]]
+
+    judged: list[bool] = []
+
+    def task(run: Any) -> float:
+        from lorasweep import app
+
+        judged.append(run.evaluate.enabled)
+        return app.train(run)
+
+    score = hydra_entry(task)(words)
+    return _code_of(score) if all(judged) else FINE
+
+
+def _complete(words: list[str]) -> int:
+    """Tab completion: command names first, Hydra's own answers after ``train DIR``."""
+    from lorasweep.config.compose import hydra_entry
+
+    line = os.environ.get("COMP_LINE", "")
+    overrides = re.match(r"""(\S+)\s+train\s+(?:"[^"]*"|'[^']*'|(?:\\.|[^\s\\])+)\s(.*)""", line, re.DOTALL)
+    if any(word.startswith("query") for word in words) and not overrides:
+        print(" ".join(["train", *COMMANDS]) if len(line.split()) < 2 or not line.endswith(" ") else "")
+        return FINE
+    if overrides:
+        os.environ["COMP_LINE"] = f"{overrides[1]} {overrides[2]}"
+    hydra_entry(lambda _: math.nan)(words)
+    return FINE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lorasweep",
+        description="Teach an image model one person with a LoRA, score every checkpoint and pick the best one.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lorasweep {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    train = commands.add_parser("train", help="train on the photos in DIR: DIR preset=NAME [key=value …] [-m]")
+    train.add_argument("folder", metavar="DIR")
+    for name, (line, call) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+        command.set_defaults(call=call)
+        _add_options(command, name)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser, name: str) -> None:
+    if name in ("resume", "evaluate", "pick", "refit", "report", "reproduce"):
+        command.add_argument("run", metavar="RUN", help="a run's name or folder, or 'last' for the newest one")
+    command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    if name == "pick":
+        command.add_argument("--to", type=Path, metavar="DIR", help="copy the picked file into this folder")
+    if name == "reproduce":
+        command.add_argument("--verify", action="store_true", help="compare hashes and metrics with the original")
+    if name == "ui":
+        command.add_argument("--port", type=int, default=5000, help="port on this machine (default: 5000)")
+    if name == "demo":
+        command.add_argument("--fast", action="store_true", help="one short run only")
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
+    "resume": ("go on with a run that was interrupted", lambda app, of: app.resume(of.root, of.run)),
+    "evaluate": ("score the checkpoints of a run again", lambda app, of: app.evaluate(of.root, of.run)),
+    "pick": ("name the best checkpoint of a run, and why", lambda app, of: app.pick(of.root, of.run, of.to)),
+    "refit": ("train on all photos for the picked number of steps", lambda app, of: app.refit(of.root, of.run)),
+    "report": ("write the run's page of pictures and scores", lambda app, of: app.report(of.root, of.run)),
+    "reproduce": ("run again from what was logged", lambda app, of: app.reproduce(of.root, of.run, of.verify)),
+    "ui": ("open MLflow on this store, on this machine only", lambda app, of: app.ui(of.root, of.port)),
+    "sync": ("deliver to MLflow what it missed", lambda app, of: app.sync(of.root)),
+    "doctor": ("say whether this machine is fit for training", lambda app, of: app.doctor(of.root)),
+    "demo": ("train, score and pick on drawn people, offline", lambda app, of: app.demo(of.root, fast=of.fast)),
+}
+
+
+def _show(result: Any) -> None:
+    """Print what the command did not say itself: a path, findings, counts."""
+    if isinstance(result, Path | str):
+        print(result)
+    elif isinstance(result, Mapping):
+        for key, value in result.items():
+            print(f"{key}: {value}")
+    elif isinstance(result, tuple | list) and all(hasattr(line, "says") for line in result):
+        for line in result:
+            print(f"{'fine' if line.fine else 'NOT FINE':<9} {line.what:<10} {line.says}")
+
+
+def _code_of(result: Any) -> int:
+    """The exit code that a result stands for: a score, an outcome, a pick, findings, or a code itself."""
+    if isinstance(result, tuple | list):
+        return max((_code_of(part) for part in result), default=FINE)
+    if isinstance(result, float):
+        return NO_CHECKPOINT if math.isnan(result) else FINE
+    if isinstance(result, int):
+        return int(result)
+    if getattr(result, "error", None) is not None or getattr(result, "fine", True) is False:
+        return FAILED
+    pick = getattr(result, "pick", result)
+    return NO_CHECKPOINT if hasattr(pick, "runner_up") and pick.step is None else FINE
+
+
+def _plain(result: Any) -> Any:
+    """The result as JSON types; NaN, which JSON has not, becomes null."""
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        return {field.name: _plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
+    if isinstance(result, Mapping):
+        return {str(key): _plain(value) for key, value in result.items()}
+    if isinstance(result, tuple | list):
+        return [_plain(part) for part in result]
+    if isinstance(result, float) and not math.isfinite(result):
+        return None
+    return result if isinstance(result, str | int | float | bool | None) else str(result)
+
+
+def _complain(sentence: str, code: int) -> int:
+    for line in sentence.splitlines() or ["failed"]:
+        print(f"lorasweep: {line}", file=sys.stderr)
+    return code
+
+
+def _about_file(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _code_of_error(error: BaseException) -> int:
+    """A sentence about a file that could not be written still has the system's own error as its cause."""
+    if isinstance(error, OSError):
+        if error.errno in RETRYABLE or isinstance(error, ConnectionError | TimeoutError):
+            return TRY_AGAIN
+        return USAGE if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
+    if isinstance(error, RunFailedError):
+        return FAILED
+    cause = error.__cause__
+    return TRY_AGAIN if isinstance(cause, OSError) and _code_of_error(cause) == TRY_AGAIN else USAGE

@@ -1,0 +1,47 @@
+"""What judging may cost is decided before a run starts."""
+
+import pytest
+
+from lorasweep.app.budget import announcement, drawn_steps, sheet_cost, training_cost
+from lorasweep.config.schema import EvaluateConfig, OptimConfig, PromptConfig, RunConfig, SampleConfig, SaveConfig
+from lorasweep.train.schedules import checkpoint_steps
+
+
+def run(budget: float | None, *, steps: int = 1200, count: int = 12) -> RunConfig:
+    prompts = {f"p{i}": PromptConfig(text="a photo") for i in range(8)}
+    return RunConfig(
+        preset="test",
+        optim=OptimConfig(steps=steps, batch_size=1),
+        save=SaveConfig(count=count),
+        sample=SampleConfig(prompts=prompts, seeds=[0, 1], steps=20, guidance=7.0),
+        evaluate=EvaluateConfig(budget=budget),
+    )
+
+
+def test_a_sheet_costs_one_pass_a_picture_and_step_and_twice_with_guidance() -> None:
+    assert sheet_cost(run(None)) == 8 * 2 * 20 * 2
+
+
+def test_training_costs_two_and_a_tenth_passes_a_picture() -> None:
+    assert training_cost(run(None)) == pytest.approx(1200 * 2.1)
+
+
+def test_without_a_budget_every_checkpoint_is_drawn() -> None:
+    config = run(None)
+    assert drawn_steps(config, checkpoint_steps(config)) == checkpoint_steps(config)
+
+
+def test_a_budget_leaves_evenly_spread_checkpoints_and_the_last_one() -> None:
+    config = run(1.0)
+    assert drawn_steps(config, checkpoint_steps(config)) == (100, 700, 1200)
+
+
+def test_drawing_never_costs_more_than_the_budget_once_it_pays_for_three() -> None:
+    config = run(2.0)
+    drawn = drawn_steps(config, checkpoint_steps(config))
+    assert 3 <= len(drawn) < 12
+    assert len(drawn) * sheet_cost(config) <= 2.0 * training_cost(config) + 3 * sheet_cost(config)
+
+
+def test_the_announcement_names_how_many_checkpoints_are_left_out() -> None:
+    assert "3 of 12 checkpoints (evaluate.budget=1.0 leaves out the rest)" in announcement(run(1.0))
