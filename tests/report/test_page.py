@@ -41,6 +41,13 @@ def test_the_picked_row_is_framed_and_the_base_row_is_on_top(view: RunView) -> N
     assert rows == [("", "base model"), ("", "step 100"), ("picked", "step 200"), ("", "step 300")]
 
 
+def test_the_headline_shows_a_photo_of_the_person_even_where_a_sketch_scored_higher(view: RunView) -> None:
+    plain, sketch = view.prompts
+    page = render(replace(view, prompts=(plain, replace(sketch, photo=False))))
+    (shown,) = re.findall(r'<img src="([^"]*)" alt="drawn by the picked checkpoint">', page)
+    assert shown == data_uri(view.folder / "samples" / "200-plain-0.png")
+
+
 def test_the_headline_names_the_pick_its_file_and_how_sure_it_is(view: RunView) -> None:
     page = render(view)
     assert "Use step 200" in page

@@ -54,14 +54,20 @@ def doctor(root: str | Path = "mlruns") -> tuple[Finding, ...]:
 def ui(root: str | Path = "mlruns", port: int = 5000) -> int:
     """Open MLflow's own pages on this store, on loopback only, until Ctrl-C; returns its exit code."""
     from lorasweep.track.store import CALM, open_store, tracking_uri
+    from lorasweep.track.view import pictures_page, save_view, table_page
 
-    open_store(Path(root))  # creates what is missing, so that an empty store shows an empty page
+    store = open_store(Path(root))  # creates what is missing, so that an empty store shows an empty page
+    save_view(store)
+    address = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--backend-store-uri", tracking_uri(Path(root)), "--serve-artifacts"),
         *("--artifacts-destination", (Path(root).absolute() / "artifacts").as_uri()),
+        *("--workers", "1", "--uvicorn-opts", "--log-level warning"),  # one reader; its four would cost 1 GB
     ]
-    print(f"MLflow: http://127.0.0.1:{port}   (Ctrl-C ends it)", flush=True)
+    print(f"MLflow:    {address}   (Ctrl-C ends it)")
+    print(f"Runs:      {address}/{table_page(store.experiment_id)}")
+    print(f"Pictures:  {address}/{pictures_page(store.experiment_id)}", flush=True)
     return subprocess.call(command, env={**CALM, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ})
 
 

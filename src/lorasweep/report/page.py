@@ -2,15 +2,16 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.records import Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
@@ -27,7 +28,9 @@ def write_report(folder: Path, view: RunView) -> Path:
     """
     sheet = None if view.status == "running" else contact_sheet(view)
     if sheet is not None:
-        _replace(folder / SHEET, lambda path: sheet.save(path, "PNG", compress_level=1))
+        stream = io.BytesIO()
+        sheet.save(stream, "PNG", compress_level=1)
+        write_atomically(folder / SHEET, stream.getvalue())
     return _write_text(folder / PAGE, render(view))
 
 
@@ -45,7 +48,7 @@ def render(view: RunView) -> str:
         view=view,
         rows=rows,
         picked=picked,
-        best_picture=_portrait(picked),
+        best_picture=_portrait(view, picked),
         prompts=prompts_of(view),
         seeds=max((len(cell.pictures) for row in rows for cell in row.cells), default=1),
         score_chart=draw(score_chart(rows)),
@@ -135,12 +138,13 @@ def _component_names(rows: Sequence[Row]) -> list[str]:
     return list(scores.components) if scores else []
 
 
-def _portrait(picked: Row | None) -> str:
-    """The picked checkpoint's best judged picture row, else its first one."""
+def _portrait(view: RunView, picked: Row | None) -> str:
+    """The picked checkpoint's best judged photo of the person; of another prompt only where it drew no such photo."""
     drawn = [cell for cell in picked.cells if cell.pictures] if picked else []
     if not drawn:
         return ""
-    best = max(drawn, key=lambda cell: cell.score if math.isfinite(cell.score) else -1.0)
+    of_person = {prompt.key for prompt in view.prompts if prompt.subject and prompt.photo}
+    best = max(drawn, key=lambda cell: (cell.prompt in of_person, cell.score if math.isfinite(cell.score) else -1.0))
     return data_uri(best.pictures[0])
 
 
@@ -184,16 +188,5 @@ def _template(name: str, **values: Any) -> str:
 
 
 def _write_text(path: Path, text: str) -> Path:
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, text.encode())
     return path
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Someone may be looking at the old one while the new one is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

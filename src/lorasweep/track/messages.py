@@ -9,6 +9,9 @@ from lorasweep.data.records import JsonDict
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 """MLflow's word for each way that a run ends."""
 
+FRESH = ".fresh"
+"""What the key of pictures on fresh seeds ends with."""
+
 _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_\-. ]")
 
 
@@ -85,7 +88,7 @@ def not_finite(payload: JsonDict) -> str:
 
 def image_key(prompt: str, fresh: bool) -> str:
     """A prompt's key as MLflow allows it."""
-    return _NOT_IN_A_KEY.sub("_", prompt) + (".fresh" if fresh else "")
+    return _NOT_IN_A_KEY.sub("_", prompt) + (FRESH if fresh else "")
 
 
 def model_name(run: str, step: int) -> str:

@@ -65,6 +65,12 @@ class Pictures:
             self._client.log_artifact(self._run_id, str(small), "images")
 
 
+def logged(client: Any, run_id: str) -> set[tuple[str, int]]:
+    """Key and step of every image that a run has in MLflow."""
+    names = (_NAME.match(file.path) for file in client.list_artifacts(run_id, "images"))
+    return {(name["key"], int(name["step"])) for name in names if name}
+
+
 def by_prompt(samples: SampleSet) -> dict[str, list[Path]]:
     """Paths of a sheet's pictures by prompt, in seed order."""
     found: dict[str, list[Path]] = {}
