@@ -1,3 +1,4 @@
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 
 import lorasweep
 from lorasweep import cli
-from lorasweep.data.errors import RunFailedError, UserError
+from lorasweep.data.errors import RunFailedError, TryAgainError, UserError
 from lorasweep.data.records import Pick
 
 
@@ -35,6 +36,7 @@ def app(monkeypatch):
 
     for name in ("train", *cli.COMMANDS):
         setattr(fake, name, function(name))
+    fake.Multirun = lambda run: contextlib.nullcontext(object())
     monkeypatch.setitem(sys.modules, "lorasweep.app", fake)
     monkeypatch.setattr(lorasweep, "app", fake, raising=False)
     monkeypatch.setattr(sys, "argv", ["lorasweep"])
@@ -97,7 +99,17 @@ def test_train_hands_over_the_folder_untouched_and_the_overrides(app, photos):
 def test_a_multirun_trains_each_value(app, photos):
     app.answers["train"] = 0.8
     assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
-    assert [(run.data.path, run.optim.lr) for _, (run,), _ in app.calls] == [(str(photos), 3e-4), (str(photos), 1e-3)]
+    assert [(run.data.path, run.optim.lr) for _, (run, _), _ in app.calls] == [(str(photos), 3e-4), (str(photos), 1e-3)]
+
+
+def test_the_runs_of_a_multirun_get_one_parent_and_a_run_alone_gets_none(app, photos):
+    app.answers["train"] = 0.8
+    assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
+    (_, first), (_, second) = (args for _, args, _ in app.calls)
+    assert first is second is not None
+    app.calls.clear()
+    assert cli.main(["train", str(photos), "preset=person_portraits"]) == 0
+    assert [len(args) for _, args, _ in app.calls] == [1]
 
 
 def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos):
@@ -161,12 +173,6 @@ def picked(step):
     )
 
 
-def full_disk():
-    error = UserError("the disk is full")
-    error.__cause__ = OSError(28, "No space left on device")
-    return error
-
-
 @dataclass
 class Found:
     what: str
@@ -194,7 +200,7 @@ class Ended:
         ("evaluate", ConnectionRefusedError(111, "Connection refused"), 75),
         ("evaluate", PermissionError(13, "Permission denied", "c"), 1),
         ("resume", RunFailedError("the loss became NaN"), 1),
-        ("resume", full_disk(), 75),
+        ("resume", TryAgainError("the disk is full"), 75),
         ("resume", KeyboardInterrupt(), 130),
     ],
 )

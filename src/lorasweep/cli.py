@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorasweep import __version__
-from lorasweep.data.errors import RunFailedError, UserError
+from lorasweep.data.errors import RunFailedError, TryAgainError, UserError
 
 FINE, FAILED, USAGE, NO_CHECKPOINT, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
@@ -74,7 +74,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _train(words: list[str]) -> int:
     """``train DIR …``: the folder first, so that it never meets Hydra's grammar; the rest is Hydra's."""
-    from lorasweep.config.compose import as_override, hydra_entry
+    from lorasweep.config.compose import as_override, hydra_entry, is_multirun
 
     if not words[0].startswith("-"):
         folder = Path(words[0]).expanduser()
@@ -83,14 +83,18 @@ def _train(words: list[str]) -> int:
         words = [as_override("data.path", str(folder.absolute())), *words[1:]]
 
     judged: list[bool] = []
+    parents: list[Any] = []
 
     def task(run: Any) -> float:
         from lorasweep import app
 
         judged.append(run.evaluate.enabled)
-        return app.train(run)
+        if is_multirun() and not parents:
+            parents.append(closing.enter_context(app.Multirun(run)))
+        return app.train(run, *parents)
 
-    score = hydra_entry(task)(words)
+    with contextlib.ExitStack() as closing:
+        score = hydra_entry(task)(words)
     return _code_of(score) if all(judged) else FINE
 
 
@@ -207,12 +211,10 @@ def _about_file(error: OSError) -> str:
 
 
 def _code_of_error(error: BaseException) -> int:
-    """A sentence about a file that could not be written still has the system's own error as its cause."""
     if isinstance(error, OSError):
         if error.errno in RETRYABLE or isinstance(error, ConnectionError | TimeoutError):
             return TRY_AGAIN
         return USAGE if isinstance(error, FileNotFoundError | NotADirectoryError) else FAILED
-    if isinstance(error, RunFailedError):
-        return FAILED
-    cause = error.__cause__
-    return TRY_AGAIN if isinstance(cause, OSError) and _code_of_error(cause) == TRY_AGAIN else USAGE
+    if isinstance(error, TryAgainError):
+        return TRY_AGAIN
+    return FAILED if isinstance(error, RunFailedError) else USAGE

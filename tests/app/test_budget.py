@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorasweep.app.budget import announcement, drawn_steps, sheet_cost, training_cost
+from lorasweep.app.budget import announcement, drawn_steps, glimpsed_steps, sheet_cost, training_cost
 from lorasweep.config.schema import EvaluateConfig, OptimConfig, PromptConfig, RunConfig, SampleConfig, SaveConfig
 from lorasweep.train.schedules import checkpoint_steps
 
@@ -45,3 +45,21 @@ def test_drawing_never_costs_more_than_the_budget_once_it_pays_for_three() -> No
 
 def test_the_announcement_names_how_many_checkpoints_are_left_out() -> None:
     assert "3 of 12 checkpoints (evaluate.budget=1.0 leaves out the rest)" in announcement(run(1.0))
+
+
+def test_the_announcement_counts_the_base_model_and_the_finalists_too() -> None:
+    config = run(1.0)
+    sheet = sheet_cost(config) / training_cost(config)
+    assert f"about {4 * sheet:.0%} of the cost of training with the base model's own" in announcement(config)
+    assert f"at most {4 * sheet:.0%} for the finalists" in announcement(config)
+    config.sample.fresh_seeds = [1000]
+    assert f"at most {2 * sheet:.0%} for the finalists" in announcement(config)
+
+
+def test_glimpses_are_the_steps_asked_for_less_those_that_are_drawn_anyway() -> None:
+    config = run(1.0)
+    config.sample.every_steps = 300
+    assert glimpsed_steps(config, drawn_steps(config, checkpoint_steps(config))) == (300, 600, 900)
+    assert "and at 3 steps between to look at only" in announcement(config)
+    config.sample.every_steps = None
+    assert glimpsed_steps(config, ()) == ()

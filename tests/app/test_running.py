@@ -83,20 +83,66 @@ def test_a_stopped_run_resumes_to_the_bytes_of_an_undisturbed_one(overrides: Ove
     assert _tensors(outcome) == _tensors(whole)
 
 
-def _train_and_terminate_at(run: object, *, step: int) -> None:
+def test_a_multirun_is_alive_while_it_trains_and_goes_on_by_its_own_name(
+    overrides: Overrides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, seen = tmp_path / "mlruns", []
+
+    def look() -> None:
+        seen.append(read_run(root / "runs" / "s1lv10-multirun-0001").status)
+
+    runs = [load_run(overrides(QUIET, f"optim.lr={rate}")) for rate in (1e-4, 1e-3)]
+    with pytest.raises(SystemExit):
+        _train_and_terminate_at(*runs, step=6, meanwhile=look, say=print)
+    assert seen == ["running", "running"]
+    assert "'lorasweep resume s1lv10-multirun-0001' goes on" in capsys.readouterr().out
+    parent = root / "runs" / "s1lv10-multirun-0001"
+    assert read_run(parent).status == "stopped"
+    outcomes = app.resume(root, parent.name, say=ignore)
+    assert [sorted(hashes(outcome)) for outcome in outcomes] == [[4, 8, 12], [4, 8, 12]]
+    assert read_run(parent).status == "finished"
+    assert (parent / "comparison.html").exists()
+
+
+def test_a_run_without_a_verdict_says_where_its_files_are(
+    overrides: Overrides, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (outcome,) = app.train_together([load_run(overrides(QUIET))])
+    assert f"the files are in {outcome.folder / 'checkpoints'}" in capsys.readouterr().out
+
+
+def test_a_run_that_died_after_its_last_step_is_finished_and_told_by_resume(
+    overrides: Overrides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (outcome,) = app.train_together([load_run(overrides(QUIET))], say=ignore)
+    journal = outcome.folder / "journal.jsonl"
+    *lines, end = journal.read_text().splitlines(keepends=True)
+    assert '"kind":"end"' in end
+    journal.write_text("".join(lines))
+    app.resume(tmp_path / "mlruns", "last")
+    assert f"the files are in {outcome.folder / 'checkpoints'}" in capsys.readouterr().out
+    assert read_run(outcome.folder).status == "finished"
+
+
+def _train_and_terminate_at(
+    *runs: object, step: int, meanwhile: Callable[[], None] = lambda: None, say: Callable[[str], None] = ignore
+) -> None:
     """Ask to stop, as SIGTERM does, once so many steps are in the journal."""
     from lorasweep.app import progress
 
-    told = progress.Progress.step
+    told, reached = progress.Progress.step, []
 
     def counting(self: progress.Progress, taken: object) -> None:
         told(self, taken)  # type: ignore[arg-type]
         if taken.step == step:  # type: ignore[attr-defined]
-            os.kill(os.getpid(), signal.SIGTERM)
+            meanwhile()
+            reached.append(taken)
+            if len(reached) == len(runs):
+                os.kill(os.getpid(), signal.SIGTERM)
 
     progress.Progress.step = counting  # type: ignore[method-assign]
     try:
-        app.train_together([run], say=ignore)  # type: ignore[list-item]
+        app.train_together(list(runs), say=say)  # type: ignore[arg-type]
     finally:
         progress.Progress.step = told  # type: ignore[method-assign]
 

@@ -29,7 +29,8 @@ GROUP_FILES = sorted(path for path in conf_dir().glob("*/*.yaml") if path.parent
 
 @pytest.mark.parametrize("file", GROUP_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_group_file_is_valid(file):
-    run = load_run([*DATA, f"{file.parent.name}={file.stem}", "model.path=base"])
+    rate = ["optim.lr=1"] if file.stem == "prodigy" else []  # the preset's is AdamW's
+    run = load_run([*DATA, f"{file.parent.name}={file.stem}", "model.path=base", *rate])
     assert run.data.path == "photos"
 
 
@@ -71,9 +72,25 @@ def test_the_drawn_sheet_speaks_the_words_that_its_model_was_taught():
         ("optim.name=lion", "optim.name is 'lion'; it must be one of adamw, prodigy, adafactor"),
         ("data.held_out=0.7", "data.held_out is 0.7; it must be between 0 and 0.5"),
         ("sample.seeds=[]", "sample.seeds is empty; it must name at least one seed"),
+        ("sample.fresh_seeds=[]", "sample.fresh_seeds is empty; the finalists need at least one seed of their own"),
+        ("sample.guidance=nan", "sample.guidance is nan; it must be between 0 and 100"),
+        ("sample.width=60", "sample.width is 60; it must be a number of pixels that 8 divides"),
+        ("model.resolution=0", "model.resolution is 0; it must be a number of pixels that 8 divides"),
+        ("optim.betas=[0.9]", "optim.betas is [0.9]; it must be two numbers from 0 to below 1"),
+        ("optim.betas=[0.9,1.5]", "optim.betas is [0.9, 1.5]; it must be two numbers from 0 to below 1"),
+        ("optim.eps=-1", "optim.eps is -1.0; it must be a number above zero"),
+        ("optim.warmup_steps=-5", "optim.warmup_steps is -5; it must be between 0 and 600"),
+        ("data.trigger=", "data.trigger is empty; it must be at least one word"),
+        ("seed=-1", "seed is -1; it must be 0 or above"),
         ("pick.prefer=newest", "pick.prefer is 'newest'; it must be one of latest, best, earliest"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_what_would_be_accepted(override, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         load_run([*DATA, override])
+
+
+@pytest.mark.parametrize("rates", ["optim.lr=1e-3", "optim.text_encoder_lr=0.5"])
+def test_prodigy_refuses_a_rate_meant_for_another_optimiser(rates):
+    with pytest.raises(ValueError, match=r"^optim\.(lr|text_encoder_lr) is .*; with optim\.name=prodigy it "):
+        load_run([*DATA, "optim=prodigy", "optim.lr=1", rates])

@@ -10,11 +10,15 @@ from lorasweep.config.signature import evaluation_signature, run_signature
 RUN = load_run(["preset=person_portraits", "data.path=photos"])
 WORDS = {
     "model.prediction": "epsilon",
+    "model.resolution": 128,
     "hardware.precision": "bf16",
     "lora.targets": "linear",
-    "optim.name": "prodigy",
+    "optim.name": "adafactor",
+    "optim.betas": [0.9, 0.99],
     "optim.schedule": "cosine",
     "sample.sampler": "ddim",
+    "sample.width": 128,
+    "sample.height": 128,
     "evaluate.face": "facenet",
     "pick.prefer": "best",
     "pick.confidence": 0.9,
@@ -49,7 +53,8 @@ def other(value):
 
 
 NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
-NEUTRAL |= {"save.state_minutes", "save.states_kept"} | {key for key in LEAVES if key.startswith("track.")}
+NEUTRAL |= {"save.state_minutes", "save.states_kept", "sample.every_steps"}
+NEUTRAL |= {key for key in LEAVES if key.startswith("track.")}
 SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")
 JUDGED = {f"sample.{name}" for name in SAMPLED}
 JUDGED |= {"model.resolution", "evaluate.face", "evaluate.clip", "data.trigger", "data.class_noun"}

@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"The disk is full: .*a.safetensors needs"):
+    with pytest.raises(UserError, match=r"The disk is full: .*a.safetensors could not be written"):
         write_lora(path, adapter, family, {"x": "y"})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]

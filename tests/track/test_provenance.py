@@ -62,15 +62,28 @@ def test_a_checkout_tells_its_commit_and_its_changes_without_secrets(
         return done.stdout.strip()
 
     git("init", "-q")
-    (tmp_path / "a.py").write_text("x = 1\n")
-    git("add", "a.py")
+    for name in ("src/package/room/a.py", "src/plugin/b.py", "conf/c.yaml", "notes/d.md"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x = 1\n")
+    git("add", ".")
     git("commit", "-qm", "first")
-    assert code_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False, "diff": ""}
-    (tmp_path / "a.py").write_text("x = 'canary0of0the0coal0mine'\n")
-    state = code_state(tmp_path)
+    clean = {"commit": git("rev-parse", "HEAD"), "dirty": False, "diff": "", "untracked": []}
+    package = tmp_path / "src" / "package"
+    assert code_state(package) == clean
+    (tmp_path / "notes/d.md").write_text("y")
+    assert code_state(package) == clean
+    (package / "room/a.py").write_text("x = 'canary0of0the0coal0mine'\n")
+    (tmp_path / "src/plugin/b.py").write_text("x = 2\n")
+    (tmp_path / "conf/c.yaml").write_text("x = 3\n")
+    (package / "new.py").write_text("x = 4\n")
+    state = code_state(package)
     assert state["dirty"] is True
-    assert "+x = '[hidden]'" in state["diff"]
+    for line in ("+x = '[hidden]'", "+x = 2", "+x = 3"):
+        assert line in state["diff"]
+    assert state["untracked"] == ["src/package/new.py"]
+    (tmp_path / ".venv").mkdir()
+    assert code_state(tmp_path / ".venv")["commit"] is None
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
-    assert code_state(tmp_path) == {"commit": None, "dirty": None, "diff": None}
+    assert code_state(tmp_path) == {"commit": None, "dirty": None, "diff": None, "untracked": None}

@@ -72,6 +72,24 @@ def test_a_name_that_is_taken_is_refused(root: Path) -> None:
         claim_name("mine", root)
 
 
+def test_what_a_killed_holder_left_half_written_is_swept_away_but_not_what_is_being_delivered(root: Path) -> None:
+    run = RunFolder(root / "runs" / "mine").prepare()
+    for name in (".owner.json.7.tmp", ".report.html.7.tmp", ".shipped.json.7.tmp"):
+        (run.path / name).write_text("half")
+    with running(run):
+        assert [path.name for path in run.path.glob(".*.tmp")] == [".shipped.json.7.tmp"]
+
+
+def test_a_name_whose_process_died_before_it_wrote_a_line_may_be_taken_again(root: Path) -> None:
+    run = RunFolder(root / "runs" / claim_name("mine", root))
+    with running(run), pytest.raises(UserError, match="has already"):
+        claim_name("mine", root)
+    assert claim_name("mine", root) == "mine"
+    Journal(run.path).write("start", {})
+    with pytest.raises(UserError, match="has already"):
+        claim_name("mine", root)
+
+
 @pytest.mark.parametrize("name", ["a/b", "../up", "with space", ""])
 def test_a_name_that_is_no_plain_word_is_refused(root: Path, name: str) -> None:
     with pytest.raises(UserError, match="name is "):

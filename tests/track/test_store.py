@@ -1,3 +1,4 @@
+import errno
 import os
 import sqlite3
 import subprocess
@@ -6,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lorasweep.data.errors import TryAgainError
+from lorasweep.track import store as store_module
 from lorasweep.track.store import Store, is_local, local_path, open_store, tracking_uri
 
 OPEN_EIGHT_TIMES = """
@@ -81,3 +84,29 @@ def test_eight_processes_may_open_a_store_that_does_not_exist_yet(root: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == str(["1"] * 8)
+
+
+def test_a_database_whose_making_is_cut_short_is_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = store_module._migrate
+
+    def cut_short(database: Path) -> None:
+        with sqlite3.connect(database) as connection:
+            connection.execute("CREATE TABLE _alembic_tmp_params (a)")  # what a migration leaves on a full disk
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_migrate", cut_short)
+    with pytest.raises(OSError, match="No space"):
+        open_store(root)
+    assert not (root / "mlflow.db").exists()
+    monkeypatch.setattr(store_module, "_migrate", real)
+    assert open_store(root).experiment_id
+    assert not list(root.glob("*.new*"))
+
+
+def test_a_server_that_does_not_answer_is_one_sentence_without_its_password(root: Path) -> None:
+    with pytest.raises(
+        TryAgainError, match=r"^MLflow does not answer \(.*127\.0\.0\.1.*'lorasweep sync' delivers"
+    ) as told:
+        open_store(root, "http://me:hushhushhush@127.0.0.1:9")
+    assert "hushhushhush" not in str(told.value)
+    assert "\n" not in str(told.value)

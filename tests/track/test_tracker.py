@@ -8,6 +8,7 @@ from track.story import PROMPTS, Story
 from lorasweep.data.errors import UserError
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
+from lorasweep.track.run_folder import RunFolder
 from lorasweep.track.tracker import JournalTracker, NullTracker
 
 
@@ -55,6 +56,18 @@ def test_scores_under_another_signature_replace_the_old_ones_whole(story: Story)
     again.scores(story.scores(6))
     again.end("finished")
     assert [scores.step for scores in read_run(story.folder).scores] == [6]
+
+
+def test_a_run_that_has_begun_has_its_configuration_on_disk(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(run: RunFolder, config: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save_config", dies)
+    tracker = JournalTracker(story.folder)
+    with pytest.raises(KeyboardInterrupt):
+        tracker.start(story.meta())
+    tracker.close()
+    assert list(read(story.folder)) == []
 
 
 def test_a_run_that_is_being_written_is_refused_to_a_second_tracker(story: Story) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from lorasweep.config.schema import OptimConfig
-from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
 from lorasweep.train.optimizers import SlotOptimizer
 
@@ -116,12 +115,6 @@ def test_a_slot_that_moves_to_another_bank_goes_on_bit_equal(name: str, factory:
     for key, weights in whole.export(0).items():  # prodigy sums over the row, padding and all
         torch.testing.assert_close(second.export(0)[key].down, weights.down, **tolerance)
         torch.testing.assert_close(second.export(0)[key].up, weights.up, **tolerance)
-
-
-def test_prodigy_refuses_two_rates() -> None:
-    bank = AdapterBank([adapter(2, 0)], trainable=True)
-    with pytest.raises(UserError, match=r"optim.text_encoder_lr is 0.5; with optim.name=prodigy it must equal"):
-        SlotOptimizer(OptimConfig(name="prodigy", lr=1.0, text_encoder_lr=0.5), bank, 0)
 
 
 def test_prodigy_tells_the_pace_it_found() -> None:

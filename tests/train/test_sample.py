@@ -11,7 +11,7 @@ from contracts.tiny import SIDE, tiny_run
 from PIL import Image
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
-from lorasweep.data.records import Checkpoint, Dataset, Prompt
+from lorasweep.data.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.models.lora_file import write_lora
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.sample import Sheet, draw_adapter, draw_checkpoint, draw_checkpoints
@@ -129,6 +129,8 @@ def test_drawing_does_not_disturb_training(family: Any, model_folder: Path, data
 
 def test_an_adapter_in_memory_draws_what_its_file_draws(family: Any, checkpoint: Any, tmp_path: Path) -> None:
     adapter = stirred(family.initial_adapter(LoraConfig(rank=4), 0), 5, 0.3)
-    drawn = draw_adapter(family, adapter, sheet(), tmp_path / "memory", 5)
-    draw_checkpoint(family, checkpoint(5), sheet(), tmp_path / "file")
-    assert np.array_equal(pixels(drawn), pixels(tmp_path / "file" / "step-000005"))
+    taken = Step(trial="anna", step=5, epoch=0, loss=0.1, lr=1e-3, effective_lr=1e-3, grad_norm=1.0)
+    in_memory = draw_adapter(family, adapter, taken, sheet(), tmp_path / "memory")
+    from_file = draw_checkpoint(family, checkpoint(5), sheet(), tmp_path / "file")
+    assert [s.sha256 for s in in_memory.samples] == [s.sha256 for s in from_file.samples]
+    assert (in_memory.trial, in_memory.step, in_memory.fresh) == ("anna", 5, False)

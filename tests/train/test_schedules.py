@@ -61,6 +61,7 @@ def test_wsd_is_stable_and_then_decays() -> None:
         (100, SaveConfig(count=4), (25, 50, 75, 100)),
         (100, SaveConfig(every_steps=30), (30, 60, 90, 100)),
         (5, SaveConfig(count=12), (1, 2, 3, 4, 5)),
+        (1600, SaveConfig(count=12), (133, 267, 400, 533, 667, 800, 933, 1067, 1200, 1333, 1467, 1600)),
         (10, SaveConfig(every_steps=50), (10,)),
     ],
 )

@@ -14,6 +14,10 @@ STEP_IN_FORWARDS = 2.1
 """A LoRA step with a frozen base costs 2.0 to 2.2 forward passes a picture: no gradient of the frozen weights."""
 
 
+FINALISTS = 5
+"""At most so many checkpoints are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
+
+
 def sheet_cost(run: "RunConfig") -> float:
     """Forward passes of one sheet: prompts x seeds x sampler steps, twice with guidance."""
     passes = run.sample.steps * (2 if run.sample.guidance > 1 else 1)
@@ -40,6 +44,12 @@ def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
     return tuple(steps[i] for i in sorted(chosen))
 
 
+def glimpsed_steps(run: "RunConfig", drawn: Sequence[int]) -> tuple[int, ...]:
+    """The steps whose pictures are drawn for looking only, as ``sample.every_steps`` asks; never those in ``drawn``."""
+    every = run.sample.every_steps
+    return tuple(step for step in range(every, run.optim.steps + 1, every) if step not in drawn) if every else ()
+
+
 def announcement(run: "RunConfig") -> str:
     """One sentence that says what judging will cost before it is spent."""
     from lorasweep.train.schedules import checkpoint_steps
@@ -47,9 +57,13 @@ def announcement(run: "RunConfig") -> str:
     steps = checkpoint_steps(run)
     drawn = drawn_steps(run, steps)
     pictures = len(run.sample.prompts) * len(run.sample.seeds)
-    share = len(drawn) * sheet_cost(run) / training_cost(run)
+    glimpsed = len(glimpsed_steps(run, drawn))
+    sheet = sheet_cost(run) / training_cost(run)
+    again = (min(FINALISTS, len(drawn)) + 1) * sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
     fewer = "" if len(drawn) == len(steps) else f" (evaluate.budget={run.evaluate.budget} leaves out the rest)"
+    between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
     return (
-        f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}: "
-        f"about {share:.0%} of the cost of training."
+        f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}{between}: "
+        f"about {(len(drawn) + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own, "
+        f"and at most {again:.0%} for the finalists on fresh seeds."
     )

@@ -68,9 +68,7 @@ class Judge:
         """What is drawn at every checkpoint, or of the finalists."""
         from lorasweep.train.sample import Sheet
 
-        look = self.run.sample
-        seeds = tuple(look.fresh_seeds if fresh else look.seeds)
-        return Sheet(prompts=self.prompts, seeds=seeds, look=look, resolution=self.run.model.resolution, fresh=fresh)
+        return Sheet.of(self.run, self.prompts, fresh=fresh)
 
     def draw(
         self, checkpoints: Sequence[Checkpoint], folders: Sequence[Path], *, fresh: bool = False

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorasweep.app.budget import drawn_steps
+from lorasweep.app.budget import drawn_steps, glimpsed_steps
 from lorasweep.app.judge import Judge
 from lorasweep.app.outcome import Outcome
 from lorasweep.data.errors import RunFailedError
-from lorasweep.data.records import Checkpoint, Failure, Pick, Prompt, Scores
+from lorasweep.data.records import Checkpoint, Failure, Pick, Prompt, Scores, Step
 from lorasweep.track.recall import read_run
 from lorasweep.track.tracker import JournalTracker
 
 if TYPE_CHECKING:
     from lorasweep.models.family import Family
+    from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
 
 
@@ -39,6 +40,7 @@ class LiveRun:
         self.prompts = prompts
         self.judge = judge
         self.drawn = drawn_steps(trial.config, checkpoint_steps(trial.config)) if judge else ()
+        self.glimpsed = frozenset(glimpsed_steps(trial.config, self.drawn))
         self.scores: dict[int, Scores] = {}
         self.outcome: Outcome | None = None
 
@@ -68,6 +70,22 @@ class LiveRun:
         if report:
             self.write_report()
         return self.scores[checkpoint.step]
+
+    def glimpse(self, step: Step, cohort: "Cohort") -> None:
+        """Draw from the weights in memory where ``sample.every_steps`` asks for it, to be looked at and not scored.
+
+        To be called before a training state of this step can be saved: a run that is killed while it draws then takes
+        the step again, and no picture is missed.
+        """
+        from lorasweep.train.sample import Sheet, draw_adapter
+
+        if step.step not in self.glimpsed:
+            return
+        sheet = Sheet.of(self.trial.config, self.prompts)
+        adapter = cohort.adapter(self.name)
+        drawn = draw_adapter(self.family, adapter, step, sheet, self.samples_folder(), cohort.texts)
+        self.tracker.samples(drawn, self.prompts)
+        self.write_report()
 
     def fail(self, failure: Failure) -> None:
         """The trial cannot go on; what it had made before stays and one of it may still be picked."""

@@ -68,5 +68,7 @@ class Progress:
         """A run is over; say which checkpoint it is."""
         if outcome.pick is not None:
             self._say(f"{outcome.name}: {outcome.pick.reason}")
+        else:
+            self._say(f"{outcome.name}: trained, not judged; the files are in {outcome.folder / 'checkpoints'}")
         if outcome.undelivered:
             self._say(outcome.undelivered)

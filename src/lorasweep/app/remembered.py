@@ -60,7 +60,7 @@ def pick(root: str | Path, what: str, to: Path | None = None, *, say: Say = prin
 
 def report(root: str | Path, what: str) -> Path:
     """Write the run's page again, or for a multirun the page that compares its runs; returns where it is."""
-    from lorasweep.app.running import children_of
+    from lorasweep.app.multirun import children_of
     from lorasweep.report.page import write_comparison, write_report
 
     found = find_run(Path(root), what)

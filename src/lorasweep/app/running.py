@@ -1,17 +1,17 @@
 """Training: one run, many side by side, and going on with what was interrupted."""
 
 import dataclasses
-import itertools
-import math
+import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.app.budget import announcement
 from lorasweep.app.judge import Judge
 from lorasweep.app.live import LiveRun, Say
+from lorasweep.app.multirun import Multirun, children_of
 from lorasweep.app.outcome import Outcome
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.config.compose import from_plain, to_plain
@@ -20,8 +20,8 @@ from lorasweep.config.signature import run_signature
 from lorasweep.data.dataset import all_photos, read_dataset
 from lorasweep.data.errors import UserError
 from lorasweep.data.prompts import fill_prompts
-from lorasweep.data.records import Checkpoint, Dataset, Failure, RunView
-from lorasweep.track.run_folder import RunFolder, all_runs, claim_name, find_run, new_run_name
+from lorasweep.data.records import Checkpoint, Dataset, Failure, Step
+from lorasweep.track.run_folder import RunFolder, claim_name, find_run, new_run_name
 
 if TYPE_CHECKING:
     from lorasweep.app.progress import Progress
@@ -32,9 +32,9 @@ WIDEST = 8
 """``width=auto`` puts no more adapters than this side by side."""
 
 
-def train(run: RunConfig, *, say: Say = print) -> float:
+def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> float:
     """Train one run from photos to pick; returns the picked checkpoint's score on fresh seeds, NaN without a pick."""
-    (outcome,) = train_together([run], say=say)
+    (outcome,) = _train_all([_Entry(run, _dataset(run), None)], 1, parent, say)
     if outcome.error is not None:
         raise outcome.error
     return outcome.score
@@ -46,13 +46,9 @@ def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say:
     More than one run makes a multirun: a parent in MLflow with one child each. Every run is checked (photos, model
     folder, scorers) before the first one is named, so that a mistake leaves nothing behind.
     """
-    datasets = [_dataset(run) for run in runs]
-    parent = _new_parent(runs) if len(runs) > 1 else ""
-    named = [(run, dataset, None) for run, dataset in zip(runs, datasets, strict=True)]
-    outcomes = _train_all([_Entry(*each) for each in named], width, parent, say)
-    if parent:
-        _close_parent(Path(runs[0].track.root), parent, outcomes)
-    return outcomes
+    entries = [_Entry(run, _dataset(run), None) for run in runs]
+    with Multirun(runs[0]) if len(runs) > 1 else nullcontext() as parent:
+        return _train_all(entries, width, parent, say)
 
 
 def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
@@ -68,7 +64,9 @@ def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
     for view in waiting:
         run = from_plain(view.config)
         entries.append(_Entry(run, _dataset(run), RunFolder(view.folder)))
-    return _train_all(entries, "auto", waiting[0].parent, say)
+    parent = waiting[0].parent
+    with Multirun(entries[0].run, parent) if parent else nullcontext() as multirun:
+        return _train_all(entries, "auto", multirun, say)
 
 
 def refit(root: str | Path, what: str, *, say: Say = print) -> Outcome:
@@ -91,26 +89,19 @@ def refit(root: str | Path, what: str, *, say: Say = print) -> Outcome:
     return outcome
 
 
-def children_of(parent: RunFolder) -> list[RunView]:
-    """The runs of a multirun, oldest first; none for a run that is no parent."""
-    from lorasweep.track.recall import read_run
-
-    views = (read_run(run.path) for run in all_runs(parent.root) if run.name != parent.name)
-    return [view for view in views if view.parent == parent.name]
-
-
 @contextmanager
 def reopened(root: Path, what: str) -> Iterator[LiveRun]:
     """A run that is not training, with its base model, scorers and journal open again."""
     from lorasweep.models import load_family
     from lorasweep.track.recall import read_run
+    from lorasweep.track.shipper import shipper_of
 
     folder = find_run(root, what)
     view = read_run(folder.path)
     run = from_plain(view.config)
     entry = _Entry(run, _dataset(run), folder)
     family = load_family(run.model, run.hardware)
-    shipper = _shipper(run)
+    shipper = shipper_of(run.track)
     with ExitStack() as closing:
         if shipper is not None:
             closing.callback(shipper.stop)
@@ -132,7 +123,7 @@ def _dataset(run: RunConfig) -> Dataset:
     return all_photos(dataset) if run.data.train_on == "all" else dataset
 
 
-def _train_all(entries: Sequence[_Entry], width: int | str, parent: str, say: Say) -> list[Outcome]:
+def _train_all(entries: Sequence[_Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
     """Group by what can share a base, train group after group, keep the order of `entries`."""
     from lorasweep.train.trial import cohort_key
 
@@ -146,15 +137,16 @@ def _train_all(entries: Sequence[_Entry], width: int | str, parent: str, say: Sa
                 done = _train_group([entries[place] for place in places], width, parent, stop, say)
                 outcomes |= dict(zip(places, done, strict=True))
     if stop:
-        say("Stopped and saved; 'lorasweep resume last' goes on from here.")
+        say(f"Stopped and saved; 'lorasweep resume {parent.name if parent else 'last'}' goes on from here.")
         stop.leave()
     return [outcomes[place] for place in range(len(entries))]
 
 
 def _train_group(
-    entries: Sequence[_Entry], width: int | str, parent: str, stop: StopRequest, say: Say
+    entries: Sequence[_Entry], width: int | str, parent: Multirun | None, stop: StopRequest, say: Say
 ) -> list[Outcome]:
     from lorasweep.models import load_family
+    from lorasweep.track.shipper import shipper_of
 
     first = entries[0].run
     if first.hardware.threads:
@@ -162,16 +154,17 @@ def _train_group(
 
         torch.set_num_threads(first.hardware.threads)
     family = load_family(first.model, first.hardware)
+    family.encode_prompts([""], first.sample.clip_skip)  # too large a one is told before a run is named
     with ExitStack() as closing:
         judges = _judges(entries, family)
-        shipper = _shipper(first)
+        shipper = shipper_of(first.track)
         if shipper is not None:
             closing.callback(shipper.stop)
         if first.evaluate.enabled:
             say(announcement(first))
         lives = []
         for entry, judge in zip(entries, judges, strict=True):
-            lives.append(_open(entry, family, judge, shipper, parent))
+            lives.append(_open(entry, family, judge, shipper, parent.name if parent else ""))
             closing.callback(lives[-1].tracker.close)
         _train_lives(lives, family, _width(width, len(lives)), stop, say)
         return [live.stop() if stop else live.finish() for live in lives]
@@ -185,13 +178,19 @@ def _train_lives(lives: Sequence[LiveRun], family: "Family", width: int, stop: S
     by_name = {live.name: live for live in lives}
     queue = deque(lives)
     cohort = Cohort(family, width)
+
+    def on_step(step: Step) -> None:
+        progress.step(step)
+        by_name[step.trial].glimpse(step, cohort)
+
     with Progress(lives, say) as progress:
         while (queue or cohort.busy) and not stop:
             while queue and cohort.free_slots:
                 live = queue.popleft()
                 live.catch_up()
-                cohort.admit(live.trial)
-            events = cohort.run_interval(progress.step, lambda: bool(stop))
+                if cohort.admit(live.trial) >= live.trial.config.optim.steps:
+                    progress.finished(live.finish())
+            events = cohort.run_interval(on_step, lambda: bool(stop))
             _draw_together([(by_name[event.trial], event) for event in events if isinstance(event, Checkpoint)])
             for event in events:
                 _hear(by_name[event.trial], event, progress)
@@ -221,7 +220,10 @@ def _hear(live: LiveRun, event: Checkpoint | Failure, progress: "Progress") -> N
 
 
 def _open(entry: _Entry, family: "Family", judge: Judge | None, shipper: "Shipper | None", parent: str) -> LiveRun:
-    """Name the run if it has no name, take its lock, and write down what it is made of."""
+    """Name the run if it has no name, take its lock, and write down what it is made of.
+
+    A new run that cannot be written down, as on a full disk, leaves no folder.
+    """
     from lorasweep.app.origin import origin
     from lorasweep.track.tracker import JournalTracker, RunMeta
     from lorasweep.train.trial import Trial
@@ -229,12 +231,10 @@ def _open(entry: _Entry, family: "Family", judge: Judge | None, shipper: "Shippe
     run, root = entry.run, Path(entry.run.track.root)
     folder = entry.folder or RunFolder(root / "runs" / _name(run, root))
     prompts = fill_prompts(run.sample, run.data) if run.sample.prompts else ()
-    tracker = JournalTracker(folder.path, shipper)
     signature = run_signature(run, entry.dataset.fingerprint)
-    config = to_plain(run)
     meta = RunMeta(
         name=folder.name,
-        config=config,
+        config=to_plain(run),
         dataset=entry.dataset,
         prompts=prompts,
         run_signature=signature,
@@ -242,7 +242,13 @@ def _open(entry: _Entry, family: "Family", judge: Judge | None, shipper: "Shippe
         provenance=origin(run, entry.dataset, family, judge, signature),
         parent=parent,
     )
-    tracker.start(meta)
+    with ExitStack() as undo:
+        if entry.folder is None:
+            undo.callback(shutil.rmtree, folder.path, ignore_errors=True)
+        tracker = JournalTracker(folder.path, shipper)
+        undo.callback(tracker.close)
+        tracker.start(meta)
+        undo.pop_all()
     trial = Trial(folder.name, run, entry.dataset, folder.path)
     return LiveRun(trial, family, tracker, prompts, judge)
 
@@ -267,14 +273,6 @@ def _judges(entries: Sequence[_Entry], family: "Family") -> list[Judge | None]:
     return judges
 
 
-def _shipper(run: RunConfig) -> "Shipper | None":
-    if not run.track.mlflow:
-        return None
-    from lorasweep.track.shipper import shipper_to
-
-    return shipper_to(Path(run.track.root), run.track.uri, run.track.experiment)
-
-
 def _width(width: int | str, trials: int) -> int:
     """As many slots as there are trials, up to the width asked for."""
     if width == "auto":
@@ -282,40 +280,3 @@ def _width(width: int | str, trials: int) -> int:
     if not isinstance(width, int) or width < 1:
         raise UserError(f"hydra.launcher.width is {width!r}; it must be auto or a number of adapters from 1 up.")
     return min(trials, width)
-
-
-def _new_parent(runs: Sequence[RunConfig]) -> str:
-    """A run folder that only groups: a parent in MLflow."""
-    from lorasweep.track.tracker import JournalTracker, RunMeta
-
-    root = Path(runs[0].track.root)
-    taken = {folder.name for folder in all_runs(root)}
-    stem = f"{runs[0].data.trigger}-multirun"
-    name = claim_name(next(n for i in itertools.count(1) if (n := f"{stem}-{i:04d}") not in taken), root)
-    tracker = JournalTracker(root / "runs" / name, None)
-    tracker.start(RunMeta(name=name, config=to_plain(runs[0]), multirun=True))
-    tracker.close()
-    return name
-
-
-def _close_parent(root: Path, name: str, outcomes: Iterable[Outcome]) -> None:
-    """Remember the best child, ship the last of it, and write the page that compares all of them."""
-    from lorasweep.report.page import write_comparison
-    from lorasweep.track.recall import read_run
-    from lorasweep.track.tracker import JournalTracker
-
-    folder = root / "runs" / name
-    done = list(outcomes)
-    picked = [outcome for outcome in done if not math.isnan(outcome.score)]
-    config = from_plain(read_run(folder).config)
-    shipper = _shipper(config)
-    tracker = JournalTracker(folder, shipper)
-    try:
-        if picked:
-            tracker.tag("best_run", max(picked, key=lambda outcome: outcome.score).name)
-        tracker.end("finished" if all(outcome.error is None for outcome in done) else "failed")
-    finally:
-        tracker.close()
-        if shipper is not None:
-            shipper.stop()
-    write_comparison(folder, [read_run(outcome.folder) for outcome in done])

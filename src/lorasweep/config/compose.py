@@ -89,7 +89,10 @@ def from_plain(plain: Mapping[str, Any]) -> RunConfig:
 
 
 def as_override(key: str, text: str) -> str:
-    """``key='text'`` in Hydra's grammar, so that any text at all arrives as it was: spaces, commas, quotes, ``${``."""
+    """``key='text'`` in Hydra's grammar, so that any text arrives as it was: spaces, commas, quotes, ``${``.
+
+    All but ``???``, which is OmegaConf's word for a value that is missing.
+    """
     return f"{key}={_quoted(_literal(text))}"
 
 
@@ -110,8 +113,6 @@ def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]],
             try:
                 scores.append(task(run_from_hydra(config)))
             except Exception as error:
-                if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    raise
                 failures.append(error)  # Hydra would print the overrides above the one sentence
                 return float("nan")
             return scores[-1]
@@ -125,6 +126,11 @@ def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]],
         return scores[-1] if scores else None
 
     return main
+
+
+def is_multirun() -> bool:
+    """Whether the job that runs now is one of several that ``-m`` asked for."""
+    return HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def _flags_last(arguments: Sequence[str]) -> list[str]:

@@ -25,6 +25,17 @@ def _between(key: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{key} is {value}; it must be between {low} and {high}")
 
 
+def _multiple_of_8(key: str, value: int | None) -> None:
+    """What an SD-type encoder can halve three times; it would cut the rest off without a word."""
+    if value is not None and (value <= 0 or value % 8):
+        raise ValueError(f"{key} is {value}; it must be a number of pixels that 8 divides")
+
+
+def _word(key: str, value: str) -> None:
+    if not value.strip():
+        raise ValueError(f"{key} is empty; it must be at least one word")
+
+
 @dataclass(kw_only=True)
 class ModelConfig:
     """The frozen base model that the LoRA is trained on."""
@@ -39,7 +50,7 @@ class ModelConfig:
     """``auto`` reads the scheduler's own prediction_type; else epsilon or v_prediction."""
 
     def __post_init__(self) -> None:
-        _positive("model.resolution", self.resolution)
+        _multiple_of_8("model.resolution", self.resolution)
         _among("model.prediction", self.prediction, ("auto", "epsilon", "v_prediction"))
 
 
@@ -86,6 +97,8 @@ class DataConfig:
     """split trains on what is not held out; all trains on every photo, as ``lorasweep refit`` does."""
 
     def __post_init__(self) -> None:
+        _word("data.trigger", self.trigger)
+        _word("data.class_noun", self.class_noun)
         _positive("data.repeats", self.repeats)
         _between("data.caption_dropout", self.caption_dropout, 0, 1)
         _between("data.held_out", self.held_out, 0, 0.5)
@@ -110,6 +123,9 @@ class LoraConfig:
         _positive("lora.alpha", self.alpha)
         _between("lora.dropout", self.dropout, 0, 0.99)
         _among("lora.targets", self.targets, ("attention", "linear"))
+
+
+LEAST_PRODIGY_LR = 0.01
 
 
 @dataclass(kw_only=True)
@@ -148,8 +164,28 @@ class OptimConfig:
         for key in ("lr", "text_encoder_lr", "steps", "batch_size", "gradient_accumulation", "min_snr_gamma"):
             _positive(f"optim.{key}", getattr(self, key))
         _positive("optim.restarts", self.restarts)
+        _between("optim.warmup_steps", self.warmup_steps, 0, self.steps)
+        _between("optim.weight_decay", self.weight_decay, 0, 1e6)
+        _between("optim.noise_offset", self.noise_offset, 0, 1)
+        _positive("optim.eps", self.eps)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas is {self.betas}; it must be two numbers from 0 to below 1")
+        self._check_prodigy()
         _between("optim.decay_fraction", self.decay_fraction, 0, 1)
         _between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
+
+    def _check_prodigy(self) -> None:
+        """A preset's rate is meant for AdamW: with Prodigy it would train next to nothing, without a word."""
+        if self.name == "prodigy" and self.lr < LEAST_PRODIGY_LR:
+            raise ValueError(
+                f"optim.lr is {self.lr}; with optim.name=prodigy it multiplies the rate that Prodigy finds and must be "
+                f"{LEAST_PRODIGY_LR} or more, usually 1"
+            )
+        if self.name == "prodigy" and self.text_encoder_lr not in (None, self.lr):
+            raise ValueError(
+                f"optim.text_encoder_lr is {self.text_encoder_lr}; with optim.name=prodigy it must be null or equal "
+                f"optim.lr ({self.lr}), since Prodigy finds one rate for all parts"
+            )
 
 
 @dataclass(kw_only=True)
@@ -157,7 +193,7 @@ class SaveConfig:
     """When a checkpoint is written, and with it drawn, scored and offered to the pick."""
 
     every_steps: int | None = None
-    """Optimiser steps between checkpoints; None means steps / count, rounded."""
+    """Optimiser steps between checkpoints; None spreads ``count`` of them evenly."""
     count: int = 12
     """Checkpoints a run where ``every_steps`` is not given."""
     state_minutes: float = 10.0
@@ -204,15 +240,23 @@ class SampleConfig:
     strength: float = 1.0
     """Strength at which the LoRA file is applied."""
     every_steps: int | None = None
-    """Also draw the sheet this often between checkpoints; those pictures are shown, not scored."""
+    """Also draw the sheet this often between checkpoints; those pictures are shown, not scored, and come on top of
+    ``evaluate.budget``."""
     batch_size: int = 8
 
     def __post_init__(self) -> None:
         _among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))
-        for key in ("steps", "batch_size", "width", "height", "every_steps"):
+        for key in ("steps", "batch_size", "every_steps"):
             _positive(f"sample.{key}", getattr(self, key))
+        for key in ("width", "height"):
+            _multiple_of_8(f"sample.{key}", getattr(self, key))
+        _between("sample.guidance", self.guidance, 0, 100)
+        _between("sample.clip_skip", self.clip_skip, 0, 100)
+        _between("sample.strength", self.strength, -10, 10)
         if not self.seeds:
             raise ValueError("sample.seeds is empty; it must name at least one seed")
+        if not self.fresh_seeds:
+            raise ValueError("sample.fresh_seeds is empty; the finalists need at least one seed of their own")
         if set(self.seeds) & set(self.fresh_seeds):
             raise ValueError("sample.fresh_seeds repeats a seed of sample.seeds; the finalists need seeds of their own")
 
@@ -309,3 +353,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     pick: PickConfig = field(default_factory=PickConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be 0 or above")

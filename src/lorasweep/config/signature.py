@@ -14,7 +14,7 @@ from lorasweep.config.schema import RunConfig
 
 NEUTRAL = frozenset(
     {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
-    | {"save.state_minutes", "save.states_kept"}
+    | {"save.state_minutes", "save.states_kept", "sample.every_steps"}
 )
 """Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by where they lie."""
 

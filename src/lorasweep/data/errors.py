@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class RunFailedError(UserError):
     """A run that started well could not go on, as when its loss became NaN; its earlier checkpoints stay good."""
+
+
+class TryAgainError(UserError):
+    """Nothing is wrong with what was asked, as when the disk is full or a server does not answer."""

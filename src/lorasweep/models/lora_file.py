@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
-from lorasweep.models.atomic import write_atomically
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights, attach
@@ -59,10 +61,11 @@ class SD15:
         """Read the folder ``config.path``: frozen UNet and text encoder in ``dtype``, VAE in fp32."""
         folder = portraits_folder() if config.path == "portraits" else Path(config.path)
         _check_folder(require_folder(folder, "model.path"))
+        disable_progress_bar()  # a bar of milliseconds; ours say what is being done
         reading: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
-        unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **reading)
-        text_encoder: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **reading)
-        vae: Any = AutoencoderKL.from_pretrained(folder / "vae", **reading)
+        unet = _read_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype, **reading)
+        text_encoder = _read_part(CLIPTextModel, folder / "text_encoder", dtype=dtype, **reading)
+        vae = _read_part(AutoencoderKL, folder / "vae", **reading)
         for module in (unet, text_encoder, vae):
             module.requires_grad_(False).eval().to(device)
         scheduler = _scheduler_config(folder, config.prediction)
@@ -71,7 +74,7 @@ class SD15:
             unet=unet,
             text_encoder=text_encoder,
             vae=vae,
-            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            tokenizer=_read_part(CLIPTokenizer, folder / "tokenizer", local_files_only=True),
             scheduler=scheduler,
             alphas=training.alphas_cumprod.to(device),
             device=device,
@@ -122,7 +125,10 @@ class SD15:
         with self._autocast():
             if clip_skip == 0:
                 return {"states": self.text_encoder(ids)[0].float()}
-            hidden = self.text_encoder(ids, output_hidden_states=True).hidden_states[-(clip_skip + 1)]
+            layers = self.text_encoder(ids, output_hidden_states=True).hidden_states
+            if clip_skip >= len(layers):
+                raise UserError(f"sample.clip_skip is {clip_skip}; the text encoder has {len(layers) - 1} layers.")
+            hidden = layers[-(clip_skip + 1)]
             norm: Any = getattr(self.text_encoder, "text_model", self.text_encoder).final_layer_norm
             return {"states": norm(hidden).float()}
 
@@ -242,7 +248,7 @@ def _check_folder(folder: Path) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"model.path is {str(folder)!r}, which holds no model_index.json; give a diffusers folder.")
-    kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    kind = _read_json(index).get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise UserError(
             f"model.path is {str(folder)!r}, a {kind}; model.family=sd15 accepts a StableDiffusionPipeline folder."
@@ -255,8 +261,27 @@ def _check_folder(folder: Path) -> None:
             )
 
 
+def _read_part(kind: Any, folder: Path, **reading: Any) -> Any:
+    """One component, or one sentence about the folder that does not hold it whole."""
+    try:
+        return kind.from_pretrained(folder, **reading)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        why = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"model.path holds no whole {folder.name}: {folder} cannot be read ({why}); "
+            "it must be a diffusers folder with safetensors weights."
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); model.path must be a diffusers folder.") from error
+
+
 def _scheduler_config(folder: Path, prediction: str) -> dict[str, Any]:
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    config = _read_json(folder / "scheduler" / "scheduler_config.json")
     config.setdefault("prediction_type", "epsilon")
     if prediction != "auto":
         config["prediction_type"] = prediction

@@ -12,7 +12,7 @@ STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim",
 
 def checkpoint_table(view: RunView) -> Table:
     """Score, interval, components and verdict of every checkpoint; the picked one is marked."""
-    rows = rows_of(view)
+    rows = [row for row in rows_of(view) if not row.glimpse]
     names = next((list(row.scores.components) for row in rows if row.scores is not None), [])
     table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False)
     for title in ("step", "score", "interval", *names):

@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One checkpoint."""
+    """One checkpoint, or a glimpse between two."""
 
     step: int
     cells: tuple[Cell, ...]
@@ -38,6 +38,11 @@ class Row:
     runner_up: bool
     path: Path | None
     """The LoRA file; None for the base model."""
+
+    @property
+    def glimpse(self) -> bool:
+        """Whether it is no checkpoint at all: drawn between two of them, to be looked at only."""
+        return self.step > 0 and self.path is None and self.scores is None
 
     @property
     def label(self) -> str:
@@ -65,7 +70,7 @@ def prompts_of(view: RunView) -> tuple[Prompt, ...]:
 
 
 def rows_of(view: RunView) -> tuple[Row, ...]:
-    """The base model and every checkpoint that was saved, drawn or scored, in order of steps."""
+    """The base model and every step that was saved, drawn or scored, in order."""
     sheets = {sheet.step: sheet for sheet in view.samples if not sheet.fresh}
     scores = {scores.step: scores for scores in view.scores if not scores.fresh}
     fresh = {scores.step: scores for scores in view.scores if scores.fresh}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from lorasweep.data.atomic import not_written
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import JsonDict
 from lorasweep.track.secrets import redact_all
@@ -53,28 +54,39 @@ class Journal:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, kind: str, payload: JsonDict, key: str = "") -> bool:
-        """Append one line; False where (kind, key) is there already, as after a resume that repeats steps."""
+        """Append one line; False where (kind, key) is there already, as after a resume that repeats steps.
+
+        Raises UserError where the disk is full.
+        """
         if key and (kind, key) in self._seen:
             return False
         entry = {"seq": self._seq + 1, "kind": kind, "key": key, "time": time.time_ns() // 1_000_000}
         safe = payload if kind == "step" else redact_all(payload)
-        _append_whole(self._fd, _dumps({**entry, "payload": safe}).encode() + b"\n")
-        if kind in DURABLE:
-            os.fsync(self._fd)
+        try:
+            _append_whole(self._fd, _dumps({**entry, "payload": safe}).encode() + b"\n")
+            if kind in DURABLE:
+                os.fsync(self._fd)
+        except OSError as error:
+            raise not_written(self.path, error) from error
         self._seq += 1
         self._seen.add((kind, key))
         return True
 
     def sync(self) -> None:
         """Force all lines so far to the disk; call it before a training state is saved."""
-        os.fsync(self._fd)
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise not_written(self.path, error) from error
 
     def close(self) -> None:
         """Sync and let go of the file."""
         if self._fd >= 0:
-            os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                self.sync()
+            finally:
+                os.close(self._fd)
+                self._fd = -1
 
 
 def read(folder: Path) -> Iterator[Entry]:

@@ -19,6 +19,8 @@ PACKAGES = (
 )  # fmt: skip
 MODEL_FILES = frozenset({".safetensors", ".json", ".txt", ".model", ".pt", ".bin"})
 LONGEST_DIFF = 1_000_000
+CODE = ("src", "conf", "sweeps")
+"""What of a checkout computes: the rest of it, such as tests and notes, changes no result."""
 _BLOCK = 1 << 20
 
 
@@ -45,7 +47,7 @@ def provenance(
         "data": None if dataset is None else _photos(dataset),
         "config_sha256": config_sha256,
         "signatures": dict(signatures),
-        "code": code_state(Path(__file__).parent),
+        "code": code_state(Path(__file__).parents[1]),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -71,13 +73,23 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def code_state(folder: Path) -> JsonDict:
-    """Commit and uncommitted changes of the checkout that ``folder`` is part of; nulls where it is installed."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": None, "dirty": None, "diff": None}
-    diff = _git(folder, "diff", "HEAD", "--", ".") or ""
-    return {"commit": commit.strip(), "dirty": bool(diff.strip()), "diff": redact(diff[:LONGEST_DIFF])}
+def code_state(package: Path) -> JsonDict:
+    """Commit and uncommitted changes of the checkout whose code ``package`` is; nulls where it is installed.
+
+    An environment that merely lies inside somebody's checkout is not its code.
+    """
+    if not _git(package, "ls-files", "--", "."):
+        return {"commit": None, "dirty": None, "diff": None, "untracked": None}
+    top = Path((_git(package, "rev-parse", "--show-toplevel") or str(package)).strip())
+    commit = (_git(package, "rev-parse", "HEAD") or "").strip() or None
+    diff = _git(top, "diff", "HEAD", "--", *CODE) or ""
+    untracked = (_git(top, "ls-files", "--others", "--exclude-standard", "--", *CODE) or "").splitlines()
+    return {
+        "commit": commit,
+        "dirty": bool(diff or untracked),
+        "diff": redact(diff[:LONGEST_DIFF]),
+        "untracked": untracked,
+    }
 
 
 def _photos(dataset: Dataset) -> JsonDict:

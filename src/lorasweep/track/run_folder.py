@@ -12,10 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import JsonDict
 from lorasweep.track.journal import FILE as JOURNAL
-from lorasweep.track.journal import encode
+from lorasweep.track.journal import encode, read
 from lorasweep.track.secrets import redact_all
 
 _NUMBER = re.compile(r"-(\d{4,})$")
@@ -101,7 +102,10 @@ def new_run_name(trigger: str, base: str, lr: float, root: Path) -> str:
 
 
 def claim_name(name: str, root: Path) -> str:
-    """Take a name that the user chose; UserError where it is not one plain word or a run has it already."""
+    """Take a name that the user chose; UserError where it is not one plain word or a run has it already.
+
+    A run whose process died before it wrote a line is none: giving the same command again must work.
+    """
     if not name or name != slug(name):
         raise UserError(f"name is {name!r}; it must be made of letters, digits, dots, dashes and underscores")
     folder = RunFolder(root / "runs" / name)
@@ -109,7 +113,8 @@ def claim_name(name: str, root: Path) -> str:
     try:
         folder.path.mkdir()
     except FileExistsError:
-        raise UserError(f"name is {name!r}, which {folder.path} has already; choose another") from None
+        if not _never_begun(folder):
+            raise UserError(f"name is {name!r}, which {folder.path} has already; choose another") from None
     folder.prepare()
     return name
 
@@ -152,9 +157,12 @@ def running(run: RunFolder) -> Generator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise UserError(f"{run.name} is being written by {_owner(run)}; wait for it or stop it first") from None
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}
-    write_json(run.path / "owner.json", owner)
     try:
+        for leftover in run.path.glob(".*.tmp"):  # of a holder that was killed; deliveries have a lock of their own
+            if not leftover.name.startswith(".shipped"):
+                leftover.unlink(missing_ok=True)
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}
+        write_json(run.path / "owner.json", owner)
         yield
     finally:
         lock.release()
@@ -173,6 +181,10 @@ def is_alive(run: RunFolder) -> bool:
     return False
 
 
+def _never_begun(run: RunFolder) -> bool:
+    return (run.path / "lock").exists() and not is_alive(run) and not any(read(run.path))
+
+
 def boot_id() -> str:
     """Changes with every start of the machine; '' where the system does not tell."""
     path = Path("/proc/sys/kernel/random/boot_id")
@@ -182,12 +194,7 @@ def boot_id() -> str:
 def write_json(path: Path, value: JsonDict) -> str:
     """Write whole or not at all, with secrets taken out; the sha256 of the bytes, in hex."""
     data = json_bytes(value)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomically(path, data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -12,6 +12,7 @@ from lorasweep.track.run_folder import RunFolder
 from lorasweep.track.secrets import redact
 
 if TYPE_CHECKING:
+    from lorasweep.config.schema import TrackConfig
     from lorasweep.track.delivery import Delivery
     from lorasweep.track.store import Store
 
@@ -157,3 +158,8 @@ def shipper_to(root: Path, uri: str | None = None, experiment: str = "lorasweep"
     local = is_local(tracking_uri(root, uri))
     opener = partial(open_store, root, uri, experiment)
     return Shipper(opener, patience=90.0 if local else 5.0, longest=300.0 if local else 10.0)
+
+
+def shipper_of(track: "TrackConfig") -> Shipper | None:
+    """The shipper that a run's configuration asks for; None where it wants no MLflow."""
+    return shipper_to(Path(track.root), track.uri, track.experiment) if track.mlflow else None

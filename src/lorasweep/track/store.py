@@ -4,8 +4,10 @@ import hashlib
 import logging
 import os
 import sqlite3
+import uuid
 import zlib
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,9 @@ from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
 from filelock import FileLock
+
+from lorasweep.data.errors import TryAgainError
+from lorasweep.track.secrets import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +27,7 @@ CALM = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's own defaults phone home, and retry a dead server for four minutes a call. What the user has set stays."""
 
@@ -51,7 +57,7 @@ def is_local(uri: str) -> bool:
 def open_store(root: Path, uri: str | None = None, experiment: str = "lorasweep") -> Store:
     """Open the store, creating database and experiment where they are missing; safe in many processes at once.
 
-    Raises MlflowException or OSError where it cannot be reached.
+    Raises TryAgainError where it does not answer.
     """
     for name, value in CALM.items():
         os.environ.setdefault(name, value)
@@ -63,8 +69,23 @@ def open_store(root: Path, uri: str | None = None, experiment: str = "lorasweep"
         _lay_out(where)
     client = MlflowClient(tracking_uri=where)
     artifacts = (root.absolute() / "artifacts").as_uri() if is_local(where) else None
-    experiment_id = _experiment(client, experiment, artifacts)
+    with answering():
+        experiment_id = _experiment(client, experiment, artifacts)
     return Store(client, experiment_id, hashlib.sha256(where.encode()).hexdigest()[:16])
+
+
+@contextmanager
+def answering() -> Generator[None]:
+    """Turn what MLflow raises where its store cannot be reached into one sentence."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        why = redact(str(error).strip().split("\n")[0][:200])
+        raise TryAgainError(
+            f"MLflow does not answer ({why}); nothing is lost, 'lorasweep sync' delivers when it is back."
+        ) from error
 
 
 def local_path(uri: str) -> Path | None:
@@ -80,17 +101,42 @@ def _lay_out(uri: str) -> None:
     once leave a broken one. The file itself says for which MLflow that is done; write-ahead logging, which lets the
     UI read while a run writes, stays in the file too.
     """
-    from mlflow import MlflowClient
     from mlflow.version import VERSION
 
     database = Path(uri.removeprefix(_SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
     mark = zlib.crc32(VERSION.encode()) & 0x7FFFFFFF
     with FileLock(f"{database}.lock", timeout=600, thread_local=False):
+        if not database.exists():
+            _create(database)
         if _pragma(database, "user_version") != mark:
+            _migrate(database)
             _pragma(database, "journal_mode=WAL")
-            MlflowClient(tracking_uri=uri).get_experiment_by_name("Default")
             _pragma(database, f"user_version={mark}")
+
+
+def _create(database: Path) -> None:
+    """Make the tables in another file first: a migration that a full disk cuts short can never be taken up again.
+
+    Its name is new each time, since MLflow keeps a connection to every file that it has opened.
+    """
+    for leftover in database.parent.glob(f"{database.name}.*.new*"):
+        with suppress(OSError):  # Windows removes no file that is open
+            leftover.unlink()
+    draft = database.with_name(f"{database.name}.{uuid.uuid4().hex[:8]}.new")
+    _migrate(draft)
+    whole = draft.with_suffix(".new-whole")
+    with closing(sqlite3.connect(draft, timeout=30)) as connection:
+        connection.execute("VACUUM INTO ?", (str(whole),))
+    whole.replace(database)
+    with suppress(OSError):
+        draft.unlink()
+
+
+def _migrate(database: Path) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=f"{_SQLITE}{database.as_posix()}").get_experiment_by_name("Default")
 
 
 def _pragma(database: Path, pragma: str) -> object:

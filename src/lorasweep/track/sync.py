@@ -1,5 +1,6 @@
 """``lorasweep sync``: deliver what MLflow missed, and say of dead runs that they are dead."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lorasweep.track.delivery import Delivery, shipped
 from lorasweep.track.journal import read_from
 from lorasweep.track.recall import read_status
 from lorasweep.track.run_folder import RunFolder, all_runs, is_alive
-from lorasweep.track.store import Store
+from lorasweep.track.store import Store, answering
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class Synced:
 
 
 def sync(root: Path, store: Store) -> list[Synced]:
-    """Deliver every run under the root, oldest first; parents come before their children."""
+    """Deliver every run under the root, oldest first; parents come before their children.
+
+    Raises TryAgainError where the store stops answering; what was delivered by then is not sent again.
+    """
     return [sync_run(run, store) for run in all_runs(root)]
 
 
@@ -40,10 +44,8 @@ def sync_run(run: RunFolder, store: Store) -> Synced:
         delivery = Delivery(run, store)
     except Timeout:
         return Synced(run.name, 0, status)
-    try:
+    with closing(delivery), answering():
         delivery.deliver()
         if status == "killed":
             delivery.mark(status)
-    finally:
-        delivery.close()
     return Synced(run.name, entries[-1].seq - before, status)

@@ -112,9 +112,9 @@ class JournalTracker:
 
     def start(self, meta: RunMeta) -> None:
         self._signature = meta.evaluation_signature
-        self._journal.write("start", _start_to_json(meta, self._uid))
-        hashes = {"config.json": self.run.save_config(meta.config)}
+        hashes = {"config.json": self.run.save_config(meta.config)}  # a run that has begun can be resumed from it
         hashes["provenance.json"] = write_json(self.run.provenance, meta.provenance)
+        self._journal.write("start", _start_to_json(meta, self._uid))
         for name, sha256 in hashes.items():
             self._journal.write("artifact", {"path": name, "sha256": sha256}, key=f"{name} {sha256}")
         self._journal.write("params", flatten(meta.config))
@@ -170,10 +170,9 @@ class JournalTracker:
         if self._closed:
             return ""
         self._closed = True
-        self._journal.close()
-        late = "" if self._shipper is None else self._shipper.drain(self.run.path)
-        self._held.close()
-        return late
+        with self._held:  # the lock goes back even where the disk is full
+            self._journal.close()
+            return "" if self._shipper is None else self._shipper.drain(self.run.path)
 
     def _nudge(self) -> None:
         if self._shipper is not None:

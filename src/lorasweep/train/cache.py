@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.pictures import load_pixels
 from lorasweep.data.records import Photo
-from lorasweep.models.atomic import write_atomically
 from lorasweep.models.family import Family, Text
 from lorasweep.models.lora_file import safetensors_bytes
 from lorasweep.train.order import Bucket

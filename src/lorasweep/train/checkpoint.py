@@ -16,9 +16,9 @@ from typing import Any
 from safetensors.torch import load
 from torch import Tensor
 
+from lorasweep.data.atomic import sweep_temporaries, write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import Checkpoint
-from lorasweep.models.atomic import sweep_temporaries, write_atomically
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
 from lorasweep.models.lora_file import safetensors_bytes, write_lora

@@ -137,16 +137,5 @@ class SlotOptimizer:
 
 
 def learning_rates(optim: "OptimConfig") -> tuple[float, float]:
-    """Of the denoiser's and of the text encoder's adapter.
-
-    Raises:
-        UserError: Prodigy finds one rate for all parts and cannot hold two apart.
-    """
-    text = optim.lr if optim.text_encoder_lr is None else optim.text_encoder_lr
-    if optim.name == "prodigy" and text != optim.lr:
-        from lorasweep.data.errors import UserError
-
-        raise UserError(
-            f"optim.text_encoder_lr is {text}; with optim.name=prodigy it must equal optim.lr ({optim.lr}) or be null."
-        )
-    return optim.lr, text
+    """Of the denoiser's and of the text encoder's adapter."""
+    return optim.lr, optim.lr if optim.text_encoder_lr is None else optim.text_encoder_lr

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet
-from lorasweep.models.atomic import sweep_temporaries, write_atomically
+from lorasweep.data.atomic import sweep_temporaries, write_atomically
+from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet, Step
 from lorasweep.models.cohort_lora import Adapter, AdapterBank
 from lorasweep.models.family import Family
 from lorasweep.models.lora_file import read_lora
@@ -26,7 +26,7 @@ from lorasweep.train.cache import TextCache
 from lorasweep.train.randomness import initial_noise, seed_for
 
 if TYPE_CHECKING:
-    from lorasweep.config.schema import SampleConfig
+    from lorasweep.config.schema import RunConfig, SampleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,12 @@ class Sheet:
     resolution: int
     """Pixels a side where ``look`` names no width or height."""
     fresh: bool = False
+
+    @classmethod
+    def of(cls, run: "RunConfig", prompts: tuple[Prompt, ...], *, fresh: bool = False) -> "Sheet":
+        """The sheet that a run asks for, on its standing or on its fresh seeds."""
+        seeds = tuple(run.sample.fresh_seeds if fresh else run.sample.seeds)
+        return cls(prompts=prompts, seeds=seeds, look=run.sample, resolution=run.model.resolution, fresh=fresh)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,11 +105,13 @@ def draw_checkpoints(
     ]
 
 
-def draw_adapter(family: Family, adapter: Adapter, sheet: Sheet, folder: Path, step: int) -> Path:
-    """Draw an adapter in memory between checkpoints, for looking only; returns the folder of pictures."""
-    target = folder / f"step-{step:06d}"
-    _draw_into(family, [adapter], sheet, [target], None)
-    return target
+def draw_adapter(
+    family: Family, adapter: Adapter, taken: Step, sheet: Sheet, folder: Path, texts: TextCache | None = None
+) -> SampleSet:
+    """Draw an adapter in memory as it is after the step ``taken``, for looking only: there is no file of it."""
+    target = folder / f"step-{taken.step:06d}"
+    _draw_into(family, [adapter], sheet, [target], texts)
+    return SampleSet(trial=taken.trial, step=taken.step, samples=_samples(target, sheet), fresh=sheet.fresh)
 
 
 def picture_name(prompt: Prompt, seed: int) -> str:

@@ -55,8 +55,7 @@ SCHEDULES: dict[str, Callable[["OptimConfig", int], float]] = {
 
 def checkpoint_steps(run: "RunConfig") -> tuple[int, ...]:
     """The steps (1-based) at which a checkpoint is written; the last step is always among them."""
-    every = run.save.every_steps or max(1, round(run.optim.steps / run.save.count))
-    steps = list(range(every, run.optim.steps + 1, every))
-    if not steps or steps[-1] != run.optim.steps:
-        steps.append(run.optim.steps)
-    return tuple(steps)
+    steps, count, every = run.optim.steps, run.save.count, run.save.every_steps
+    if every is None:
+        return tuple(sorted({max(1, round(i * steps / count)) for i in range(1, count + 1)}))
+    return tuple(sorted({*range(every, steps + 1, every), steps}))

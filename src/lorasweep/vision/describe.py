@@ -1,7 +1,7 @@
 """Pictures in, `Features` out; what was seen once is kept on disk."""
 
 import hashlib
-import os
+import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels, load_pixels
 from lorasweep.data.records import Features, Floats
@@ -137,8 +138,6 @@ def _read(file: Path | None) -> dict[str, np.ndarray] | None:
 def _write(file: Path | None, row: dict[str, np.ndarray]) -> None:
     if file is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **row)
-    part.replace(file)
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **row)
+    write_atomically(file, stream.getvalue())

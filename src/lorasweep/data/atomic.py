@@ -5,7 +5,7 @@ import errno
 import os
 from pathlib import Path
 
-from lorasweep.data.errors import UserError
+from lorasweep.data.errors import TryAgainError, UserError
 
 SUFFIX = ".tmp"
 
@@ -28,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _explained(error, path, len(data)) from error
+        raise not_written(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -48,9 +48,11 @@ def sweep_temporaries(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _explained(error: OSError, path: Path, size: int) -> UserError:
+def not_written(path: Path, error: OSError) -> UserError:
+    """The sentence for a file that could not be written; to be raised ``from`` the error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"The disk is full: {path} needs {size / 1e6:.1f} MB; free some space and resume, nothing was half-written."
+        return TryAgainError(
+            f"The disk is full: {path} could not be written whole; "
+            "free some space, then 'lorasweep resume last' goes on with a run that has begun."
         )
     return UserError(f"{path} could not be written ({error.strerror}); a folder that can be written to is needed.")
