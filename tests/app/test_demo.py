@@ -46,7 +46,7 @@ def test_mlflow_holds_one_run_and_a_parent_of_three(made: tuple[Path, list[Outco
 def test_every_run_holds_its_configuration_as_a_file_with_its_hash(
     made: tuple[Path, list[Outcome]], runs: dict[str, Any], client: Any, tmp_path: Path
 ) -> None:
-    for outcome, rate in zip(made[1], [1e-3, *RATES], strict=True):
+    for outcome, rate in zip(made[1], [RATES[1], *RATES], strict=True):
         run = runs[outcome.name]
         data = Path(client.download_artifacts(run.info.run_id, "config.json", str(tmp_path))).read_bytes()
         assert hashlib.sha256(data).hexdigest() == run.data.tags["lorasweep.sha256.config.json"]

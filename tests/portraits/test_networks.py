@@ -19,17 +19,18 @@ def face():
     return load_face_network(WEIGHTS)
 
 
-def test_readers_name_the_background_and_shirt_of_fresh_renders():
+def test_readers_name_background_shirt_and_expression_of_fresh_renders():
     shares = accuracy(load_readers(WEIGHTS), 200, seed=4242)
     assert shares["background"] >= 0.99
-    assert shares["shirt"] >= 0.97
+    assert shares["shirt"] >= 0.98
+    assert shares["expression"] >= 0.98
 
 
 @pytest.mark.parametrize("name", ["face", "face_confirm"])
 def test_unseen_people_are_told_apart_and_their_landmarks_found(name):
     figures = face_figures(load_face_network(WEIGHTS, name), people=40, scenes=4, seed=4243)
     assert figures["verification AUC"] >= 0.985
-    assert figures["landmark error in pixels"] <= 1.1
+    assert figures["landmark error in pixels"] <= 0.8
     assert figures["face or no face right"] >= 0.97
 
 

@@ -45,18 +45,18 @@ def test_somebody_else_has_less_quality_the_more_of_them_there_is():
     _, subjects = fresh_renders(6, 602)
     other = sample_identity(np.random.default_rng(603))
     means = []
-    for share in (0.0, 0.5, 1.0):
+    for share in (0.0, 0.3, 1.0):
         drawn = [
             np.asarray(render(faults.blend(who, other, share), scene, 64, jitter)) for who, scene, jitter in subjects
         ]
         means.append(quality_of(drawn, subjects))
     assert means[0] > means[1] + 0.02
-    assert means[1] > means[2] + 0.1
+    assert means[1] > means[2] + 0.3
 
 
 def test_a_render_of_the_person_asked_for_is_nearly_perfect():
     pictures, subjects = fresh_renders(8, 604)
-    assert quality_of(pictures, subjects) > 0.8
+    assert quality_of(pictures, subjects) > 0.85
 
 
 def test_only_what_the_prompt_names_is_held_against_a_picture():

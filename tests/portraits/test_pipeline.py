@@ -28,6 +28,7 @@ def test_a_saved_pipeline_is_half_precision_and_loads_as_stable_diffusion(whole,
     pipeline.save_pipeline(whole, tmp_path / "p", vocabulary=vocabulary)
     assert {path.name for path in (tmp_path / "p" / "tokenizer").iterdir()} >= {"vocab.json", "merges.txt"}
     assert not list((tmp_path / "p").rglob("*.bin"))
+    assert not any("_name_or_path" in path.read_text() for path in (tmp_path / "p").glob("*/config.json"))
     assert sum(path.stat().st_size for path in (tmp_path / "p").rglob("*")) < 22e6
     loaded = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "p", torch_dtype=torch.float32)
     assert loaded.scheduler.config.prediction_type == "v_prediction"

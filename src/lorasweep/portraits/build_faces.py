@@ -17,7 +17,7 @@ from lorasweep.portraits.faceless import faceless_pictures
 from lorasweep.portraits.networks import FaceNetwork, NetworkConfig, Trunk, save_network, to_input
 from lorasweep.portraits.people import sample_identity, sample_scene
 from lorasweep.portraits.render import landmarks, render
-from lorasweep.portraits.training import Curve, load_state, rate, save_state, set_rate
+from lorasweep.portraits.training import Curve, Descent, descend
 from lorasweep.portraits.trials import finish, run_stage
 
 OUTPUTS = {"embedding": 64, "landmarks": 10, "face": 1}
@@ -34,7 +34,7 @@ class FacePlan:
     people: int
     scenes: int
     temperature: float
-    steps: int = 450
+    steps: int = 1500
     batch_people: int = 40
     batch_scenes: int = 4
     batch_faceless: int = 24
@@ -42,7 +42,7 @@ class FacePlan:
 
 
 FACE = FacePlan("face", 11, (16, 48, 96, 128), 384, 4000, 8, 0.1)
-CONFIRM = FacePlan("face_confirm", 12, (20, 40, 96, 144), 320, 2500, 6, 0.12, steps=600)
+CONFIRM = FacePlan("face_confirm", 12, (20, 40, 96, 144), 320, 2500, 6, 0.12, steps=1300)
 
 
 @dataclass(frozen=True)
@@ -124,27 +124,15 @@ def train_face(cache: Path, plan: FacePlan) -> tuple[Trunk, Curve]:
     torch.manual_seed(plan.seed)
     network = Trunk(NetworkConfig(plan.widths, plan.hidden, OUTPUTS))
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.peak, weight_decay=0.02)
     album, faceless = training_album(cache, plan)
-    curve, start = Curve(every=50), 0
-    state = load_state(cache / plan.name / "state.pt")
-    if state:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        curve.rows, start = state["curve"], state["step"]
-    for step in range(start, plan.steps):
-        set_rate(optimizer, rate(step, plan.steps, plan.peak))
+
+    def losses_of(step: int) -> dict[str, torch.Tensor]:
         pictures, points = step_batch(album, faceless, plan, step)
         with torch.autocast("cpu", torch.bfloat16):
             said = network(pictures.contiguous(memory_format=torch.channels_last))
-        losses = face_loss(said, points, plan)
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        optimizer.step()
-        curve.add(step, **{name: loss.item() for name, loss in losses.items()})
-        if (step + 1) % 200 == 0 or step + 1 == plan.steps:
-            whole = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(cache / plan.name / "state.pt", whole | {"curve": curve.rows, "step": step + 1})
+        return face_loss(said, points, plan)
+
+    curve = descend(network, Descent(cache / plan.name / "state.pt", plan.steps, plan.peak), losses_of)
     return network.eval(), curve
 
 

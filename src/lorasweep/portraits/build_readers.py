@@ -11,7 +11,7 @@ from lorasweep.portraits import corpus
 from lorasweep.portraits.augment import recompress, soften
 from lorasweep.portraits.networks import Trunk, save_network, to_input
 from lorasweep.portraits.readers import ATTRIBUTES, COLOURLESS, CONFIG, OUTPUTS, Readers, targets_of
-from lorasweep.portraits.training import Curve, load_state, rate, save_state, set_rate
+from lorasweep.portraits.training import Curve, Descent, descend
 from lorasweep.portraits.trials import finish, fresh_renders, run_stage
 
 WORDS = (*ATTRIBUTES, "hair_style", "facial_hair")
@@ -23,7 +23,7 @@ SHARE = {"shapes": 12.0, "colours": 12.0, "pose": 2.0}
 class ReaderPlan:
     """How long and how hard to train."""
 
-    steps: int = 2400
+    steps: int = 4800
     batch: int = 128
     peak: float = 3e-3
     seed: int = 5
@@ -69,27 +69,17 @@ def train_readers(cache: Path, plan: ReaderPlan) -> tuple[Trunk, Curve]:
     """Train, or go on from the state in `cache`."""
     torch.manual_seed(plan.seed)
     network = Trunk(CONFIG).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.peak, weight_decay=0.02)
     pictures = corpus.pictures(cache)
-    answers, curve, start = labels(cache, len(pictures)), Curve(every=100), 0
-    state = load_state(cache / "readers" / "state.pt")
-    if state:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        curve.rows, start = state["curve"], state["step"]
-    for step in range(start, plan.steps):
-        set_rate(optimizer, rate(step, plan.steps, plan.peak))
+    answers = labels(cache, len(pictures))
+
+    def losses_of(step: int) -> dict[str, torch.Tensor]:
         tensor, true = step_batch(pictures, answers, plan, step)
         with torch.autocast("cpu", torch.bfloat16):
             said = network(tensor.contiguous(memory_format=torch.channels_last))
-        loss = reading_loss(said, true)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        curve.add(step, loss=loss.item())
-        if (step + 1) % 500 == 0 or step + 1 == plan.steps:
-            whole = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(cache / "readers" / "state.pt", whole | {"curve": curve.rows, "step": step + 1})
+        return {"loss": reading_loss(said, true)}
+
+    state = cache / "readers" / "state.pt"
+    curve = descend(network, Descent(state, plan.steps, plan.peak, every=100, save_every=500), losses_of)
     return network.eval(), curve
 
 

@@ -24,7 +24,7 @@ from lorasweep.portraits.augment import recompress, soften
 from lorasweep.portraits.networks import to_input
 from lorasweep.portraits.people import Scene, caption
 from lorasweep.portraits.tokens import write_tokenizer
-from lorasweep.portraits.training import Curve, load_state, rate, save_state, set_rate
+from lorasweep.portraits.training import Curve, Descent, descend
 from lorasweep.portraits.trials import finish, fresh_renders, run_stage
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -90,16 +90,12 @@ def train_scorer(cache: Path, plan: ScorerPlan) -> tuple[open_clip.CLIP, Curve]:
     torch.manual_seed(plan.seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.peak, betas=(0.9, 0.98), weight_decay=0.05)
     pictures = corpus.pictures(cache)
-    scenes, curve, start = corpus.scenes(len(pictures)), Curve(every=50), 0
-    state = load_state(cache / "scorer" / "state.pt")
-    if state:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        curve.rows, start = state["curve"], state["step"]
-    for step in range(start, plan.steps):
-        set_rate(optimizer, rate(step, plan.steps, plan.peak))
+    scenes = corpus.scenes(len(pictures))
+
+    def losses_of(step: int) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, float(np.log(100)))
         rng = np.random.default_rng([plan.seed, step])
         picks = np.sort(rng.choice(len(pictures), plan.batch, replace=False))
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
@@ -107,17 +103,11 @@ def train_scorer(cache: Path, plan: ScorerPlan) -> tuple[open_clip.CLIP, Curve]:
         ids = tokenizer(captions_of([scenes[pick] for pick in picks], rng))
         with torch.autocast("cpu", torch.bfloat16):
             images, texts, scale = model(seen.contiguous(memory_format=torch.channels_last), ids)
-        loss = contrast(images.float(), texts.float(), scale.float())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, float(np.log(100)))
-        curve.add(step, loss=loss.item())
-        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
-            whole = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(cache / "scorer" / "state.pt", whole | {"curve": curve.rows, "step": step + 1})
+        return {"loss": contrast(images.float(), texts.float(), scale.float())}
+
+    state = cache / "scorer" / "state.pt"
+    settings = Descent(state, plan.steps, plan.peak, (0.9, 0.98), 0.05, clip=1.0, save_every=100)
+    curve = descend(model, settings, losses_of)
     return model.eval(), curve
 
 

@@ -140,7 +140,7 @@ def eyes(
     look = 0.5 * face.eye * np.sign(face.shift)
     ring = 0.62 * face.eye
     lift = {"surprised": 0.035, "sad": 0.008}.get(scene.expression, 0.0)
-    tilt = 0.035 * (identity.brow_tilt - 0.5) - (0.03 if scene.expression == "sad" else 0.0)
+    tilt = 0.035 * (identity.brow_tilt - 0.5) - (0.04 if scene.expression == "sad" else 0.0)
     thick = 0.014 + 0.02 * identity.brow_thickness
     for side in (-1, 1):
         x, y = face.shift + side * face.eye_gap, face.eye_y
@@ -183,7 +183,7 @@ def nose_mouth_mole(
 
 
 def _mouth(canvas: "Canvas", face: "Face", identity: Identity, expression: str, skin: np.ndarray) -> None:
-    """Four mouths that no blur can mix up: a bar, an open laugh with teeth, a bow downwards, an O."""
+    """Four mouths that no blur can mix up: a bar, an open laugh with teeth, an open bow downwards, an O."""
     x, y, w = face.shift, face.mouth_y, face.mouth_width
     lip = 0.011 + 0.018 * identity.lip_thickness
     red = skin * 0.45 + np.array([190, 40, 50]) * 0.55
@@ -192,13 +192,8 @@ def _mouth(canvas: "Canvas", face: "Face", identity: Identity, expression: str, 
         canvas.shape(_arc(x, y - 0.014, w * 0.88, 0.062, 0, 180), (96, 24, 30))
         canvas.shape(np.concatenate([_arc(x, y - 0.014, w * 0.86, 0.034, 0, 180)]), WHITE)
     elif expression == "sad":
-        bow = np.concatenate(
-            [
-                _arc(x, y + 0.045, w, 0.075, 180, 360),
-                _arc(x, y + 0.045, w * 0.8, 0.05 - lip, 360, 180),
-            ]
-        )
-        canvas.shape(bow, red * 0.8)
+        canvas.shape(_arc(x, y + 0.04, w + lip * 0.7, 0.07 + lip * 0.8, 180, 360), red * 0.9)
+        canvas.shape(_arc(x, y + 0.034, w * 0.84, 0.05, 180, 360), (84, 20, 28))
     elif expression == "surprised":
         canvas.oval(x, y + 0.012, w * 0.85 + lip * 0.7, 0.058 + lip * 0.7, red)
         canvas.oval(x, y + 0.012, w * 0.85, 0.056, (84, 20, 28))

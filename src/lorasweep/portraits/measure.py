@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lorasweep.portraits.build_faces import face_figures
 from lorasweep.portraits.build_readers import accuracy
@@ -132,7 +133,7 @@ def measure_base(weights: Path, count: int = 256) -> Iterator[Row]:
 
     from lorasweep.portraits.judge import judge_pipeline
 
-    base = StableDiffusionPipeline.from_pretrained(weights / "pipeline", safety_checker=None)
+    base = StableDiffusionPipeline.from_pretrained(weights / "pipeline", safety_checker=None, dtype=torch.float32)
     base.set_progress_bar_config(disable=True)
     for name, share in judge_pipeline(base, load_readers(weights), count=count).items():
         yield Row(f"base.{name}", share, BASE_GOALS.get(name))

@@ -24,7 +24,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,8 @@ class OracleConstants:
 
 
 CONSTANTS = OracleConstants()
+CODE = ("oracle", "readers", "render", "drawing", "people")
+"""The modules that a quality depends on."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def _difference(picture: np.ndarray, other: np.ndarray) -> float:
 def refine(reading: Reading, picture: np.ndarray) -> tuple[Reading, np.ndarray]:
     """Move pose, shapes and colours of a reading where that brings its drawing nearer; returns it and the drawing.
 
-    One pass of two tries for each of 22 numbers, then one finer pass over the pose: about 60 drawings.
+    One pass of two tries for each of 22 numbers, then one finer pass over the pose: about 60 drawings; for a sketch
+    first the tones of background and shirt.
     """
     side = picture.shape[0]
     aim, weight = soft(picture), _middle(picture.shape[0])[..., None]
@@ -166,25 +169,35 @@ def refine(reading: Reading, picture: np.ndarray) -> tuple[Reading, np.ndarray]:
         drawing = np.asarray(image)
         return float((weight * np.abs(soft(drawing) - aim)).mean()), drawing
 
-    best, (least, drawing) = reading, draw(reading)
-    for size in (1.0, 0.4):
-        moves = _pose_moves(size) + (_identity_moves() if size == 1.0 else [])
-        for name, step in moves:
-            for direction in (step, -step):
-                trial = _moved(best, name, direction)
-                gap, candidate = draw(trial)
-                if gap < least:
-                    best, least, drawing = trial, gap, candidate
-                    break
+    best, least, drawing = reading, *draw(reading)
+    for alternatives in _moves(reading.scene.style):
+        for change in alternatives:
+            trial = change(best)
+            gap, candidate = draw(trial)
+            if gap < least:
+                best, least, drawing = trial, gap, candidate
+                break
     return best, drawing
 
 
-def _pose_moves(size: float) -> list[tuple[int | str, float]]:
-    return [(place, 0.3 * size) for place in range(7)]
+Change = Callable[[Reading], Reading]
 
 
-def _identity_moves() -> list[tuple[int | str, float]]:
-    return [*((name, 0.03) for name in PALETTES), *((name, 0.1) for name in SHAPES)]
+def _moves(style: str) -> list[tuple[Change, ...]]:
+    """What is tried in turn, each with its alternatives: of those the first that helps is kept.
+
+    The colours of a sketch are tones of gray, which readers do not name; so they are tried first, word by word.
+    """
+    words = [(name, word) for name in ("background", "shirt") for word in ATTRIBUTES[name]] if style == "sketch" else []
+    numbers = [*((place, 0.3) for place in range(7)), *((name, 0.03) for name in PALETTES)]
+    numbers += [*((name, 0.1) for name in SHAPES), *((place, 0.12) for place in range(7))]
+    tones = [(functools.partial(_toned, name=name, word=word),) for name, word in words]
+    return [*tones, *(tuple(functools.partial(_moved, name=n, step=s) for s in (step, -step)) for n, step in numbers)]
+
+
+def _toned(reading: Reading, name: str, word: str) -> Reading:
+    """The reading with another background or shirt."""
+    return replace(reading, scene=replace(reading.scene, **{name: word}))
 
 
 def _moved(reading: Reading, name: int | str, step: float) -> Reading:
@@ -278,6 +291,12 @@ def oracle_quality(
 
 
 def oracle_signature(folder: Path = WEIGHTS, constants: OracleConstants = CONSTANTS) -> str:
-    """sha256 over version, constants and reader weights: only qualities with equal signatures compare."""
-    facts = asdict(constants) | {"readers": sha256(folder / "readers" / "model.safetensors")}
+    """sha256 over constants, reader weights and the code that draws and compares: only equal ones compare."""
+    code = {name: _code_hash(Path(__file__).with_name(f"{name}.py")) for name in CODE}
+    facts = asdict(constants) | code | {"reader weights": sha256(folder / "readers" / "model.safetensors")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _code_hash(path: Path) -> str:
+    """Of the text with line ends made equal, since a checkout on Windows may have others."""
+    return hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()

@@ -1,6 +1,7 @@
 """The tiny models put together as an ordinary `StableDiffusionPipeline` folder, which the rest of lorasweep loads."""
 
 import copy
+import json
 from pathlib import Path
 
 import torch
@@ -100,6 +101,10 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path, *, vocabulary
     )
     for name in ("vocab.json", "merges.txt"):
         (folder / "tokenizer" / name).write_bytes((vocabulary / name).read_bytes())
+    for path in folder.glob("*/config.json"):  # where a part was read from is nobody's business
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ class Face:
         half_width = 0.19 + 0.07 * identity.face_width
         half_height = 0.25 + 0.06 * identity.face_height
         eye_y = -0.035
-        widths = {"neutral": 0.95, "smiling": 1.2, "sad": 0.95, "surprised": 0.62}
+        widths = {"neutral": 0.95, "smiling": 1.2, "sad": 1.12, "surprised": 0.62}
         return Face(
             half_width,
             half_height,

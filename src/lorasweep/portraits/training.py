@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,46 @@ class Curve:
             self.rows.append(row)
             print(f"{time.monotonic() - self.started:7.0f} s", json.dumps(row), flush=True)
             self.sums, self.count = {}, 0
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How long and how hard a network is trained, and where its state is kept."""
+
+    state: Path
+    steps: int
+    peak: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.02
+    clip: float = 0.0
+    """Largest gradient norm; 0 for any."""
+    every: int = 50
+    """Steps a row of the curve."""
+    save_every: int = 200
+
+
+def descend(network: torch.nn.Module, plan: Descent, losses_of: Callable[[int], dict[str, torch.Tensor]]) -> Curve:
+    """Train with AdamW on the sum of what `losses_of(step)` gives, or go on from the state on file.
+
+    Losses must be functions of the step alone, so that an interrupted training ends as an undisturbed one.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.peak, betas=plan.betas, weight_decay=plan.weight_decay)
+    curve, start = Curve(every=plan.every), 0
+    state = load_state(plan.state)
+    if state:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        curve.rows, start = state["curve"], state["step"]
+    for step in range(start, plan.steps):
+        set_rate(optimizer, rate(step, plan.steps, plan.peak))
+        losses = losses_of(step)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        if plan.clip:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
+        optimizer.step()
+        curve.add(step, **{name: loss.item() for name, loss in losses.items()})
+        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+            whole = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            save_state(plan.state, whole | {"curve": curve.rows, "step": step + 1})
+    return curve
