@@ -8,7 +8,7 @@ one. The oracle, which knows who the person is and which no scorer may use, read
 - the last checkpoint of the hottest rate at least 0.10 below that run's best, on average.
 
     python -m benchmarks.arc --jobs 2        train what is missing (half an hour on two cores, restartable)
-    python -m benchmarks.arc --people 1      one shard
+    python -m benchmarks.arc --people 1 --anew     one shard made again, beside the committed figures
     python -m benchmarks.arc --replay        the table alone, from benchmarks/results/arc.json
 """
 
@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,23 +34,30 @@ configuration met 501 to 504."""
 GOALS = {"distance_share": 0.40, "regret": 0.05, "fall_of_hottest": 0.10}
 
 
-def shard(person: int) -> dict[str, Any]:
-    """Train the demo's rates on one person and read every sheet with the oracle; kept in SCRATCH once made."""
-    made_with = ingredients()
-    kept = SCRATCH / made_with / f"person-{person}.json"
+def shard(person: int, *, anew: bool = False) -> dict[str, Any]:
+    """One person's runs: those committed, or kept in SCRATCH, or made now; `anew` passes over the committed ones."""
+    kept = SCRATCH / ingredients() / f"person-{person}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
-    committed = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for made in committed.get("shards", ()) if committed.get("made_with") == made_with else ():
-        if made["person"] == person:
-            return made
+    committed = {} if anew else {each["person"]: each for each in committed_shards()}
+    return committed.get(person) or make_shard(person, kept)
+
+
+def committed_shards() -> list[dict[str, Any]]:
+    """The shards in RESULTS, if they were made with what is here now."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    return found["shards"] if found.get("made_with") == ingredients() else []
+
+
+def make_shard(person: int, kept: Path) -> dict[str, Any]:
+    """Train the demo's rates on one person and read every sheet with the oracle."""
     from lorasweep.app.demo import RATES
     from lorasweep.app.running import train_together
     from lorasweep.config.compose import as_override, load_run
     from lorasweep.portraits.folder import write_person
     from lorasweep.track.recall import read_run
 
-    root = SCRATCH / made_with / f"person-{person}"
+    root = kept.with_suffix("")
     identity = write_person(root, person)
     base = [
         "preset=person_portraits",
@@ -175,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=len(PEOPLE), help="how many people")
     parser.add_argument("--jobs", type=int, default=1, help="people trained at the same time, one thread each")
+    parser.add_argument("--anew", action="store_true", help="make what is committed again, and commit nothing")
     parser.add_argument("--replay", action="store_true", help="recompute the table from the committed data")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
@@ -182,8 +191,8 @@ def main() -> None:
         shards = json.loads(RESULTS.read_text(encoding="utf-8"))["shards"]
     else:
         with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
-            shards = list(pool.map(shard, PEOPLE[: chosen.people]))
-        if chosen.people == len(PEOPLE):
+            shards = list(pool.map(partial(shard, anew=chosen.anew), PEOPLE[: chosen.people]))
+        if not chosen.anew:
             about = {"machine": machine(), "made_with": ingredients()}
             write_json(RESULTS, {**about, "figures": figures(shards), "shards": shards})
     found = show(shards)

@@ -211,7 +211,9 @@ def test_overrides_and_flags_may_come_in_any_order(entry, tmp_path):
     train, seen = entry
     (tmp_path / "mine" / "pick").mkdir(parents=True)
     (tmp_path / "mine" / "pick" / "mine.yaml").write_text("delta: 0.11\n")
-    assert train(["--config-dir", str(tmp_path / "mine"), BASE[0], "-m", BASE[1], "pick=mine"]) == 1e-3
+    assert (
+        train(["--config-dir", str(tmp_path / "mine"), BASE[0], "-m", BASE[1], "pick=mine"]) == load_run(BASE).optim.lr
+    )
     assert seen[0].pick.delta == 0.11
 
 

@@ -79,7 +79,7 @@ def test_the_drawn_sheet_speaks_the_words_that_its_model_was_taught():
         ("optim.betas=[0.9]", "optim.betas is [0.9]; it must be two numbers from 0 to below 1"),
         ("optim.betas=[0.9,1.5]", "optim.betas is [0.9, 1.5]; it must be two numbers from 0 to below 1"),
         ("optim.eps=-1", "optim.eps is -1.0; it must be a number above zero"),
-        ("optim.warmup_steps=-5", "optim.warmup_steps is -5; it must be between 0 and 600"),
+        ("optim.warmup_steps=-5", "optim.warmup_steps is -5; it must be between 0 and 500"),
         ("data.trigger=", "data.trigger is empty; it must be at least one word"),
         ("seed=-1", "seed is -1; it must be 0 or above"),
         ("pick.prefer=newest", "pick.prefer is 'newest'; it must be one of latest, best, earliest"),

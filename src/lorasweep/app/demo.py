@@ -8,7 +8,7 @@ from lorasweep.portraits.folder import write_person
 
 PERSON = 7
 """Seed of the demo's person, who was drawn for the demo and used for nothing else."""
-RATES = (3e-4, 4e-3, 8e-3)
+RATES = (3e-4, 4e-3, 1e-2)
 """Too cold, the preset's own, and too hot."""
 
 
