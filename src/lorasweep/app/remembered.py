@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,8 @@ def _tell(view: RunView, file: Path | None, say: Say) -> None:
 
     from lorasweep.report.table import checkpoint_table
 
-    Console().print(checkpoint_table(view))
+    # where no terminal says how wide it is, rich takes 80 columns and cuts the numbers
+    Console(width=None if sys.stdout.isatty() else 120).print(checkpoint_table(view))
     chosen = view.pick
     if chosen is not None:
         say(chosen.reason)

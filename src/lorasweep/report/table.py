@@ -2,6 +2,7 @@
 
 import math
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,7 +15,7 @@ def checkpoint_table(view: RunView) -> Table:
     """Score, interval, components and verdict of every checkpoint; the picked one is marked."""
     rows = [row for row in rows_of(view) if not row.glimpse]
     names = next((list(row.scores.components) for row in rows if row.scores is not None), [])
-    table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False)
+    table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False, box=SIMPLE_HEAD)
     for title in ("step", "score", "interval", *names):
         table.add_column(title, justify="right")
     table.add_column("verdict")
