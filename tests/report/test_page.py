@@ -56,6 +56,10 @@ def test_the_headline_names_the_pick_its_file_and_how_sure_it_is(view: RunView) 
     assert "run: fine" in page
 
 
+def test_the_score_on_fresh_seeds_stands_beside_its_own_interval(view: RunView) -> None:
+    assert re.search(r"score on fresh seeds</dt><dd>0\.71 <small>0\.61 to 0\.81</small>", render(view))
+
+
 def test_a_run_that_is_still_training_has_a_page(view: RunView) -> None:
     page = render(replace(view, status="running", pick=None, scores=(), samples=view.samples[:1]))
     assert "No pick yet" in page
