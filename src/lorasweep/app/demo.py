@@ -1,4 +1,4 @@
-"""``lorasweep demo``: a new drawn person, one run from under- to over-trained, then three learning rates at once."""
+"""``lorasweep demo``: a new drawn person, one run, then three learning rates at once: too cold, right and too hot."""
 
 from collections.abc import Callable
 from pathlib import Path
