@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    if name in ("resume", "evaluate", "pick", "refit", "report", "reproduce"):
+    if name in ("resume", "evaluate", "extend", "pick", "refit", "report", "reproduce"):
         command.add_argument("run", metavar="RUN", help="a run's name or folder, or 'last' for the newest one")
     command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -140,6 +140,9 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--to", type=Path, metavar="DIR", help="copy the picked file into this folder")
     if name == "reproduce":
         command.add_argument("--verify", action="store_true", help="compare hashes and metrics with the original")
+    if name == "extend":
+        command.add_argument("steps", metavar="steps=N", help="how many more optimiser steps")
+        command.add_argument("--step", type=int, metavar="N", help="start from this checkpoint (default: the last)")
     if name == "ui":
         command.add_argument("--port", type=int, default=5000, help="port on this machine (default: 5000)")
     if name == "demo":
@@ -150,6 +153,10 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
     "resume": ("go on with a run that was interrupted", lambda app, of: app.resume(of.root, of.run)),
     "evaluate": ("score the checkpoints of a run again", lambda app, of: app.evaluate(of.root, of.run)),
     "pick": ("name the best checkpoint of a run, and why", lambda app, of: app.pick(of.root, of.run, of.to)),
+    "extend": (
+        "train more steps from a run's checkpoint",
+        lambda app, of: app.extend(of.root, of.run, _steps(of.steps), of.step),
+    ),
     "refit": ("train on all photos for the picked number of steps", lambda app, of: app.refit(of.root, of.run)),
     "report": ("write the run's page of pictures and scores", lambda app, of: app.report(of.root, of.run)),
     "reproduce": ("run again from what was logged", lambda app, of: app.reproduce(of.root, of.run, of.verify)),
@@ -158,6 +165,14 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
     "doctor": ("say whether this machine is fit for training", lambda app, of: app.doctor(of.root)),
     "demo": ("train, score and pick on drawn people, offline", lambda app, of: app.demo(of.root, fast=of.fast)),
 }
+
+
+def _steps(word: str) -> int:
+    """``steps=400`` or ``400`` as a number."""
+    number = word.removeprefix("optim.").removeprefix("steps=")
+    if not number.isdigit() or int(number) < 1:
+        raise UserError(f"extend was told {word!r}; say how many steps to go on for, as in steps=400")
+    return int(number)
 
 
 def _show(result: Any) -> None:

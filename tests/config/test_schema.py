@@ -69,7 +69,7 @@ def test_the_drawn_sheet_speaks_the_words_that_its_model_was_taught():
         ("optim.lr=nan", "optim.lr is nan; it must be a number above zero"),
         ("optim.lr=inf", "optim.lr is inf; it must be a number above zero"),
         ("optim.lr=-1e-4", "optim.lr is -0.0001; it must be a number above zero"),
-        ("optim.name=lion", "optim.name is 'lion'; it must be one of adamw, prodigy, adafactor"),
+        ("optim.name=lion", "optim.name is 'lion'; it must be one of adamw, adamw8bit, prodigy, adafactor"),
         ("data.held_out=0.7", "data.held_out is 0.7; it must be between 0 and 0.5"),
         ("sample.seeds=[]", "sample.seeds is empty; it must name at least one seed"),
         ("sample.fresh_seeds=[]", "sample.fresh_seeds is empty; the finalists need at least one seed of their own"),

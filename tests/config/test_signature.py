@@ -16,6 +16,8 @@ WORDS = {
     "optim.name": "adafactor",
     "optim.betas": [0.9, 0.99],
     "optim.schedule": "linear",
+    "optim.timesteps": "sigmoid",
+    "model.zero_terminal_snr": True,
     "sample.sampler": "ddim",
     "sample.width": 128,
     "sample.height": 128,
@@ -53,11 +55,12 @@ def other(value):
 
 
 NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
-NEUTRAL |= {"save.state_minutes", "save.states_kept", "sample.every_steps"}
+NEUTRAL |= {"model.offline", "save.state_minutes", "save.states_kept", "sample.every_steps"}
 NEUTRAL |= {key for key in LEAVES if key.startswith("track.")}
 SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")
 JUDGED = {f"sample.{name}" for name in SAMPLED}
-JUDGED |= {"model.resolution", "evaluate.face", "evaluate.clip", "data.trigger", "data.class_noun"}
+JUDGED |= {"model.resolution", "model.prediction", "model.zero_terminal_snr"}
+JUDGED |= {"evaluate.face", "evaluate.clip", "data.trigger", "data.class_noun"}
 JUDGED |= {key for key in LEAVES if key.startswith(("sample.prompts.", "evaluate.weights."))}
 
 

@@ -58,7 +58,7 @@ def test_answer_and_gradients_are_pefts(family: Any, slots: int, targets: str) -
         torch.testing.assert_close(answer[rows], theirs, atol=1e-6, rtol=1e-6)
         theirs.square().mean().backward()
         gradients = {name: p.grad for name, p in reference.named_parameters() if p.grad is not None}
-        leaves = iter(bank.leaves(slot, "unet"))
+        leaves = iter(bank.leaves(slot, "denoiser"))
         for name in adapter:
             path = name.removeprefix("unet.")
             for part in ("lora_A", "lora_B"):

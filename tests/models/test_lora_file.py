@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from lorasweep.config.schema import LoraConfig
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import AdapterBank
-from lorasweep.models.lora_file import read_lora, safetensors_bytes, write_lora
+from lorasweep.models.lora_file import read_lora, write_lora
+from lorasweep.models.lora_header import safetensors_bytes
 
 LORA = LoraConfig(rank=4, alpha=2.0, targets="linear")
 
@@ -79,7 +80,7 @@ def test_the_tensor_hash_does_not_depend_on_the_header(family: Any, adapter: Any
 
 def test_the_same_tensors_make_the_same_bytes_in_every_process() -> None:
     code = (
-        "import torch, hashlib; from lorasweep.models.lora_file import safetensors_bytes;"
+        "import torch, hashlib; from lorasweep.models.lora_header import safetensors_bytes;"
         "print(hashlib.sha256(safetensors_bytes({'a': torch.ones(3)}, {c: c for c in 'qwertzuiop'})).hexdigest())"
     )
     source = Path(__file__).parents[2] / "src"

@@ -26,7 +26,7 @@ def adapter(rank: int, seed: int) -> dict[str, LoraWeights]:
 def gradients(bank: AdapterBank, slot: int, step: int) -> None:
     """Fill one slot's gradients with numbers that depend on the step alone, padding left at zero."""
     generator = torch.Generator().manual_seed(100 + step)
-    for component in ("unet", "text_encoder"):
+    for component in ("denoiser", "text"):
         for leaf in bank.leaves(slot, component):
             assert leaf.grad is not None
             leaf.grad.copy_(torch.randn(leaf.shape, generator=generator))

@@ -5,16 +5,18 @@ RunConfig -> Dataset -> Checkpoint -> SampleSet -> Scores -> Pick.
 """
 
 from lorasweep.app.demo import demo
+from lorasweep.app.going_on import extend, refit, resume
 from lorasweep.app.machine import doctor, sync, ui
 from lorasweep.app.multirun import Multirun
 from lorasweep.app.remembered import evaluate, pick, report, reproduce
-from lorasweep.app.running import refit, resume, train, train_together
+from lorasweep.app.running import train, train_together
 
 __all__ = [
     "Multirun",
     "demo",
     "doctor",
     "evaluate",
+    "extend",
     "pick",
     "refit",
     "report",

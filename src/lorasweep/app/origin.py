@@ -31,8 +31,15 @@ def origin(run: RunConfig, dataset: Dataset, family: "Family", judge: "Judge | N
             "threads": torch.get_num_threads(),
         },
     )
+    init = run.lora.init
     facts["weights"] = {
         "model": {"name": Path(run.model.path).name, "sha256": family.model_hash, "parts": dict(family.hashes)},
+        **({"init": {"name": Path(init).name, "sha256": _sha256(init)}} if init else {}),
         **({name: {"sha256": sha} for name, sha in judge.scorers.weights_sha256.items()} if judge else {}),
     }
     return facts
+
+
+def _sha256(path: str) -> str:
+    with Path(path).expanduser().open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Training: one run, many side by side, and going on with what was interrupted."""
+"""Training: one run, or many side by side."""
 
 import dataclasses
 import shutil
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lorasweep.app.budget import announcement
 from lorasweep.app.judge import Judge
 from lorasweep.app.live import LiveRun, Say
-from lorasweep.app.multirun import Multirun, children_of
+from lorasweep.app.multirun import Multirun
 from lorasweep.app.outcome import Outcome
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.config.compose import from_plain, to_plain
@@ -34,7 +34,7 @@ WIDEST = 8
 
 def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> float:
     """Train one run from photos to pick; returns the picked checkpoint's score on fresh seeds, NaN without a pick."""
-    (outcome,) = _train_all([_Entry(run, _dataset(run), None)], 1, parent, say)
+    (outcome,) = train_entries([Entry(run, dataset_of(run), None)], 1, parent, say)
     if outcome.error is not None:
         raise outcome.error
     return outcome.score
@@ -46,47 +46,9 @@ def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say:
     More than one run makes a multirun: a parent in MLflow with one child each. Every run is checked (photos, model
     folder, scorers) before the first one is named, so that a mistake leaves nothing behind.
     """
-    entries = [_Entry(run, _dataset(run), None) for run in runs]
+    entries = [Entry(run, dataset_of(run), None) for run in runs]
     with Multirun(runs[0]) if len(runs) > 1 else nullcontext() as parent:
-        return _train_all(entries, width, parent, say)
-
-
-def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
-    """Go on with an interrupted run, or with every unfinished run of a multirun; bit-equal on a CPU."""
-    from lorasweep.track.recall import read_run
-
-    found = find_run(Path(root), what)
-    views = children_of(found) or [read_run(found.path)]
-    waiting = [view for view in views if view.status not in ("finished", "failed", "running")]
-    if not waiting:
-        raise UserError(f"{found.name} is {views[0].status}; there is nothing to resume.")
-    entries = []
-    for view in waiting:
-        run = from_plain(view.config)
-        entries.append(_Entry(run, _dataset(run), RunFolder(view.folder)))
-    parent = waiting[0].parent
-    with Multirun(entries[0].run, parent) if parent else nullcontext() as multirun:
-        return _train_all(entries, "auto", multirun, say)
-
-
-def refit(root: str | Path, what: str, *, say: Say = print) -> Outcome:
-    """Train on all photos, held-out ones included, for the picked number of steps; nothing is left to judge it with."""
-    from lorasweep.track.recall import read_run
-
-    view = read_run(find_run(Path(root), what).path)
-    if view.pick is None or view.pick.step is None:
-        raise UserError(f"{view.name} has no picked checkpoint to refit; pick one first with 'lorasweep pick'.")
-    run = from_plain(view.config)
-    run = dataclasses.replace(
-        run,
-        name=f"{view.name}-refit",
-        data=dataclasses.replace(run.data, train_on="all"),
-        optim=dataclasses.replace(run.optim, steps=view.pick.step),
-        save=dataclasses.replace(run.save, every_steps=view.pick.step),
-        evaluate=dataclasses.replace(run.evaluate, enabled=False),
-    )
-    (outcome,) = train_together([run], say=say)
-    return outcome
+        return train_entries(entries, width, parent, say)
 
 
 @contextmanager
@@ -99,7 +61,7 @@ def reopened(root: Path, what: str) -> Iterator[LiveRun]:
     folder = find_run(root, what)
     view = read_run(folder.path)
     run = from_plain(view.config)
-    entry = _Entry(run, _dataset(run), folder)
+    entry = Entry(run, dataset_of(run), folder)
     family = load_family(run.model, run.hardware)
     shipper = shipper_of(run.track)
     with ExitStack() as closing:
@@ -111,19 +73,22 @@ def reopened(root: Path, what: str) -> Iterator[LiveRun]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A run that is to be trained or looked at."""
+
     run: RunConfig
     dataset: Dataset
     folder: RunFolder | None
     """None for a run that is yet to be named."""
 
 
-def _dataset(run: RunConfig) -> Dataset:
+def dataset_of(run: RunConfig) -> Dataset:
+    """The photos of a run, split as it asks."""
     dataset = read_dataset(run.data)
     return all_photos(dataset) if run.data.train_on == "all" else dataset
 
 
-def _train_all(entries: Sequence[_Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
+def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
     """Group by what can share a base, train group after group, keep the order of `entries`."""
     from lorasweep.train.trial import cohort_key
 
@@ -143,10 +108,11 @@ def _train_all(entries: Sequence[_Entry], width: int | str, parent: Multirun | N
 
 
 def _train_group(
-    entries: Sequence[_Entry], width: int | str, parent: Multirun | None, stop: StopRequest, say: Say
+    entries: Sequence[Entry], width: int | str, parent: Multirun | None, stop: StopRequest, say: Say
 ) -> list[Outcome]:
     from lorasweep.models import load_family
     from lorasweep.track.shipper import shipper_of
+    from lorasweep.train.starting import starting_adapter
 
     first = entries[0].run
     if first.hardware.threads:
@@ -154,7 +120,10 @@ def _train_group(
 
         torch.set_num_threads(first.hardware.threads)
     family = load_family(first.model, first.hardware)
-    family.encode_prompts([""], first.sample.clip_skip)  # too large a one is told before a run is named
+    for entry in entries:  # what the model cannot do is told before a run is named
+        family.refuse(entry.run)
+        if entry.run.lora.init:
+            starting_adapter(entry.run, family)
     with ExitStack() as closing:
         judges = _judges(entries, family)
         shipper = shipper_of(first.track)
@@ -219,7 +188,7 @@ def _hear(live: LiveRun, event: Checkpoint | Failure, progress: "Progress") -> N
         progress.finished(live.finish())
 
 
-def _open(entry: _Entry, family: "Family", judge: Judge | None, shipper: "Shipper | None", parent: str) -> LiveRun:
+def _open(entry: Entry, family: "Family", judge: Judge | None, shipper: "Shipper | None", parent: str) -> LiveRun:
     """Name the run if it has no name, take its lock, and write down what it is made of.
 
     A new run that cannot be written down, as on a full disk, leaves no folder.
@@ -260,7 +229,7 @@ def _name(run: RunConfig, root: Path) -> str:
     return new_run_name(run.data.trigger, base, run.optim.lr, root)
 
 
-def _judges(entries: Sequence[_Entry], family: "Family") -> list[Judge | None]:
+def _judges(entries: Sequence[Entry], family: "Family") -> list[Judge | None]:
     """One judge for all runs that would be judged alike, so that base sheets and photos are looked at once."""
     shared: dict[str, Judge] = {}
     judges: list[Judge | None] = []

@@ -43,11 +43,22 @@ class ModelConfig:
     family: str = "sd15"
     """Which loader reads it: a key of ``lorasweep.models.FAMILIES``."""
     path: str = MISSING
-    """A diffusers folder, or the word ``portraits`` for the model that ships inside the package."""
+    """A diffusers folder, a single ``.safetensors`` checkpoint, a hub id ``owner/name``, or the word ``portraits`` for
+    the model that ships inside the package."""
+    revision: str | None = None
+    """The commit or tag of a hub id: a branch may hold other weights tomorrow."""
+    config: str | None = None
+    """A diffusers folder for what a single file lacks: configurations, tokenizers, text encoders, VAE. None takes the
+    configurations of the well-known models, which ship inside the package."""
+    offline: bool = False
+    """Never ask the hub, only its cache on this machine. The environment variable HF_HUB_OFFLINE does the same."""
     resolution: int = 512
     """Side of a training picture in pixels."""
     prediction: str = "auto"
     """``auto`` reads the scheduler's own prediction_type; else epsilon or v_prediction."""
+    zero_terminal_snr: bool | None = None
+    """Rescale the noise schedule so that its last step is pure noise (Lin et al. 2023, arXiv 2305.08891); None
+    keeps what the model says of itself."""
 
     def __post_init__(self) -> None:
         _multiple_of_8("model.resolution", self.resolution)
@@ -114,15 +125,18 @@ class LoraConfig:
     dropout: float = 0.0
     """Share of the adapter's input features dropped in training. 0 to below 1."""
     targets: str = "attention"
-    """attention (to_q, to_k, to_v, to_out.0) or linear (those, feed-forward and projections)."""
+    """attention (queries, keys, values, outputs), linear (those, feed-forward and projections: Kohya's own set) or
+    convolution (those and the convolutions of the residual blocks, which FLUX has not)."""
     text_encoder: bool = False
-    """Whether the text encoder gets an adapter too."""
+    """Whether the CLIP text encoders get an adapter too."""
+    init: str | None = None
+    """A LoRA file of this base model to start from; its modules, ranks and alphas replace ``rank`` and ``alpha``."""
 
     def __post_init__(self) -> None:
         _positive("lora.rank", self.rank)
         _positive("lora.alpha", self.alpha)
         _between("lora.dropout", self.dropout, 0, 0.99)
-        _among("lora.targets", self.targets, ("attention", "linear"))
+        _among("lora.targets", self.targets, ("attention", "linear", "convolution"))
 
 
 LEAST_PRODIGY_LR = 0.01
@@ -133,7 +147,7 @@ class OptimConfig:
     """How far and how fast to train."""
 
     name: str = "adamw"
-    """adamw, prodigy or adafactor."""
+    """adamw, adamw8bit (needs ``lorasweep[lowvram]``), prodigy or adafactor."""
     lr: float = 1e-4
     """Learning rate of the denoiser's adapter (Prodigy: a multiplier, usually 1)."""
     text_encoder_lr: float | None = None
@@ -157,9 +171,18 @@ class OptimConfig:
     min_snr_gamma: float | None = None
     """Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); None weighs all timesteps alike, 5 is customary."""
     noise_offset: float = 0.0
+    timesteps: str = "auto"
+    """Which noise levels are trained: uniform, sigmoid (logit-normal), shift (sigmoid, moved by ``timestep_shift``) or
+    resolution_shift (sigmoid, moved the more the larger the picture). auto: uniform, and sigmoid for FLUX."""
+    sigmoid_scale: float = 1.0
+    """Width of the normal distribution behind sigmoid; smaller ones train the middle more."""
+    timestep_shift: float = 3.0
+    """t becomes shift * t / (1 + (shift - 1) * t): above 1 more noise, below 1 less."""
+    guidance: float = 1.0
+    """What a guidance-distilled model (FLUX.1-dev) is told in training; others do not read it."""
 
     def __post_init__(self) -> None:
-        _among("optim.name", self.name, ("adamw", "prodigy", "adafactor"))
+        _among("optim.name", self.name, ("adamw", "adamw8bit", "prodigy", "adafactor"))
         _among("optim.schedule", self.schedule, ("constant", "cosine", "cosine_restarts", "linear", "wsd"))
         for key in ("lr", "text_encoder_lr", "steps", "batch_size", "gradient_accumulation", "min_snr_gamma"):
             _positive(f"optim.{key}", getattr(self, key))
@@ -167,6 +190,10 @@ class OptimConfig:
         _between("optim.warmup_steps", self.warmup_steps, 0, self.steps)
         _between("optim.weight_decay", self.weight_decay, 0, 1e6)
         _between("optim.noise_offset", self.noise_offset, 0, 1)
+        _among("optim.timesteps", self.timesteps, ("auto", "uniform", "sigmoid", "shift", "resolution_shift"))
+        _positive("optim.sigmoid_scale", self.sigmoid_scale)
+        _positive("optim.timestep_shift", self.timestep_shift)
+        _between("optim.guidance", self.guidance, 0, 100)
         _positive("optim.eps", self.eps)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas is {self.betas}; it must be two numbers from 0 to below 1")

@@ -18,7 +18,19 @@ def _sd15() -> type[Family]:
     return SD15
 
 
-FAMILIES: dict[str, Callable[[], type[Family]]] = {"sd15": _sd15}
+def _sdxl() -> type[Family]:
+    from lorasweep.models.sdxl import SDXL
+
+    return SDXL
+
+
+def _flux() -> type[Family]:
+    from lorasweep.models.flux import Flux
+
+    return Flux
+
+
+FAMILIES: dict[str, Callable[[], type[Family]]] = {"sd15": _sd15, "sdxl": _sdxl, "flux": _flux}
 """Opened on demand: diffusers takes seconds to import, and LoRA files can be read without it."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -8,7 +8,7 @@ all adapters lie in one flat ``[C, P]`` buffer: gradient norm, clipping and opti
 import copy
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class LoraWeights(NamedTuple):
     """One module's share of an adapter, shaped as in PEFT's state dict."""
 
     down: Tensor
-    """[rank, in], or [rank, in, 1, 1] for a convolution."""
+    """[rank, in], or [rank, in, rows, columns] for a convolution."""
     up: Tensor
     """[out, rank], or [out, rank, 1, 1]."""
     alpha: float
@@ -27,6 +27,11 @@ class LoraWeights(NamedTuple):
     @property
     def rank(self) -> int:
         return self.down.shape[0]
+
+
+def part_of(module: str) -> str:
+    """``text`` for a module of a text encoder, else ``denoiser``; each has its own learning rate."""
+    return "text" if module.startswith("text_encoder") else "denoiser"
 
 
 Adapter = Mapping[str, LoraWeights]
@@ -52,11 +57,29 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[C * B, ...] to [C * B, ...]."""
         y = self.base(x)
-        if isinstance(self.base, nn.Conv2d):
-            # a 1x1 convolution is a linear layer over channels
+        if not isinstance(self.base, nn.Conv2d):
+            return self._change(x, y).view(y.shape)
+        if self.base.kernel_size == (1, 1) and self.base.stride == (1, 1):  # a linear layer over channels
             rows = x.movedim(1, -1)
             return y + self._change(rows, None).view(*rows.shape[:-1], -1).movedim(-1, 1)
-        return self._change(x, y).view(y.shape)
+        return y + self._convolved(x, self.base)
+
+    def _convolved(self, x: Tensor, base: nn.Conv2d) -> Tensor:
+        """The change of a convolution: a convolution to ``rank`` channels, then a linear layer over those."""
+        place = self.place
+        slots, rank, _ = place.down.shape
+        rows = x.reshape(slots, -1, *x.shape[1:])
+        if place.bank.dropout is not None:
+            rows = _dropped(rows, place.bank.dropout, self.number)
+        # slots become groups of channels, so that one call serves them all and none sees another
+        grouped = rows.transpose(0, 1).flatten(1, 2)
+        kernel = place.down.reshape(slots * rank, x.shape[1], *base.kernel_size)
+        how: Any = (base.stride, base.padding, base.dilation)
+        narrow = F.conv2d(grouped, kernel, None, *how, groups=slots)
+        count, _, height, width = narrow.shape
+        columns = narrow.reshape(count, slots, rank, height * width).transpose(0, 1)
+        wide = torch.matmul(place.up.unsqueeze(1), columns) * place.scale.unsqueeze(-1)
+        return wide.reshape(slots * count, -1, height, width)
 
     def _change(self, x: Tensor, y: Tensor | None) -> Tensor:
         place = self.place
@@ -158,19 +181,20 @@ class AdapterBank:
         gradients = torch.autograd.grad(loss, leaves)
         torch._foreach_add_(views, gradients)  # pyright: ignore[reportPrivateImportUsage]
 
-    def section(self, component: str) -> slice:
-        """The columns of the flat buffer that belong to a component (``unet``, ``text_encoder``)."""
-        spans = [span for name, span in self._spans.items() if name.split(".", 1)[0] == component]
+    def section(self, part: str) -> slice:
+        """The columns of the flat buffer that belong to the ``denoiser`` or to the ``text`` encoders."""
+        spans = [span for name, span in self._spans.items() if part_of(name) == part]
         return slice(spans[0][0], spans[-1][2]) if spans else slice(0, 0)
 
     def occupied(self, slot: int) -> Tensor | None:
         """[P] bool: which columns are no padding for this slot; None where all are."""
-        if all(self._shapes[n][0][0] == w.rank for n, w in self.adapters[slot].items()):
+        own = self.adapters[slot]
+        if all(name in own and down[0] == own[name].rank for name, (down, _) in self._shapes.items()):
             return None
         mask = torch.zeros(self.values.shape[1], dtype=torch.bool)
         for name, (start, middle, end) in self._spans.items():
             down, up = self._shapes[name]
-            rank = self.adapters[slot][name].rank
+            rank = own[name].rank if name in own else 0
             mask[start:middle].view(down)[:rank] = True
             mask[middle:end].view(up)[:, :rank] = True
         return mask
@@ -180,11 +204,11 @@ class AdapterBank:
         place, rank = self.places[name], self.adapters[slot][name].rank
         return place.down.detach()[slot, :rank], place.up.detach()[slot, :, :rank]
 
-    def leaves(self, slot: int, component: str) -> list[Tensor]:
+    def leaves(self, slot: int, part: str) -> list[Tensor]:
         """The slot's own matrices with their gradients, for an optimiser that needs rows and columns."""
         leaves = []
         for name in self.adapters[slot]:
-            if name.split(".", 1)[0] == component:
+            if part_of(name) == part:
                 place, rank = self.places[name], self.adapters[slot][name].rank
                 down, up = self.weights(slot, name)
                 assert place.down_gradient is not None
@@ -206,7 +230,7 @@ class AdapterBank:
 def _widest(name: str, adapters: Sequence[Adapter]) -> tuple[torch.Size, torch.Size]:
     present = [adapter[name] for adapter in adapters if name in adapter]
     rank = max(weights.rank for weights in present)
-    return torch.Size((rank, present[0].down.shape[1])), torch.Size((present[0].up.shape[0], rank))
+    return torch.Size((rank, present[0].down[0].numel())), torch.Size((present[0].up.shape[0], rank))
 
 
 def _write(place: Place, slot: int, weights: LoraWeights) -> None:

@@ -4,14 +4,13 @@ A batch of a family that carries C adapters is slot-major: the rows of adapter 0
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lorasweep.config.schema import LoraConfig, ModelConfig, SampleConfig
+    from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
     from lorasweep.models.cohort_lora import Adapter, AdapterBank
 
 Text = Mapping[str, Tensor]
@@ -20,6 +19,11 @@ Text = Mapping[str, Tensor]
 
 class Family(Protocol):
     """A frozen base model, with C adapters on it or none. ``lorasweep.models.FAMILIES`` lists those there are."""
+
+    @property
+    def kind(self) -> str:
+        """sd15, sdxl or flux: which names a LoRA file gives to modules."""
+        ...
 
     @property
     def model_hash(self) -> str:
@@ -48,7 +52,11 @@ class Family(Protocol):
 
     @classmethod
     def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
-        """Read the folder ``config.path``. Raises UserError where it is not one of this family."""
+        """Read what ``config.path`` names. Raises UserError where that is not a whole model of this family."""
+        ...
+
+    def refuse(self, run: "RunConfig") -> None:
+        """Raise UserError where a run asks for what this model cannot do, before any time is spent on it."""
         ...
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
@@ -63,8 +71,24 @@ class Family(Protocol):
         """Prompts to text embeddings, one row each; slot-major where the text encoder carries adapters."""
         ...
 
-    def timesteps(self, uniforms: Tensor) -> Tensor:
-        """[N] numbers in [0, 1) to [N] timesteps of the training distribution."""
+    def training_text(self, text: Text, sizes: Sequence[Sequence[int]], guidance: Sequence[float]) -> Text:
+        """The text with what else the denoiser is told in training, one entry a row.
+
+        Args:
+            sizes: of the photo (height, width), of the crop's corner (top, left), of the picture (height, width).
+            guidance: ``optim.guidance``.
+        """
+        ...
+
+    def timesteps(
+        self, uniforms: Tensor, optim: "OptimConfig | None" = None, shape: Sequence[int] = (4, 64, 64)
+    ) -> Tensor:
+        """[N] numbers in [0, 1) to [N] timesteps of the training distribution.
+
+        Args:
+            optim: which distribution; None takes the family's own.
+            shape: of one picture's latents [c, h, w], for a distribution that depends on the size.
+        """
         ...
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -99,23 +123,13 @@ class Family(Protocol):
         """The same frozen weights with C adapters on them; ``self`` stays as it was."""
         ...
 
-    def file_names(self) -> dict[str, str]:
-        """Module name in an Adapter to its prefix in a LoRA file, for every module that may carry one."""
-        ...
+    def module_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Module name in an Adapter to the shape of its weight, for every module that may carry one.
 
-    def module_shapes(self) -> dict[str, tuple[int, int]]:
-        """Module name to [in, out] features, for every module of ``file_names``."""
+        (out, in) or, of a convolution, (out, in, rows, columns); in the order of the modules, the denoiser's first.
+        """
         ...
 
     def file_metadata(self) -> dict[str, str]:
         """What a LoRA file's header says of the base model."""
         ...
-
-
-def require_folder(path: Path, key: str) -> Path:
-    """``path``, or one sentence that it is not a folder."""
-    from lorasweep.data.errors import UserError
-
-    if not path.is_dir():
-        raise UserError(f"{key} is {str(path)!r}, which is no folder; give a diffusers folder or the word portraits.")
-    return path

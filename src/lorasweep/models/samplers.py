@@ -8,11 +8,10 @@ import diffusers
 import torch
 from torch import Tensor
 
-from lorasweep.models.family import Text
+from lorasweep.models.family import Family, Text
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import SampleConfig
-    from lorasweep.models.sd15 import SD15
 
 SAMPLERS = {
     "ddim": "DDIMScheduler",
@@ -29,17 +28,24 @@ def make_sampler(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def draw_latents(
-    family: "SD15", text: Text, negative: Text, noise: Tensor, look: "SampleConfig", seeds: Sequence[int]
+    family: Family,
+    config: Mapping[str, Any],
+    text: Text,
+    negative: Text,
+    noise: Tensor,
+    look: "SampleConfig",
+    seeds: Sequence[int],
 ) -> Tensor:
     """[N, c, h, w] unit noise to latents.
 
     Rows are slot-major. The guided and the unguided half of a slot go through the denoiser as one batch.
 
     Args:
+        config: of the model's own scheduler.
         look: sampler, steps and guidance; guidance of 1 or below asks the denoiser once only.
         seeds: one a row, for samplers that add noise on the way.
     """
-    sampler = make_sampler(look.sampler, family.scheduler)
+    sampler = make_sampler(look.sampler, config)
     sampler.set_timesteps(look.steps, device=family.device)
     guided = look.guidance > 1
     states = {key: _pair(negative[key], text[key], family.slots) for key in text} if guided else text

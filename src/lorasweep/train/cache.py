@@ -17,7 +17,7 @@ from lorasweep.data.atomic import write_atomically
 from lorasweep.data.pictures import load_pixels
 from lorasweep.data.records import Photo
 from lorasweep.models.family import Family, Text
-from lorasweep.models.lora_file import safetensors_bytes
+from lorasweep.models.lora_header import safetensors_bytes
 from lorasweep.train.order import Bucket
 
 

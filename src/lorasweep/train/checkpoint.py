@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load
 from torch import Tensor
 
@@ -21,7 +22,8 @@ from lorasweep.data.errors import UserError
 from lorasweep.data.records import Checkpoint
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
-from lorasweep.models.lora_file import safetensors_bytes, write_lora
+from lorasweep.models.lora_file import write_lora
+from lorasweep.models.lora_header import safetensors_bytes
 from lorasweep.train.optimizers import learning_rates
 from lorasweep.train.trial import Trial
 
@@ -104,6 +106,7 @@ def save_state(trial: Trial, family: Family, state: TrainingState) -> Path:
     tensors = {f"optimizer/{key}": value.contiguous() for key, value in state.optimizer_tensors.items()}
     for name, weights in state.adapter.items():
         tensors |= {f"down/{name}": weights.down.contiguous(), f"up/{name}": weights.up.contiguous()}
+        tensors[f"alpha/{name}"] = torch.tensor(weights.alpha, dtype=torch.float64)
     data = safetensors_bytes(tensors, {})
     write_atomically(folder / "tensors.safetensors", data)
     facts = {
@@ -131,6 +134,7 @@ def _fits(trial: Trial, family: Family) -> dict[str, Any]:
         "lora.alpha": config.lora.alpha,
         "lora.targets": config.lora.targets,
         "lora.text_encoder": config.lora.text_encoder,
+        "lora.init": config.lora.init,
         "optim.name": config.optim.name,
         "optim.batch_size": config.optim.batch_size,
         "optim.gradient_accumulation": config.optim.gradient_accumulation,
@@ -172,9 +176,11 @@ def _read_state(trial: Trial, family: Family, folder: Path) -> TrainingState | N
     _require_fit(facts["fits"], _fits(trial, family), folder)
     tensors = load(data)
     names = [key.removeprefix("down/") for key in tensors if key.startswith("down/")]
-    alpha = float(trial.config.lora.alpha)
-    found = {name: LoraWeights(tensors[f"down/{name}"], tensors[f"up/{name}"], alpha) for name in names}
-    order = [name for name in family.file_names() if name in found]  # safetensors has an order of its own
+    found = {
+        name: LoraWeights(tensors[f"down/{name}"], tensors[f"up/{name}"], float(tensors[f"alpha/{name}"]))
+        for name in names
+    }
+    order = [name for name in family.module_shapes() if name in found]  # safetensors has an order of its own
     return TrainingState(
         step=facts["step"],
         adapter={name: found[name] for name in order},

@@ -16,12 +16,13 @@ from torch import Tensor
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import Checkpoint, Failure, Step
 from lorasweep.models.cohort_lora import Adapter, AdapterBank, Dropout
-from lorasweep.models.family import Family
+from lorasweep.models.family import Family, Text
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.checkpoint import TrainingState, load_state, save_checkpoint, save_state
 from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.randomness import seed_for
 from lorasweep.train.schedules import lr_factor
+from lorasweep.train.starting import mean_scale, starting_adapter
 from lorasweep.train.trial import Trial, cohort_key, micro_batch, stacked
 
 GROWTH_STEPS = 2000
@@ -36,6 +37,7 @@ class Slot:
         self.trial = trial
         self.state = state
         self.saved_at = now
+        self.scale = mean_scale(state.adapter)
         self.optimizer: SlotOptimizer | None = None
 
     @property
@@ -108,11 +110,10 @@ class Cohort:
         return slot.state.step
 
     def _fresh(self, trial: Trial) -> TrainingState:
-        seed = seed_for(trial.config.seed, "adapter")
         half = trial.config.hardware.precision == "fp16"
         return TrainingState(
             step=0,
-            adapter=self.family.initial_adapter(trial.config.lora, seed),
+            adapter=starting_adapter(trial.config, self.family),
             loss_scale=FIRST_LOSS_SCALE if half else 1.0,
         )
 
@@ -273,23 +274,30 @@ class Cohort:
 
     def _losses(self, part: int) -> Tensor:
         """[C] each slot's own mean loss over its rows."""
-        rows = [micro_batch(slot.trial, self.latents, slot.state.step, part) for slot in self._slots]
-        latents, noise, uniforms, texts = stacked(rows, self.family.device)
-        config = self._slots[0].trial.config
-        if config.lora.text_encoder:
-            text = self._trained.encode_prompts(texts, config.sample.clip_skip)
-        elif config.data.shuffle_captions:
-            with torch.no_grad():
-                text = self.family.encode_prompts(texts, config.sample.clip_skip)
-        else:
-            text = self.texts(texts, config.sample.clip_skip)
-        timesteps = self.family.timesteps(uniforms)
+        batch = stacked(
+            [micro_batch(slot.trial, self.latents, slot.state.step, part) for slot in self._slots], self.family.device
+        )
+        latents, noise, optims = batch.latents, batch.noise, [slot.trial.config.optim for slot in self._slots]
+        parts = [
+            self.family.timesteps(uniforms, optim, latents.shape[1:])
+            for uniforms, optim in zip(batch.uniforms.chunk(len(optims)), optims, strict=True)
+        ]
+        timesteps = torch.cat(parts)
+        text = self._trained.training_text(self._text(batch.texts), batch.sizes, batch.guidance)
         answer = self._trained.denoise(self.family.noised(latents, noise, timesteps), timesteps, text)
         errors = (answer - self.family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
-        slots = len(self._slots)
-        gammas = [slot.trial.config.optim.min_snr_gamma for slot in self._slots]
-        weights = [self.family.loss_weights(t, g) for t, g in zip(timesteps.chunk(slots), gammas, strict=True)]
-        return (errors.view(slots, -1) * torch.stack(weights)).mean(1)
+        weights = [self.family.loss_weights(t, o.min_snr_gamma) for t, o in zip(parts, optims, strict=True)]
+        return (errors.view(len(optims), -1) * torch.stack(weights)).mean(1)
+
+    def _text(self, texts: list[str]) -> Text:
+        """The captions as the denoiser reads them: through the adapters, made anew, or remembered."""
+        config = self._slots[0].trial.config
+        if config.lora.text_encoder:
+            return self._trained.encode_prompts(texts, config.sample.clip_skip)
+        if config.data.shuffle_captions:
+            with torch.no_grad():
+                return self.family.encode_prompts(texts, config.sample.clip_skip)
+        return self.texts(texts, config.sample.clip_skip)
 
     def _dropout(self, part: int) -> list[Dropout] | None:
         shares = [slot.trial.config.lora.dropout for slot in self._slots]
@@ -346,7 +354,7 @@ def _diverged(slot: Slot) -> Failure:
 
 
 def _told(slot: Slot, loss: float, norm: float, lr: float) -> Step:
-    lora, step = slot.trial.config.lora, slot.state.step
+    step = slot.state.step
     assert slot.optimizer is not None
     lr *= slot.optimizer.pace
     return Step(
@@ -355,6 +363,6 @@ def _told(slot: Slot, loss: float, norm: float, lr: float) -> Step:
         epoch=(step - 1) // slot.trial.steps_per_epoch,
         loss=loss,
         lr=lr,
-        effective_lr=lr * lora.alpha / lora.rank,
+        effective_lr=lr * slot.scale,
         grad_norm=norm,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOVING = ("d", "d_max", "d_numerator", "k")
 """What Prodigy changes in its parameter groups as it goes."""
-COMPONENTS = ("unet", "text_encoder")
+PARTS = ("denoiser", "text")
 
 
 def _adamw(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
@@ -62,10 +62,10 @@ class SlotOptimizer:
         self._bank, self._slot = bank, slot
         self._rows = optim.name != "adafactor"
         groups, self._sections = [], []
-        for component, lr in zip(COMPONENTS, learning_rates(optim), strict=True):
-            section = bank.section(component)
+        for part, lr in zip(PARTS, learning_rates(optim), strict=True):
+            section = bank.section(part)
             if section.stop:
-                leaves = [self._row(section)] if self._rows else bank.leaves(slot, component)
+                leaves = [self._row(section)] if self._rows else bank.leaves(slot, part)
                 groups.append({"params": leaves, "lr": lr, "base_lr": lr})
                 self._sections += [section] * len(leaves)
         self._optimizer = BUILDERS[optim.name](groups, optim)

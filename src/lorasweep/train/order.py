@@ -10,7 +10,7 @@ Bucket = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Batch:
+class Pictures:
     """The pictures of one optimiser step, all of one size."""
 
     bucket: Bucket
@@ -34,7 +34,7 @@ def bucket_sequence(buckets: Mapping[Bucket, tuple[int, ...]], repeats: int, row
 
 def epoch_batches(
     buckets: Mapping[Bucket, tuple[int, ...]], repeats: int, rows: int, seed: int, epoch: int
-) -> tuple[Batch, ...]:
+) -> tuple[Pictures, ...]:
     """The steps of one epoch.
 
     Every pass over a bucket shows each of its photos once, in an order of its own. The last step of a bucket is
@@ -44,7 +44,7 @@ def epoch_batches(
     batches = []
     for bucket in bucket_sequence(buckets, repeats, rows):
         queue = queues[bucket]
-        batches.append(Batch(bucket, tuple(queue[:rows])))
+        batches.append(Pictures(bucket, tuple(queue[:rows])))
         del queue[:rows]
     return tuple(batches)
 

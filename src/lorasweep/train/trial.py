@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lorasweep.data.records import Dataset, Photo
 from lorasweep.train.cache import LatentCache
-from lorasweep.train.order import Batch, Bucket, bucket_sequence, epoch_batches
+from lorasweep.train.order import Bucket, Pictures, bucket_sequence, epoch_batches
 from lorasweep.train.randomness import normal, stream
 from lorasweep.train.schedules import checkpoint_steps
 
@@ -60,7 +60,7 @@ class Trial:
         return batch.bucket, [self.dataset.train[item] for item in batch.items]
 
     @cached_property
-    def _epochs(self) -> dict[int, tuple[Batch, ...]]:
+    def _epochs(self) -> dict[int, tuple[Pictures, ...]]:
         """The epoch that is being trained; only so that it is not shuffled anew at every step."""
         return {}
 
@@ -73,6 +73,22 @@ class Rows:
     noise: list[Tensor]
     uniforms: list[float]
     texts: list[str]
+    sizes: list[tuple[int, ...]]
+    guidance: list[float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of all slots, slot-major."""
+
+    latents: Tensor
+    noise: Tensor
+    uniforms: Tensor
+    """[N] in [0, 1), on the CPU in fp64."""
+    texts: list[str]
+    sizes: list[tuple[int, ...]]
+    """Photo (height, width), corner of the crop (top, left), picture (height, width), as SDXL was told in training."""
+    guidance: list[float]
 
 
 def micro_batch(trial: Trial, latents: LatentCache, step: int, part: int) -> Rows:
@@ -83,13 +99,13 @@ def micro_batch(trial: Trial, latents: LatentCache, step: int, part: int) -> Row
     bucket, photos = trial.photos(step)
     size = trial.config.optim.batch_size
     numbers = range(part * size, (part + 1) * size)
-    rows = [_row(trial, latents(photos[n], bucket), photos[n].caption, step, n) for n in numbers]
+    rows = [_row(trial, latents(photos[n], bucket), photos[n], bucket, step, n) for n in numbers]
     return Rows(*(list(column) for column in zip(*rows, strict=True)))
 
 
 def _row(
-    trial: Trial, moments: tuple[Tensor, Tensor], caption: str, step: int, row: int
-) -> tuple[Tensor, Tensor, float, str]:
+    trial: Trial, moments: tuple[Tensor, Tensor], photo: Photo, bucket: Bucket, step: int, row: int
+) -> tuple[Tensor, Tensor, float, str, tuple[int, ...], float]:
     config, (mean, std) = trial.config, moments
     place = {"epoch": step // trial.steps_per_epoch, "step": step, "item": row}
     shape = tuple(mean.shape)
@@ -99,7 +115,16 @@ def _row(
         noise = noise + config.optim.noise_offset * offset
     sampled = mean + std * normal(stream(config.seed, "posterior", **place), shape).to(mean.device)
     uniform = float(stream(config.seed, "timestep", **place).random())
-    return sampled, noise, uniform, _caption(trial, caption, place)
+    caption = _caption(trial, photo.caption, place)
+    return sampled, noise, uniform, caption, crop_of(photo, bucket), config.optim.guidance
+
+
+def crop_of(photo: Photo, bucket: Bucket) -> tuple[int, ...]:
+    """Photo (height, width), corner (top, left) of the centred crop after scaling, picture (height, width)."""
+    width, height = bucket
+    scale = max(width / photo.width, height / photo.height)
+    left, top = round(photo.width * scale - width) // 2, round(photo.height * scale - height) // 2
+    return photo.height, photo.width, top, left, height, width
 
 
 def _caption(trial: Trial, caption: str, place: Mapping[str, int]) -> str:
@@ -113,12 +138,16 @@ def _caption(trial: Trial, caption: str, place: Mapping[str, int]) -> str:
     return ", ".join([first, *(rest[i] for i in order)])
 
 
-def stacked(parts: Sequence[Rows], device: torch.device) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Slot-major latents, noise, uniforms and texts of all slots."""
-    latents = torch.stack([row for part in parts for row in part.latents])
-    noise = torch.stack([row for part in parts for row in part.noise]).to(device)
-    uniforms = torch.tensor([number for part in parts for number in part.uniforms], dtype=torch.float64)
-    return latents, noise, uniforms, [text for part in parts for text in part.texts]
+def stacked(parts: Sequence[Rows], device: torch.device) -> Batch:
+    """The rows of all slots as one batch, slot-major."""
+    return Batch(
+        latents=torch.stack([row for part in parts for row in part.latents]),
+        noise=torch.stack([row for part in parts for row in part.noise]).to(device),
+        uniforms=torch.tensor([number for part in parts for number in part.uniforms], dtype=torch.float64),
+        texts=[text for part in parts for text in part.texts],
+        sizes=[size for part in parts for size in part.sizes],
+        guidance=[guidance for part in parts for guidance in part.guidance],
+    )
 
 
 def cohort_key(config: "RunConfig") -> tuple[object, ...]:
@@ -128,7 +157,8 @@ def cohort_key(config: "RunConfig") -> tuple[object, ...]:
     """
     model, hardware, optim = config.model, config.hardware, config.optim
     return (
-        (model.family, str(model.path), model.resolution, model.prediction),
+        (model.family, str(model.path), model.revision, model.config),
+        (model.resolution, model.prediction, model.zero_terminal_snr),
         (hardware.device, hardware.precision, hardware.gradient_checkpointing),
         (config.lora.targets, config.lora.text_encoder),
         (optim.batch_size, optim.gradient_accumulation),

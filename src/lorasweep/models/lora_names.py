@@ -1,0 +1,187 @@
+"""What other programs call the modules of a base model in a LoRA file.
+
+Kohya's names are the ones that ComfyUI, A1111, Forge and diffusers all read: SD 1.x by diffusers' names, SDXL by those
+of Stability's own code (SGM), FLUX by Black Forest Labs' (BFL), whose layers are several of diffusers' in one. Sources:
+sd-scripts ``networks/lora.py``, ``networks/lora_flux.py``, ``library/sdxl_original_unet.py``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+Groups = dict[str, tuple[str, ...]]
+"""A name in a file to the modules whose rows it holds, one below the other; nearly always a single one."""
+
+TEXT_PREFIXES = {
+    "sd15": {"text_encoder": "lora_te_"},
+    "sdxl": {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
+    "flux": {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te3_"},
+}
+
+SGM_PARTS = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+SGM_ENDS = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+BFL_DOUBLE = {
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "img_attn.proj": ("attn.to_out.0",),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+    "img_mod.lin": ("norm1.linear",),
+    "txt_mod.lin": ("norm1_context.linear",),
+}
+BFL_SINGLE = {
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "modulation.lin": ("norm.linear",),
+}
+BFL_ENDS = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
+    "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
+    "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
+    "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
+    "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
+    "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
+    "final_layer.linear": "proj_out",
+}
+"""``final_layer.adaLN_modulation`` is left out: its halves are swapped, and no trainer touches it."""
+
+
+def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
+    """Kohya's name for each of a base model's modules; underscores stand for dots, so that no name tells its path."""
+    groups: Groups = {}
+    for component, names in _by_component(modules).items():
+        if component in TEXT_PREFIXES[kind]:
+            plain = {text_path(component, kind, name): (name,) for name in names}
+            prefix = TEXT_PREFIXES[kind][component]
+        else:
+            plain, prefix = original_groups(kind, names), "lora_unet_"
+        for path, parts in plain.items():
+            groups[prefix + path.replace(".", "_")] = tuple(f"{component}.{part}" for part in parts)
+    return groups
+
+
+def original_groups(kind: str, names: Iterable[str]) -> Groups:
+    """A denoiser's module paths in the original code to those in diffusers' code."""
+    paths = list(names)
+    if kind == "sd15":  # Kohya trains SD 1.x on diffusers' own UNet
+        return {path: (path,) for path in paths}
+    if kind == "sdxl":
+        resnets = (re.match(r"down_blocks\.\d+\.resnets\.(\d+)", path) for path in paths)
+        depth = 1 + max(int(match[1]) for match in resnets if match)
+        return {sgm_path(path, depth, frozenset(paths)): (path,) for path in paths}
+    return _bfl_groups(frozenset(paths))
+
+
+def sgm_path(path: str, depth: int, paths: frozenset[str]) -> str:
+    """A path in diffusers' UNet as Stability's code has it; ``depth`` is the number of residual blocks a level."""
+    if path in SGM_ENDS:
+        return SGM_ENDS[path]
+    if match := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)", path):
+        place = 1 if match[1] == "attentions" else 2 * int(match[2])
+        return f"middle_block.{place}.{_inner(match[3])}"
+    match = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", path)
+    if match is None:
+        return path
+    way, level, part, number, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
+    if part == "downsamplers":
+        return f"input_blocks.{(level + 1) * (depth + 1)}.0.op"
+    if part == "upsamplers":  # it stands behind the last attention of its level, where there is one
+        place = 2 if any(name.startswith(f"up_blocks.{level}.attentions.") for name in paths) else 1
+        return f"output_blocks.{level * (depth + 1) + depth}.{place}.conv"
+    block = (
+        f"input_blocks.{1 + level * (depth + 1) + number}"
+        if way == "down"
+        else (f"output_blocks.{level * (depth + 1) + number}")
+    )
+    return f"{block}.{int(part == 'attentions')}.{_inner(rest)}"
+
+
+def _inner(rest: str) -> str:
+    return SGM_PARTS.get(rest, rest)
+
+
+def _bfl_groups(paths: frozenset[str]) -> Groups:
+    groups: Groups = {name: (path,) for name, path in BFL_ENDS.items() if path in paths}
+    for block, original, table in (
+        ("transformer_blocks", "double_blocks", BFL_DOUBLE),
+        ("single_transformer_blocks", "single_blocks", BFL_SINGLE),
+    ):
+        numbers = {int(match[1]) for path in paths if (match := re.match(rf"{block}\.(\d+)\.", path))}
+        for number in sorted(numbers):
+            for name, parts in table.items():
+                groups[f"{original}.{number}.{name}"] = tuple(f"{block}.{number}.{part}" for part in parts)
+    return groups
+
+
+def text_path(component: str, kind: str, path: str) -> str:
+    """A text encoder's path with CLIP's level ``text_model``, which files have whatever transformers does."""
+    is_t5 = kind == "flux" and component == "text_encoder_2"
+    bare = path.removeprefix("text_model.")
+    return path if is_t5 or bare == "text_projection" else f"text_model.{bare}"
+
+
+def aliases(kind: str, modules: Iterable[str]) -> Groups:
+    """Every spelling that trainers give to a module, or to a group of them, less the ends like ``.lora_down.weight``.
+
+    Sources: diffusers ``loaders/lora_conversion_utils.py`` and what OneTrainer, ai-toolkit, SimpleTuner, LyCORIS and
+    ComfyUI write.
+    """
+    known = list(modules)
+    found: Groups = dict(kohya_groups(kind, known))
+    for component, names in _by_component(known).items():
+        if component in TEXT_PREFIXES[kind]:
+            spellings = {name: _text_spellings(kind, component, name) for name in names}
+        else:
+            spellings = {name: _denoiser_spellings(component, name) for name in names}
+            for path, parts in original_groups(kind, names).items():
+                group = tuple(f"{component}.{part}" for part in parts)
+                found |= {f"diffusion_model.{path}": group, f"lycoris_{path.replace('.', '_')}": group}
+        for name, words in spellings.items():
+            found |= dict.fromkeys(words, (f"{component}.{name}",))
+    return found
+
+
+def _denoiser_spellings(component: str, name: str) -> list[str]:
+    flat = name.replace(".", "_")
+    return [
+        *(f"lora_unet_{flat}", f"lora_transformer_{flat}", f"lycoris_{flat}"),
+        *(f"{component}.{name}", name, f"diffusion_model.{name}", f"base_model.model.{name}"),
+    ]
+
+
+def _text_spellings(kind: str, component: str, name: str) -> list[str]:
+    path = text_path(component, kind, name)
+    first = component == "text_encoder"
+    prefixes = ["lora_te_", "lora_te1_"] if first else ["lora_te2_", TEXT_PREFIXES[kind][component]]
+    if kind == "flux":
+        dotted = f"text_encoders.{'clip_l' if first else 't5xxl'}.transformer"
+    else:
+        dotted = f"text_encoders.{'clip_l' if first else 'clip_g'}.transformer"
+    flat = [prefix + path.replace(".", "_") for prefix in prefixes]
+    return [*flat, f"{component}.{path}", f"{component}.{path.removeprefix('text_model.')}", f"{dotted}.{path}"]
+
+
+def _by_component(modules: Iterable[str]) -> Mapping[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        component, path = module.split(".", 1)
+        found.setdefault(component, []).append(path)
+    return found

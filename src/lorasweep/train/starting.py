@@ -1,0 +1,38 @@
+"""What a training starts from: PEFT's fresh adapter, or a LoRA file that somebody trained before."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasweep.data.errors import UserError
+from lorasweep.models.cohort_lora import Adapter, part_of
+from lorasweep.models.family import Family
+from lorasweep.models.lora_file import read_lora
+from lorasweep.train.randomness import seed_for
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import RunConfig
+
+
+def starting_adapter(config: "RunConfig", family: Family) -> Adapter:
+    """The adapter at step 0: ``lora.init``, or a fresh one that is a function of the seed.
+
+    Raises:
+        UserError: the file is none of this base model, or changes a text encoder that is not to be trained.
+    """
+    if config.lora.init is None:
+        return family.initial_adapter(config.lora, seed_for(config.seed, "adapter"))
+    path = Path(config.lora.init).expanduser()
+    if not path.is_file():
+        raise UserError(f"lora.init is {config.lora.init!r}, which is no file; name a LoRA file of this base model.")
+    adapter = read_lora(path, family)
+    if not config.lora.text_encoder and any(part_of(name) == "text" for name in adapter):
+        raise UserError(
+            f"lora.init is {config.lora.init!r}, which changes the text encoder too; train it on with "
+            "lora.text_encoder=true."
+        )
+    return adapter
+
+
+def mean_scale(adapter: Adapter) -> float:
+    """Mean of alpha / rank over the modules, which is what makes learning rates comparable between trainers."""
+    return sum(weights.alpha / weights.rank for weights in adapter.values()) / len(adapter)
