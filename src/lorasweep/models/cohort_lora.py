@@ -178,8 +178,11 @@ class AdapterBank:
         leaves = [leaf for place in self.places.values() for leaf in (place.down, place.up)]
         pairs = [(place.down_gradient, place.up_gradient) for place in self.places.values()]
         views = [view for pair in pairs for view in pair if view is not None]
-        gradients = torch.autograd.grad(loss, leaves)
-        torch._foreach_add_(views, gradients)  # pyright: ignore[reportPrivateImportUsage]
+        # SDXL does not read the last layer of its text encoders: adapters on it have no gradient, and never move
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        found = [(view, gradient) for view, gradient in zip(views, gradients, strict=True) if gradient is not None]
+        used, values = [view for view, _ in found], [gradient for _, gradient in found]
+        torch._foreach_add_(used, values)  # pyright: ignore[reportPrivateImportUsage]
 
     def section(self, part: str) -> slice:
         """The columns of the flat buffer that belong to the ``denoiser`` or to the ``text`` encoders."""
