@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    if name in ("resume", "evaluate", "extend", "pick", "refit", "report", "reproduce"):
+    if name in ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce"):
         command.add_argument("run", metavar="RUN", help="a run's name or folder, or 'last' for the newest one")
     command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -140,6 +140,18 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--to", type=Path, metavar="DIR", help="copy the picked file into this folder")
     if name == "reproduce":
         command.add_argument("--verify", action="store_true", help="compare hashes and metrics with the original")
+    if name == "export":
+        command.add_argument(
+            "format",
+            nargs="?",
+            default="kohya",
+            type=lambda word: word.removeprefix("format="),
+            metavar="format=kohya|diffusers",
+            help="the layout (default: kohya)",
+        )
+        command.add_argument("--to", type=Path, metavar="DIR", help="write into this folder (default: the run's own)")
+        command.add_argument("--step", type=int, metavar="N", help="this checkpoint (default: the picked one)")
+        command.add_argument("--audit", action="store_true", help="print what the file's header tells a stranger")
     if name == "extend":
         command.add_argument("steps", metavar="steps=N", help="how many more optimiser steps")
         command.add_argument("--step", type=int, metavar="N", help="start from this checkpoint (default: the last)")
@@ -156,6 +168,10 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
     "extend": (
         "train more steps from a run's checkpoint",
         lambda app, of: app.extend(of.root, of.run, _steps(of.steps), of.step),
+    ),
+    "export": (
+        "write a checkpoint in another program's layout",
+        lambda app, of: app.export(of.root, of.run, of.format, to=of.to, step=of.step, audit=of.audit),
     ),
     "refit": ("train on all photos for the picked number of steps", lambda app, of: app.refit(of.root, of.run)),
     "report": ("write the run's page of pictures and scores", lambda app, of: app.report(of.root, of.run)),

@@ -127,3 +127,35 @@ def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
     start = as_override("lora.init", str(file))
     with pytest.raises(UserError, match="changes the text encoder too; train it on with lora.text_encoder=true"):
         run("sd15", models("sd15"), tmp_path, start, "lora.text_encoder=false")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_for_diffusers_changes_the_same_weights(
+    kind: str, models: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run(kind, models(kind), tmp_path, "evaluate.enabled=false", "lora.alpha=1")
+    path = app.export(tmp_path / "mlruns", outcome.name, "diffusers", step=4, audit=True)
+    config = from_plain(read_run(outcome.folder).config)
+    family = load_family(config.model, config.hardware)
+    source = read_run(outcome.folder).checkpoints[-1].path
+    assert source is not None
+    written, exported = read_lora(source, family), read_lora(path, family)
+    assert list(written) == list(exported)
+    for name, weights in written.items():
+        assert exported[name].alpha == exported[name].rank
+        torch.testing.assert_close(
+            exported[name].up.flatten(1) @ exported[name].down.flatten(1),
+            weights.up.flatten(1) @ weights.down.flatten(1) * (weights.alpha / weights.rank),
+        )
+    assert "0 tell a stranger something of you" in capsys.readouterr().out
+
+
+def test_an_export_asks_which_checkpoint_where_none_was_picked(models: Callable[[str], Path], tmp_path: Path) -> None:
+    outcome = run("sd15", models("sd15"), tmp_path, "evaluate.enabled=false")
+    with pytest.raises(UserError, match="has no picked checkpoint; name one with --step"):
+        app.export(tmp_path / "mlruns", outcome.name)
+    with pytest.raises(UserError, match=r"format='a1111'; it must be one of kohya, diffusers"):
+        app.export(tmp_path / "mlruns", outcome.name, "a1111")
+    file = app.export(tmp_path / "mlruns", outcome.name, step=2, to=tmp_path / "comfy")
+    assert file.parent == tmp_path / "comfy"
+    assert file.read_bytes() == (outcome.folder / "checkpoints" / file.name).read_bytes()

@@ -17,6 +17,7 @@ WORDS = {
     "optim.betas": [0.9, 0.99],
     "optim.schedule": "linear",
     "optim.timesteps": "sigmoid",
+    "save.metadata": "full",
     "model.zero_terminal_snr": True,
     "sample.sampler": "ddim",
     "sample.width": 128,
@@ -24,6 +25,7 @@ WORDS = {
     "evaluate.face": "facenet",
     "pick.prefer": "best",
     "pick.confidence": 0.9,
+    "pick.strengths": [0.7, 1.0],
     "data.train_on": "all",
 }
 LEAVES = [key.replace("*", "p1_plain") for key in keys()]
@@ -55,9 +57,10 @@ def other(value):
 
 
 NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
-NEUTRAL |= {"model.offline", "save.state_minutes", "save.states_kept", "sample.every_steps"}
+NEUTRAL |= {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
 NEUTRAL |= {key for key in LEAVES if key.startswith("track.")}
 SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")
+SAMPLED += ("prefix", "negative")
 JUDGED = {f"sample.{name}" for name in SAMPLED}
 JUDGED |= {"model.resolution", "model.prediction", "model.zero_terminal_snr"}
 JUDGED |= {"evaluate.face", "evaluate.clip", "data.trigger", "data.class_noun"}

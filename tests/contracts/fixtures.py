@@ -1,10 +1,14 @@
 """Fixtures that the rooms with a model in them share; imported by their conftest modules."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from contracts.single_file import write_single_file
 from contracts.tiny import load_tiny, tiny_dataset, write_tiny_photos, write_tiny_sd
+from contracts.tiny_models import load_tiny_kind, write_tiny
 
 from lorasweep.data.records import Dataset
 
@@ -28,3 +32,22 @@ def family(model_folder: Path) -> Any:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Five photos, each seen twice an epoch."""
     return tiny_dataset(write_tiny_photos(tmp_path_factory.mktemp("photos")))
+
+
+@pytest.fixture(scope="session")
+def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny random model of a family."""
+    root = tmp_path_factory.mktemp("kinds")
+    return cache(lambda kind: write_tiny(kind, root / kind))
+
+
+@pytest.fixture(scope="session")
+def file_of(model_of: Callable[[str], Path]) -> Callable[[str], Path]:
+    """The same model as one checkpoint file."""
+    return cache(lambda kind: write_single_file(kind, model_of(kind), model_of(kind).with_suffix(".safetensors")))
+
+
+@pytest.fixture(scope="session")
+def family_of(model_of: Callable[[str], Path]) -> Callable[[str], Any]:
+    """That model in memory, in fp32 on the CPU."""
+    return cache(lambda kind: load_tiny_kind(kind, model_of(kind)))

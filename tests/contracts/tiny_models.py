@@ -7,6 +7,8 @@ from typing import Any
 
 from contracts.tiny import SIDE, byte_letters, write_tiny_sd, write_tokenizer
 
+from lorasweep.config.schema import HardwareConfig, ModelConfig
+
 PARTS = {
     "StableDiffusionXLPipeline": {
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -33,6 +35,14 @@ PARTS = {
 def write_tiny(kind: str, folder: Path) -> Path:
     """A tiny model folder of a family."""
     return {"sd15": write_tiny_sd, "sdxl": write_tiny_sdxl, "flux": write_tiny_flux}[kind](folder)
+
+
+def load_tiny_kind(kind: str, path: Path, *, precision: str = "fp32", **model: Any) -> Any:
+    """A tiny model in memory, on the CPU."""
+    from lorasweep.models import load_family
+
+    config = ModelConfig(family=kind, path=str(path), resolution=SIDE, **model)
+    return load_family(config, HardwareConfig(device="cpu", precision=precision))
 
 
 def text_config(**changes: Any) -> Any:

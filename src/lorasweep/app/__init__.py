@@ -5,6 +5,7 @@ RunConfig -> Dataset -> Checkpoint -> SampleSet -> Scores -> Pick.
 """
 
 from lorasweep.app.demo import demo
+from lorasweep.app.export import export
 from lorasweep.app.going_on import extend, refit, resume
 from lorasweep.app.machine import doctor, sync, ui
 from lorasweep.app.multirun import Multirun
@@ -16,6 +17,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "export",
     "extend",
     "pick",
     "refit",

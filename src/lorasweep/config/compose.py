@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lorasweep.config.card import find_card, group_for, precision_for
 from lorasweep.config.explain import explain, unknown_key
 from lorasweep.config.schema import RunConfig
 
@@ -68,7 +69,7 @@ def run_from_hydra(config: DictConfig) -> RunConfig:
         run = OmegaConf.to_object(bare)
     assert isinstance(run, RunConfig)
     _refuse_extra(run, "")
-    return _in_order(run)
+    return _settled(_in_order(run))
 
 
 def to_plain(run: RunConfig) -> dict[str, Any]:
@@ -154,6 +155,7 @@ def _register() -> None:
     store = ConfigStore.instance()
     if "base_run.yaml" not in store.repo:
         store.store(name="base_run", node=RunConfig, provider="lorasweep")
+    OmegaConf.register_new_resolver("card", lambda: group_for(find_card("auto")), replace=True)
 
 
 def _own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
@@ -217,6 +219,15 @@ def _in_order(run: RunConfig) -> RunConfig:
     """Prompts sorted by key, so that a run read back from JSON draws the same sheet."""
     prompts = {key: run.sample.prompts[key] for key in sorted(run.sample.prompts)}
     return dataclasses.replace(run, sample=dataclasses.replace(run.sample, prompts=prompts))
+
+
+def _settled(run: RunConfig) -> RunConfig:
+    """A precision in place of auto, so that a run that is stored and made again elsewhere computes as it did."""
+    hardware = run.hardware
+    if hardware.precision != "auto":
+        return run
+    precision = precision_for("auto", hardware.device, find_card(hardware.device))
+    return dataclasses.replace(run, hardware=dataclasses.replace(hardware, precision=precision))
 
 
 @contextmanager

@@ -72,14 +72,33 @@ class HardwareConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: str = "fp32"
-    """Mixed precision of the frozen base: fp32, bf16 or fp16. Adapters and optimiser stay in fp32."""
+    """Mixed precision of the frozen base: fp32, bf16 or fp16. Adapters and optimiser stay in fp32. auto is bf16 where
+    the card has it, fp16 on older ones, fp32 on a CPU; a stored run holds what it came to."""
     threads: int | None = None
     """CPU threads; None leaves torch's own choice."""
+    memory_gb: float | None = None
+    """Card memory that may be used, in units of 2^30 bytes: a bound for torch, and what ``base=auto`` chooses by. None
+    sets no bound."""
     gradient_checkpointing: bool = False
+    """Forget a block's activations and compute them again on the way back: far less memory, a third more time."""
+    base: str = "auto"
+    """How the frozen denoiser's weights are kept: full (in ``precision``), fp8 (half of that) or nf4 (a quarter; needs
+    ``lorasweep[lowvram]``). auto is the first of them that takes 60 % of ``memory_gb`` at most."""
+    offload: float = 0.0
+    """Share of the denoiser's weights that stay in CPU memory and are brought in layer by layer. 0 to 1."""
+    cache: str = "memory"
+    """Where latents and text embeddings are kept: memory, or disk, from where every step reads its own."""
+    unload_encoders: bool = False
+    """Keep text encoders and VAE in CPU memory, bring their layers in while they are used, and encode all photos,
+    captions and prompts before the first step."""
 
     def __post_init__(self) -> None:
-        _among("hardware.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _among("hardware.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+        _among("hardware.base", self.base, ("auto", "full", "fp8", "nf4"))
+        _among("hardware.cache", self.cache, ("memory", "disk"))
         _positive("hardware.threads", self.threads)
+        _positive("hardware.memory_gb", self.memory_gb)
+        _between("hardware.offload", self.offload, 0, 1)
 
 
 @dataclass(kw_only=True)
@@ -226,8 +245,12 @@ class SaveConfig:
     state_minutes: float = 10.0
     """Besides at every checkpoint, the full training state is saved this often."""
     states_kept: int = 2
+    metadata: str = "private"
+    """What the header of a LoRA file tells of the photos: private nothing; full their folder's name and how often each
+    clause of a caption occurs, as Kohya writes it."""
 
     def __post_init__(self) -> None:
+        _among("save.metadata", self.metadata, ("private", "full"))
         for key in ("every_steps", "count", "state_minutes", "states_kept"):
             _positive(f"save.{key}", getattr(self, key))
 
@@ -238,14 +261,16 @@ class PromptConfig:
 
     text: str = MISSING
     negative: str = ""
+    """What to keep out of this picture; empty means ``sample.negative``."""
     score_text: str = ""
     """What a CLIP scorer reads instead of ``text``: plain words without the trigger. Empty means ``text`` less it."""
     face: bool = True
-    """Whether a face of the subject is asked for (identity and geometry are judged on these only)."""
+    """Whether a face of the subject is asked for (identity and geometry are judged on these only). False for objects,
+    styles and drawn characters: the face network knows photographed faces."""
     subject: bool = True
     """False for a prompt that names the class without the trigger: it must stay what the base draws."""
     photo: bool = True
-    """False for a stylised prompt: judged for prompt-following only."""
+    """False for a prompt in another medium than the pictures trained on: judged for prompt-following only."""
 
 
 @dataclass(kw_only=True)
@@ -253,6 +278,11 @@ class SampleConfig:
     """The pictures that are drawn at every checkpoint: the same prompts, seeds and initial noise."""
 
     prompts: dict[str, PromptConfig] = field(default_factory=dict[str, PromptConfig])
+    prefix: str = ""
+    """Quality tags that the base model expects, put before every prompt with a comma. Captions and scorers never see
+    them: a LoRA need not learn what its base knows."""
+    negative: str = ""
+    """For every prompt without one of its own; needs a guidance above 1, and FLUX does not read it."""
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     fresh_seeds: list[int] = field(default_factory=lambda: [1000, 1001])
     """Seeds on which the finalists are drawn and scored again, so that the reported score is not a lucky one."""
@@ -321,6 +351,9 @@ class EvaluateConfig:
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     budget: float | None = 0.5
     """Drawing may cost this share of training time; fewer checkpoints are drawn beyond it. None sets no bound."""
+    model: str | None = None
+    """Another base model of the same family to draw on, named as ``model.path`` is, for those who train on one and draw
+    on a fine-tune of it; both are held in memory while a run trains. None draws on ``model.path``."""
 
     def __post_init__(self) -> None:
         _among("evaluate.face", self.face, ("facenet", "portraits"))
@@ -341,6 +374,8 @@ class PickConfig:
     """Bootstrap replicates."""
     floor: float = 0.2
     """A best score below this means that no checkpoint is usable."""
+    strengths: list[float] = field(default_factory=lambda: [0.7, 0.85, 1.0])
+    """The pick, the best one and the runner-up are drawn at these too, and one of them is advised. Empty: none are."""
 
     def __post_init__(self) -> None:
         _among("pick.prefer", self.prefer, ("latest", "best", "earliest"))
@@ -348,6 +383,10 @@ class PickConfig:
         _between("pick.confidence", self.confidence, 0.5, 0.9999)
         _positive("pick.replicates", self.replicates)
         _between("pick.floor", self.floor, 0, 1)
+        for strength in self.strengths:
+            _between("pick.strengths", strength, 0.05, 2)
+        if len(set(self.strengths)) < len(self.strengths):
+            raise ValueError(f"pick.strengths is {self.strengths}; it must name each strength once")
 
 
 @dataclass(kw_only=True)

@@ -14,14 +14,14 @@ from lorasweep.config.schema import RunConfig
 
 NEUTRAL = frozenset(
     {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
-    | {"model.offline", "save.state_minutes", "save.states_kept", "sample.every_steps"}
+    | {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
 )
 """Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by where they lie."""
 
 JUDGED_BY = (
     *("sample.prompts", "sample.seeds", "sample.fresh_seeds", "sample.sampler", "sample.steps", "sample.guidance"),
-    *("sample.clip_skip", "sample.width", "sample.height", "sample.strength", "model.resolution"),
-    *("model.prediction", "model.zero_terminal_snr"),
+    *("sample.prefix", "sample.negative", "sample.clip_skip", "sample.width", "sample.height", "sample.strength"),
+    *("model.resolution", "model.prediction", "model.zero_terminal_snr"),
     *("evaluate.face", "evaluate.clip", "evaluate.weights", "data.trigger", "data.class_noun"),
 )
 """Keys that decide what is drawn and who looks at it."""

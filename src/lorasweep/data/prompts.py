@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 def fill_prompts(sample: "SampleConfig", data: "DataConfig") -> tuple[Prompt, ...]:
     """The prompts of ``sample`` in their order, ``{trigger}`` and ``{class_noun}`` replaced by those of ``data``.
 
+    ``sample.prefix`` goes before every text, ``sample.negative`` where a prompt has none of its own.
+
     Raises UserError for an empty sheet, an empty text or a placeholder that does not exist.
     """
     if not sample.prompts:
         raise UserError("sample.prompts is empty; it must name at least one prompt.")
-    return tuple(_fill(key, prompt, data) for key, prompt in sample.prompts.items())
+    prefix = _insert("sample.prefix", sample.prefix, data).strip(" ,")
+    negative = _insert("sample.negative", sample.negative, data)
+    return tuple(_fill(key, prompt, data, prefix, negative) for key, prompt in sample.prompts.items())
 
 
-def _fill(key: str, prompt: "PromptConfig", data: "DataConfig") -> Prompt:
+def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, negative: str) -> Prompt:
     text = _insert(f"sample.prompts.{key}.text", prompt.text, data).strip()
     if text in ("", "???"):
         raise UserError(f"sample.prompts.{key}.text is empty; it must say what to draw.")
     given = _insert(f"sample.prompts.{key}.score_text", prompt.score_text, data).strip()
     return Prompt(
         key=key,
-        text=text,
-        negative=_insert(f"sample.prompts.{key}.negative", prompt.negative, data),
+        text=f"{prefix}, {text}" if prefix else text,
+        negative=_insert(f"sample.prompts.{key}.negative", prompt.negative, data) or negative,
         score_text=given or without_trigger(text, data.trigger),
         face=prompt.face,
         subject=prompt.subject,

@@ -191,6 +191,15 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AtStrength:
+    """A finalist, drawn on fresh seeds at another strength than the run's own, and judged."""
+
+    strength: float
+    samples: SampleSet
+    scores: Scores
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a careful human would say of one checkpoint."""
 
@@ -220,7 +229,9 @@ class Pick:
     run_verdict: str
     """fine, train longer, learning rate too high or save more often, no usable checkpoint, or not measurable."""
     reason: str
-    """Why this checkpoint, in a sentence or two."""
+    """Why this checkpoint and this strength, in a sentence or two."""
+    strength: float = 1.0
+    """At which to apply the file."""
 
 
 JsonDict = dict[str, Any]
@@ -245,6 +256,8 @@ class RunView:
     """Step 0 is the base model; sheets drawn on fresh seeds are among them."""
     scores: tuple[Scores, ...] = ()
     """Ordered by step; those made on fresh seeds follow."""
+    strengths: tuple[AtStrength, ...] = ()
+    """The finalists at other strengths, by step and strength."""
     pick: Pick | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()

@@ -207,7 +207,7 @@ class Flux:
             "ss_base_model_version": "flux1",
             "ss_v2": "False",
             "ss_new_sd_model_hash": self.hashes.get("file", self.model_hash),
-            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "flux-1-dev/lora",
             "modelspec.implementation": "diffusers",
         }

@@ -14,7 +14,7 @@ from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.lora_header import adapter_metadata, kohya_header, metadata_alphas, safetensors_bytes
-from lorasweep.models.lora_layouts import from_tensors, to_diffusers, to_kohya
+from lorasweep.models.lora_layouts import Shapes, from_tensors, to_diffusers, to_kohya
 
 if TYPE_CHECKING:
     from lorasweep.models.family import Family
@@ -44,10 +44,14 @@ def write_lora(
 def lora_bytes(adapter: Adapter, family: "Family", metadata: Mapping[str, str], *, layout: str = "kohya") -> bytes:
     """The file, as bytes that depend on the arguments alone."""
     if layout == "diffusers":
-        tensors = to_diffusers(family.kind, adapter)
-        return safetensors_bytes(tensors, {"format": "pt", **adapter_metadata(adapter)})
+        return diffusers_bytes(adapter, family.kind)
     tensors = to_kohya(family.kind, family.module_shapes(), adapter)
     return safetensors_bytes(tensors, kohya_header(adapter, tensors, {**family.file_metadata(), **metadata}))
+
+
+def diffusers_bytes(adapter: Adapter, kind: str) -> bytes:
+    """A file in diffusers' layout; its header holds ranks and nothing else."""
+    return safetensors_bytes(to_diffusers(kind, adapter), {"format": "pt", **adapter_metadata(adapter)})
 
 
 def weights_sha256(path: Path) -> str:
@@ -57,15 +61,18 @@ def weights_sha256(path: Path) -> str:
 
 
 def read_lora(path: Path, family: "Family") -> dict[str, LoraWeights]:
-    """One LoRA file as an adapter of ``family``; ranks and alphas may differ from module to module.
+    """One LoRA file as an adapter of ``family`` (see ``read_adapter``)."""
+    return read_adapter(path, family.kind, family.module_shapes())
+
+
+def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights]:
+    """One LoRA file of any layout as an adapter; ranks and alphas may differ from module to module.
 
     Raises:
         UserError: the file cannot be read, holds a key that is no module of this base model, or lacks half a module.
     """
     tensors, header = read_tensors(path)
-    shapes = family.module_shapes()
-    alphas = metadata_alphas(header, family.kind, shapes)
-    adapter = from_tensors(path.name, family.kind, shapes, tensors, alphas)
+    adapter = from_tensors(path.name, kind, shapes, tensors, metadata_alphas(header, kind, shapes))
     if not adapter:
         raise UserError(f"{path.name} holds no LoRA weights; give a LoRA file.")
     return adapter

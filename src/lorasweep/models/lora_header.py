@@ -2,16 +2,60 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter
 from lorasweep.models.lora_names import text_path
 
+TELLS = {
+    "ss_tag_frequency": "the words of your captions and the name of your folder",
+    "ss_dataset_dirs": "the name of your folder of photos",
+    "ss_datasets": "folders, captions and sizes of your photos",
+    "ss_bucket_info": "sizes of your photos",
+    "ss_output_name": "the name of the run",
+    "modelspec.title": "the name of the run",
+    "lorasweep.run": "the name of the run",
+    "modelspec.trigger_phrase": "the word that calls the subject, which users of the file need",
+    "modelspec.author": "a name",
+    "modelspec.description": "free text",
+    "ss_training_comment": "free text",
+    "ss_sd_model_name": "the name of the base model's file",
+    "ss_training_started_at": "when it was trained",
+    "ss_training_finished_at": "when it was trained",
+}
+"""What header lines, ours or another trainer's, tell a stranger."""
 ADAPTER_METADATA = "lora_adapter_metadata"
 """diffusers' header line with PEFT's settings, as JSON."""
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; no tensor is read.
+
+    Raises:
+        UserError: it is no readable safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}); give a LoRA file.") from error
+
+
+def audit(header: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    """Key, value and what it tells a stranger ('' for nothing about the user), sorted, telling lines first."""
+    lines = [(key, value, TELLS.get(key) or _looks_private(value)) for key, value in header.items()]
+    return tuple(sorted(lines, key=lambda line: (not line[2], line[0])))
+
+
+def _looks_private(value: str) -> str:
+    return "a path on your machine" if re.search(r"(^|[\s\"'])(/[\w.-]+/|[A-Za-z]:\\|~/)", value) else ""
 
 
 def kohya_header(adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, str]:
@@ -27,7 +71,8 @@ def kohya_header(adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping
         "ss_network_args": json.dumps(_conv_args(adapter) if convolution else {}),
         **given,
     }
-    return header | kohya_hashes(tensors, {key: value for key, value in header.items() if key.startswith("ss_")})
+    hashes = kohya_hashes(tensors, {key: value for key, value in header.items() if key.startswith("ss_")})
+    return header | hashes | {"modelspec.hash_sha256": f"0x{hashes['sshs_model_hash']}"}
 
 
 def _conv_args(adapter: Adapter) -> dict[str, str]:

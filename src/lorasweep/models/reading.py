@@ -2,23 +2,35 @@
 
 import gzip
 import importlib.util
+import re
+from collections.abc import Mapping
 from functools import partial
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
 )
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTokenizer, T5Tokenizer
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging as transformers_logging
 
 from lorasweep.data.errors import UserError
+from lorasweep.models import bfl
 from lorasweep.models.sources import Source, read_json
 
+CONVERTERS: Mapping[str, Any] = {
+    "unet": convert_ldm_unet_checkpoint,
+    "vae": convert_ldm_vae_checkpoint,
+    "transformer": lambda state, config: bfl.to_diffusers(state),
+}
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
 """Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
@@ -30,43 +42,69 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, device: 
     Raises:
         UserError: the part is damaged, does not fit its configuration, or lacks weights.
     """
-    disable_progress_bar()  # a bar of milliseconds; ours say what is being done
+    for library in (diffusers_logging, transformers_logging):  # what they would say is in our one sentence
+        library.disable_progress_bar()
+        library.set_verbosity(CRITICAL)
+    keys = source.in_file(part)
+    where = source.file if keys else source.place(part)
     try:
-        keys = source.in_file(part)
         module = _from_file(source, kind, part, keys, dtype) if keys else _from_folder(source, kind, part, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        where = source.file if source.file and source.in_file(part) else source.folder / part
-        why = str(error).strip().split("\n")[0][:200]
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        why = re.split(r"\.\s|\n", str(error).strip())[0][:200].removesuffix(".")
         raise UserError(
             f"model.path holds no whole {part}: {where} cannot be read ({why}); "
             "it must be a diffusers folder with safetensors weights, or one whole checkpoint."
         ) from error
     missing = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
     if missing:
-        raise UserError(f"model.path holds no whole {part}: {source.file or source.folder} lacks {missing}.")
+        raise UserError(f"model.path holds no whole {part}: {where} lacks {missing}.")
     return module.requires_grad_(False).eval().to(device)
 
 
 def _from_folder(source: Source, kind: Any, part: str, dtype: torch.dtype) -> nn.Module:
-    precision = "dtype" if kind.__module__.startswith("transformers") else "torch_dtype"
-    reading = {precision: dtype, "local_files_only": True, "use_safetensors": True}
-    return kind.from_pretrained(source.folder / part, **reading)
+    folder, reading = source.place(part), {"local_files_only": True, "use_safetensors": True}
+    if kind.__module__.startswith("diffusers"):
+        return kind.from_pretrained(folder, torch_dtype=dtype, **reading)
+    reading |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    module, found = kind.from_pretrained(folder, dtype=dtype, **reading)
+    # transformers puts random numbers where weights are missing, and says so in its log only
+    for key in (*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])):
+        raise ValueError(f"{key} is missing or has another shape")
+    return module
 
 
 def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: torch.dtype) -> nn.Module:
-    state = _tensors(source.file, keys)
-    reading = {"config": str(source.folder), "subfolder": part, "torch_dtype": dtype, "local_files_only": True}
+    state = _tensors(source.file, keys, dtype)
+    if part in CONVERTERS:
+        return _converted(kind, source.place(part), state, CONVERTERS[part])
+    reading = {"config": str(source.place(part)), "local_files_only": True}
     if kind.__name__.startswith("CLIP"):
         return create_diffusers_clip_model_from_ldm(kind, state, **reading)
-    if kind.__name__.startswith("T5"):
-        return create_diffusers_t5_model_from_checkpoint(kind, state, **reading)
-    return kind.from_single_file(state, **reading)
+    module = create_diffusers_t5_model_from_checkpoint(kind, state, **reading)
+    module.tie_weights()  # the file holds the embedding once, the module twice
+    return module
 
 
-def _tensors(path: Path | None, keys: list[str]) -> dict[str, Tensor]:
+def _converted(kind: Any, folder: Path, state: dict[str, Tensor], convert: Any) -> nn.Module:
+    """What a part's configuration describes, holding a checkpoint's weights; what it lacks stays on the meta device."""
+    config = kind.load_config(folder, local_files_only=True)
+    if "guidance_embeds" in config:  # FLUX.1-dev is told its guidance, schnell is not
+        config["guidance_embeds"] = any("guidance_in." in key for key in state)
+    with torch.device("meta"):
+        module = kind.from_config(config)
+    expected, weights = module.state_dict(), convert(state, config)
+    for name, tensor in weights.items():
+        if name not in expected or tensor.shape != expected[name].shape:
+            known = f"should be {tuple(expected[name].shape)}" if name in expected else "is not known here"
+            raise ValueError(f"{name} {tuple(tensor.shape)} {known}")
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module
+
+
+def _tensors(path: Path | None, keys: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
     assert path is not None
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in keys}
+        return {key: file.get_tensor(key).to(dtype) for key in keys}
 
 
 def read_tokenizer(source: Source, part: str) -> Any:
@@ -75,7 +113,7 @@ def read_tokenizer(source: Source, part: str) -> Any:
     Raises:
         UserError: T5's vocabulary is missing: nothing on this machine holds a copy.
     """
-    folder = source.folder / part
+    folder = source.place(part)
     is_t5 = source.kind == "flux" and part == "tokenizer_2"
     reader = T5Tokenizer if is_t5 else CLIPTokenizer
     if any((folder / name).is_file() for name in VOCABULARIES):
@@ -87,8 +125,10 @@ def read_tokenizer(source: Source, part: str) -> Any:
         )
     settings = read_json(folder / "tokenizer_config.json")
     vocab, merges = clip_vocabulary()
-    words = {key: settings[key] for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=settings["model_max_length"], **words)
+    words = {key: settings[key] for key in ("bos_token", "eos_token", "unk_token")}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=settings["model_max_length"], **words)
+    tokenizer.pad_token = settings["pad_token"]  # only now, or SDXL's "!" would be cut out of every word
+    return tokenizer
 
 
 def _read(read: Any, folder: Path) -> Any:
@@ -98,15 +138,15 @@ def _read(read: Any, folder: Path) -> Any:
         raise UserError(f"model.path holds no whole tokenizer: {folder} cannot be read ({error}).") from error
 
 
-def clip_vocabulary() -> tuple[dict[str, int], list[str]]:
+def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, ...]]]:
     """CLIP's 49,408 words and its byte pair merges, from the copy inside open_clip (which is not imported)."""
     found = importlib.util.find_spec("open_clip")
     assert found is not None
     assert found.origin is not None
     text = gzip.decompress((Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
-    merges = text.split("\n")[1 : CLIP_MERGES + 1]
+    merges = [tuple(line.split()) for line in text.split("\n")[1 : CLIP_MERGES + 1]]
     letters = byte_letters()
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair.split()) for pair in merges)]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
     return {word: place for place, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}, merges
 
 

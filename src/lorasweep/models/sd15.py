@@ -153,7 +153,7 @@ class SD15:
             "ss_base_model_version": "sd_v1",
             "ss_v2": "False",
             "ss_new_sd_model_hash": self.hashes.get("file", self.model_hash),
-            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "stable-diffusion-v1/lora",
             "modelspec.implementation": "diffusers",
             "modelspec.prediction_type": "epsilon" if self.schedule.prediction == "epsilon" else "v",

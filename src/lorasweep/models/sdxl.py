@@ -169,7 +169,7 @@ class SDXL:
             "ss_base_model_version": "sdxl_base_v1-0",
             "ss_v2": "False",
             "ss_new_sd_model_hash": self.hashes.get("file", self.model_hash),
-            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
             "modelspec.implementation": "diffusers",
             "modelspec.prediction_type": "epsilon" if self.schedule.prediction == "epsilon" else "v",

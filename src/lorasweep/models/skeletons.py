@@ -1,6 +1,7 @@
 """Full-size models without weights, and the shapes of what may carry an adapter."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,19 +21,23 @@ def module_shapes(components: Mapping[str, nn.Module]) -> dict[str, tuple[int, .
     return shapes
 
 
-def skeleton(kind: str) -> dict[str, nn.Module]:
-    """The parts of a family's full-size model that may carry adapters, from the shipped configurations.
+def skeleton(kind: str, folder: Path | None = None) -> dict[str, nn.Module]:
+    """The parts of a model that may carry adapters, from the configurations in ``folder``.
 
     They lie on the meta device: names, shapes and settings without weights.
+
+    Args:
+        folder: a diffusers folder; None is the family's well-known full size.
     """
+    home = folder or shipped_configs(kind)
     from lorasweep.models.weightless import part_kinds
 
     parts: dict[str, nn.Module] = {}
     for name in (part for part in WEIGHTS[kind] if part != "vae"):
-        folder, build = shipped_configs(kind) / name, part_kinds(kind)[name]
+        build = part_kinds(kind)[name]
         with torch.device("meta"):
             if hasattr(build, "load_config"):  # diffusers
-                parts[name] = build.from_config(build.load_config(folder))
+                parts[name] = build.from_config(build.load_config(home / name))
             else:
-                parts[name] = build(build.config_class.from_pretrained(folder))
+                parts[name] = build(build.config_class.from_pretrained(home / name))
     return parts

@@ -38,9 +38,11 @@ PREFIXES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """How the keys of a part begin in a single checkpoint file."""
 VAE_PREFIXES = ("first_stage_model.", "vae.")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 HUB_REST = ["*.fp16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*"]
+QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", ".comfy_quant", ".absmax")
+"""Ends of keys beside weights that mean nothing without them."""
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
@@ -51,7 +53,7 @@ class Source:
     kind: str
     """sd15, sdxl or flux."""
     folder: Path
-    """A diffusers folder: the model itself, or what the single file lacks."""
+    """A diffusers folder, whole: the model itself; or, beside a single file, what that lacks, which need not be all."""
     file: Path | None = None
     keys: frozenset[str] = frozenset()
     """Of the single file."""
@@ -61,15 +63,20 @@ class Source:
         prefixes = VAE_PREFIXES if part == "vae" else PREFIXES[self.kind, part]
         return sorted(key for key in self.keys if key.startswith(prefixes))
 
+    def place(self, part: str) -> Path:
+        """The folder that holds a part, or its configuration: the one given, else the family's shipped one."""
+        own = self.folder / part
+        return own if own.is_dir() else shipped_configs(self.kind) / part
+
     def hashes(self) -> dict[str, str]:
         """sha256 of what each part with weights is read from; a single file is hashed whole, as Kohya does."""
         parts = [part for part in WEIGHTS[self.kind] if not self.in_file(part)]
         whole = {"file": file_hash(self.file)} if self.file else {}
-        return whole | {part: folder_hash(self.folder / part) for part in parts}
+        return whole | {part: folder_hash(self.place(part)) for part in parts}
 
     def scheduler(self) -> dict[str, Any]:
         """The scheduler's configuration; a single file may say that it predicts v by a key of that name."""
-        config = read_json(self.folder / "scheduler" / "scheduler_config.json")
+        config = read_json(self.place("scheduler") / "scheduler_config.json")
         if "v_pred" in self.keys:
             config["prediction_type"] = "v_prediction"
         if "ztsnr" in self.keys:
@@ -113,15 +120,20 @@ def _single_file(path: Path, model: "ModelConfig") -> Source:
             f"model.path is {str(path)!r}, which holds {found}; model.family={model.family} accepts a checkpoint of "
             "its own kind."
         )
-    if "scaled_fp8" in keys:
-        raise UserError(f"model.path is {str(path)!r}, scaled to fp8; give the fp16, bf16 or plain fp8 checkpoint.")
+    if any(key == "scaled_fp8" or key.endswith(QUANTISED) for key in keys):
+        raise UserError(
+            f"model.path is {str(path)!r}, which is scaled to fp8 or quantised; give the fp16, bf16 or plain fp8 "
+            "checkpoint."
+        )
     folder = shipped_configs(model.family)
     if model.config is not None:
         local = Path(model.config).expanduser()
         folder = local if local.is_dir() else _from_hub(model.config, "model.config", model)
+        if (folder / "model_index.json").is_file():
+            _check_pipeline(folder, model.family, "model.config")
     source = Source(kind=model.family, folder=folder, file=path, keys=keys)
     for part in WEIGHTS[model.family]:
-        if not source.in_file(part) and not any((folder / part).glob("*.safetensors")):
+        if not source.in_file(part) and not any(source.place(part).glob("*.safetensors")):
             raise UserError(
                 f"model.path is {str(path)!r}, which holds no {part}; name a diffusers folder that has one with "
                 "model.config."
@@ -134,7 +146,9 @@ def _keys(path: Path) -> frozenset[str]:
         with safe_open(path, framework="pt") as file:
             return frozenset(file.keys())
     except (OSError, SafetensorError) as error:
-        raise UserError(f"model.path is {str(path)!r}, no readable safetensors file ({error}).") from error
+        raise UserError(
+            f"model.path is {str(path)!r}, no readable safetensors file ({error}); give another."
+        ) from error
 
 
 def _kind_of(keys: Iterable[str]) -> str:
@@ -152,21 +166,28 @@ def _kind_of(keys: Iterable[str]) -> str:
         return "sdxl"
     if has("cond_stage_model.model."):
         return "Stable Diffusion 2"
-    return "sd15" if has("model.diffusion_model.") else "no checkpoint that is known here"
+    return "sd15" if has("model.diffusion_model.input_blocks.") else "no checkpoint that is known here"
 
 
 def _from_hub(name: str, key: str, model: "ModelConfig") -> Path:
     """The local snapshot of a hub id at its pinned revision."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        LocalEntryNotFoundError,
+    )
 
     if not HUB_ID.fullmatch(name):
         raise UserError(
-            f"{key} is {name!r}, which is no folder; give a diffusers folder, a .safetensors checkpoint, a hub id "
-            "owner/name, or the word portraits."
+            f"{key} is {name!r}, which is no folder or file here; give a diffusers folder, a .safetensors "
+            "checkpoint, a hub id owner/name, or the word portraits."
         )
     if model.revision is None:
-        raise UserError(f"{key} is {name!r}, a hub id; pin it with model.revision=COMMIT, since a branch may change.")
+        raise UserError(
+            f"{key} is {name!r}, which is no folder or file here; if it is a hub id, pin it with "
+            "model.revision=COMMIT, since a branch may change."
+        )
     offline = model.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     try:
         found = snapshot_download(
@@ -183,21 +204,20 @@ def _from_hub(name: str, key: str, model: "ModelConfig") -> Path:
             f"{key} is {name!r} at revision {model.revision}, which is not in the hub's cache on this machine; go "
             "online once, or give a local folder."
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        why = str(error).strip().split("\n")[0]
+    except (HTTPError, OSError, ValueError) as error:
+        refused = isinstance(error, OSError | ValueError)  # what breaks off on the way is neither
+        if not refused or (isinstance(error, HfHubHTTPError) and error.response.status_code >= 500):
+            raise TryAgainError(f"The hub broke off while {name} was fetched ({error}).") from error
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        why = lines[min(1, len(lines) - 1)].removesuffix(".")  # the first one is the HTTP status
         raise UserError(f"{key} is {name!r}, which the hub does not give out ({why}).") from error
     return Path(found)
 
 
 def _check_folder(folder: Path, kind: str) -> None:
-    index = folder / "model_index.json"
-    if not index.is_file():
+    if not (folder / "model_index.json").is_file():
         raise UserError(f"model.path is {str(folder)!r}, which holds no model_index.json; give a diffusers folder.")
-    found = read_json(index).get("_class_name")
-    if found != PIPELINES[kind]:
-        raise UserError(
-            f"model.path is {str(folder)!r}, a {found}; model.family={kind} accepts a {PIPELINES[kind]} folder."
-        )
+    _check_pipeline(folder, kind, "model.path")
     tokenizers = [f"tokenizer{part.removeprefix('text_encoder')}" for part in WEIGHTS[kind] if "text_encoder" in part]
     for part in (*WEIGHTS[kind], *tokenizers, "scheduler"):
         if not (folder / part).is_dir():
@@ -205,6 +225,12 @@ def _check_folder(folder: Path, kind: str) -> None:
             raise UserError(
                 f"model.path is {str(folder)!r}, a model folder without a {name}; it needs a folder {part}."
             )
+
+
+def _check_pipeline(folder: Path, kind: str, key: str) -> None:
+    found = read_json(folder / "model_index.json").get("_class_name")
+    if found != PIPELINES[kind]:
+        raise UserError(f"{key} is {str(folder)!r}, a {found}; model.family={kind} accepts a {PIPELINES[kind]} folder.")
 
 
 def read_json(path: Path) -> dict[str, Any]:

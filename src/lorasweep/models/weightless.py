@@ -1,14 +1,15 @@
 """A family's real classes built from configurations alone: every tensor has a shape, and no memory behind it."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from lorasweep.data.errors import UserError
 from lorasweep.models import FAMILIES
@@ -21,16 +22,23 @@ if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig
 
 CPU = torch.device("cpu")
-"""Where weightless tensors claim to lie, whatever device is planned for: autograd asks no card about them."""
+"""Where weightless tensors claim to lie whatever device is planned for, so that no card need be there."""
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Tensors made in here are shapes only; operations on them are followed, not computed."""
+    with FakeTensorMode():
+        yield
 
 
 def described(model: "ModelConfig") -> Source:
-    """Where the configurations of ``model`` are; nothing is fetched.
+    """Where the configurations of a base model are; nothing is fetched.
 
-    A model that is not named, or a hub id that is not on this machine, is taken for the family's well-known full size.
+    A model without a name, or a hub id that is not on this machine, is taken for the family's well-known full size.
 
     Raises:
-        UserError: ``model.path`` names what is there but is no model of this family, or a path that is not there.
+        UserError: ``model.path`` leads nowhere, or to what is no model of this family.
     """
     shipped = Source(kind=model.family, folder=shipped_configs(model.family))
     if not model.path:
@@ -43,13 +51,71 @@ def described(model: "ModelConfig") -> Source:
         return shipped
 
 
-def weightless(model: "ModelConfig", source: Source, dtype: torch.dtype) -> Family:
-    """The family as ``load`` would make it, for use under a ``FakeTensorMode`` that must be active now."""
-    parts = {part: _part(model.family, part, source.folder, dtype) for part in WEIGHTS[model.family]}
+def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) -> Family:
+    """The family as ``load`` would make it; to be called inside ``weightless()``."""
+    kinds = part_kinds(model.family)
+    parts = {part: _part(kinds[part], part, source.folder, dtype) for part in WEIGHTS[model.family]}
     encoders = [part for part in parts if part.startswith("text_encoder")]
-    tokenizers = {part.replace("text_encoder", "tokenizer"): _Words(_length(source, part)) for part in encoders}
+    tokenizers = {part.replace("text_encoder", "tokenizer"): _tokenizer(source, part) for part in encoders}
     noise = {"scheduler": source.scheduler()}
     if model.family != "flux":
         noise = {"schedule": NoiseSchedule.of(scheduler_config(source.scheduler(), model), CPU)}
     kind: Any = FAMILIES[model.family]()
     return kind(**parts, **tokenizers, **noise, device=CPU, dtype=dtype, hashes={})
+
+
+def part_kinds(family: str) -> dict[str, Any]:
+    """Part of a model to the class that holds its weights."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+    return {
+        "unet": UNet2DConditionModel,
+        "transformer": FluxTransformer2DModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel if family == "flux" else CLIPTextModelWithProjection,
+        "vae": AutoencoderKL,
+    }
+
+
+def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32 if part == "vae" else dtype)
+    try:
+        if hasattr(kind, "load_config"):  # diffusers
+            module = kind.from_config(kind.load_config(folder / part))
+        else:
+            module = kind(kind.config_class.from_pretrained(folder / part))
+    finally:
+        torch.set_default_dtype(default)
+    return module.requires_grad_(False).eval()
+
+
+def _tokenizer(source: Source, encoder: str) -> Any:
+    """Stands in for a tokenizer: any words become as many ids as there is room for."""
+    settings = source.folder / encoder.replace("text_encoder", "tokenizer") / "tokenizer_config.json"
+    longest = read_json(settings).get("model_max_length", 10**9) if settings.is_file() else 10**9
+
+    class Tokenizer:
+        model_max_length = int(longest)
+
+        def __call__(self, texts: list[str], *, max_length: int, **_: Any) -> Any:
+            return SimpleNamespace(input_ids=torch.zeros(len(texts), max_length, dtype=torch.long))
+
+    return Tokenizer()
+
+
+def weightless_adapter(family: Family, lora: "LoraConfig") -> Adapter:
+    """An adapter of the modules that training would choose, at the rank that ``lora`` asks for."""
+    with unset_fake_temporarily():
+        names = list(family.initial_adapter(replace(lora, rank=1), 0))
+    shapes = family.module_shapes()
+    return {name: _weights(shapes[name], lora) for name in names}
+
+
+def _weights(shape: tuple[int, ...], lora: "LoraConfig") -> LoraWeights:
+    down = torch.empty(lora.rank, *shape[1:], device=CPU)
+    up = torch.empty(shape[0], lora.rank, *(1 for _ in shape[2:]), device=CPU)
+    return LoraWeights(down, up, float(lora.alpha))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lorasweep.data.records import (
+    AtStrength,
     Checkpoint,
     Dataset,
     JsonDict,
@@ -67,6 +68,16 @@ def scores_from_json(payload: JsonDict) -> Scores:
         exact[name] = tuple(payload[name])
     exact["by_prompt"] = np.array(payload["by_prompt"], dtype=np.float64)
     return Scores(**_with(payload, **exact))
+
+
+def at_strength_to_json(found: AtStrength, folder: Path) -> JsonDict:
+    samples, scores = samples_to_json(found.samples, folder), scores_to_json(found.scores)
+    return {"strength": found.strength, "samples": samples, "scores": scores}
+
+
+def at_strength_from_json(payload: JsonDict, folder: Path) -> AtStrength:
+    samples = samples_from_json(payload["samples"], folder)
+    return AtStrength(strength=payload["strength"], samples=samples, scores=scores_from_json(payload["scores"]))
 
 
 def pick_to_json(pick: Pick) -> JsonDict:

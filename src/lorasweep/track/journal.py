@@ -20,7 +20,7 @@ from lorasweep.data.records import JsonDict
 from lorasweep.track.secrets import redact_all
 
 FILE = "journal.jsonl"
-DURABLE = frozenset({"start", "checkpoint", "sample", "scores", "pick", "end"})
+DURABLE = frozenset({"start", "checkpoint", "sample", "scores", "strength", "pick", "end"})
 """Kinds whose line is on the disk, for good, when ``write`` returns."""
 
 
@@ -31,7 +31,7 @@ class Entry:
     seq: int
     """1-based, without gaps."""
     kind: str
-    """start, params, step, checkpoint, sample, scores, pick, tag, note, artifact or end."""
+    """start, params, step, checkpoint, sample, scores, strength, pick, tag, note, artifact or end."""
     key: str
     """What it is about, such as ``120``; a (kind, key) is written once. Empty: may be repeated."""
     time: int

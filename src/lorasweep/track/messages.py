@@ -50,6 +50,7 @@ def pick_points(payload: JsonDict, time: int) -> list[Point]:
         "picked/step": payload["step"],
         "picked/score": payload["score"],
         "picked/confidence": payload["confidence"],
+        "picked/strength": payload.get("strength", 1.0),
     }
     return _points({name: float(value) for name, value in values.items()}, time, payload["step"])
 

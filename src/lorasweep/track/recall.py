@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint, Dataset, JsonDict, Pick, RunView, SampleSet, Scores, Step
+from lorasweep.data.records import AtStrength, Checkpoint, Dataset, JsonDict, Pick, RunView, SampleSet, Scores, Step
 from lorasweep.track import codec
 from lorasweep.track.journal import Entry, read
 from lorasweep.track.run_folder import RunFolder, is_alive
@@ -30,6 +30,7 @@ def read_run(folder: Path) -> RunView:
         checkpoints=read_checkpoints(entries, folder),
         samples=read_samples(entries, folder),
         scores=read_scores(entries),
+        strengths=read_strengths(entries, folder),
         pick=read_pick(entries),
         steps=read_steps(entries),
         notes=tuple(entry.payload["text"] for entry in entries if entry.kind == "note"),
@@ -79,6 +80,14 @@ def read_scores(entries: list[Entry]) -> tuple[Scores, ...]:
     signature = scores[-1]["signature"] if scores else ""
     found = {(p["scores"]["fresh"], p["scores"]["step"]): p["scores"] for p in scores if p["signature"] == signature}
     return tuple(codec.scores_from_json(found[key]) for key in sorted(found))
+
+
+def read_strengths(entries: list[Entry], folder: Path) -> tuple[AtStrength, ...]:
+    """The finalists at other strengths, by step; only those under the evaluation signature of the newest scores."""
+    signature = (_last(entries, "scores") or {}).get("signature", "")
+    strengths = [entry.payload for entry in entries if entry.kind == "strength"]
+    found = {(p["scores"]["step"], p["strength"]): p for p in strengths if p["signature"] == signature}
+    return tuple(codec.at_strength_from_json(found[key], folder) for key in sorted(found))
 
 
 def read_pick(entries: list[Entry]) -> Pick | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lorasweep.data.records import Checkpoint, Dataset, JsonDict, Pick, Prompt, SampleSet, Scores, Step
+from lorasweep.data.records import AtStrength, Checkpoint, Dataset, JsonDict, Pick, Prompt, SampleSet, Scores, Step
 from lorasweep.track import codec
 from lorasweep.track.flatten import flatten
 from lorasweep.track.journal import Journal, read
@@ -57,6 +57,10 @@ class Tracker(Protocol):
         """A checkpoint was judged."""
         ...
 
+    def strength(self, found: AtStrength) -> None:
+        """A finalist was drawn and judged at another strength."""
+        ...
+
     def pick(self, pick: Pick) -> None:
         """A checkpoint was chosen; a later choice replaces an earlier one."""
         ...
@@ -82,6 +86,7 @@ class NullTracker:
     def checkpoint(self, checkpoint: Checkpoint) -> None: ...
     def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None: ...
     def scores(self, scores: Scores) -> None: ...
+    def strength(self, found: AtStrength) -> None: ...
     def pick(self, pick: Pick) -> None: ...
     def note(self, text: str) -> None: ...
     def flush(self) -> None: ...
@@ -138,6 +143,11 @@ class JournalTracker:
         payload = {"signature": self._signature, "scores": codec.scores_to_json(scores)}
         self._journal.write("scores", payload, key=self._judged(scores.step, scores.fresh))
         self._nudge()
+
+    def strength(self, found: AtStrength) -> None:
+        payload = {"signature": self._signature, **codec.at_strength_to_json(found, self.run.path)}
+        key = f"{self._judged(found.scores.step, found.scores.fresh)} {found.strength:g}"
+        self._journal.write("strength", payload, key=key)
 
     def pick(self, pick: Pick) -> None:
         self._journal.write("pick", codec.pick_to_json(pick))

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from lorasweep.models.family import Family
 from lorasweep.models.lora_file import write_lora
 from lorasweep.models.lora_header import safetensors_bytes
 from lorasweep.train.optimizers import learning_rates
+from lorasweep.train.randomness import seed_for
+from lorasweep.train.starting import mean_scale
 from lorasweep.train.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,7 @@ def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Check
     """Write the LoRA file, then its line in the manifest. Doing it again makes the same file."""
     folder = trial.folder / "checkpoints"
     path = folder / f"{trial.name}-{state.step:06d}.safetensors"
-    sha256 = write_lora(path, state.adapter, family, file_metadata(trial, state.step))
+    sha256 = write_lora(path, state.adapter, family, file_metadata(trial, state.step, mean_scale(state.adapter)))
     lines = {line["step"]: line for line in _read_manifest(trial.folder)}
     epoch = state.step / trial.steps_per_epoch
     lines[state.step] = {"step": state.step, "epoch": epoch, "file": path.name, "sha256": sha256}
@@ -59,8 +62,14 @@ def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Check
     return Checkpoint(trial=trial.name, step=state.step, epoch=epoch, path=path, sha256=sha256)
 
 
-def file_metadata(trial: Trial, step: int) -> dict[str, str]:
-    """Header lines that tell the run; none depends on how many steps were still to come."""
+def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
+    """Header lines that tell the run; none depends on how many steps were still to come.
+
+    Args:
+        scale: alpha / rank.
+
+    With ``save.metadata=private`` none tells of the photos, their folder or their captions.
+    """
     config = trial.config
     lr, text_lr = learning_rates(config.optim)
     return {
@@ -73,13 +82,33 @@ def file_metadata(trial: Trial, step: int) -> dict[str, str]:
         "ss_text_encoder_lr": str(text_lr) if config.lora.text_encoder else "None",
         "ss_optimizer": config.optim.name,
         "ss_lr_scheduler": config.optim.schedule,
+        "ss_num_train_images": str(len(trial.dataset.train) * trial.dataset.repeats),
+        "ss_batch_size_per_device": str(config.optim.batch_size),
+        "ss_gradient_accumulation_steps": str(config.optim.gradient_accumulation),
+        "ss_noise_offset": str(config.optim.noise_offset),
+        "ss_min_snr_gamma": str(config.optim.min_snr_gamma),
+        "ss_caption_dropout_rate": str(config.data.caption_dropout),
+        "ss_mixed_precision": config.hardware.precision,
+        "ss_session_id": str(seed_for(config.seed, f"session/{trial.name}") % 2**32),
         "ss_clip_skip": str(config.sample.clip_skip + 1),
         "modelspec.title": trial.name,
         "modelspec.resolution": f"{config.model.resolution}x{config.model.resolution}",
         "modelspec.trigger_phrase": config.data.trigger,
         "lorasweep.run": trial.name,
         "lorasweep.step": str(step),
-        "lorasweep.effective_lr": str(lr * config.lora.alpha / config.lora.rank),
+        "lorasweep.effective_lr": str(lr * scale),
+        **(_photo_metadata(trial) if config.save.metadata == "full" else {}),
+    }
+
+
+def _photo_metadata(trial: Trial) -> dict[str, str]:
+    """What Kohya says of the photos: their folder's name, their number, how often each clause of a caption occurs."""
+    clauses = Counter(part.strip() for photo in trial.dataset.train for part in photo.caption.split(","))
+    folder = {"n_repeats": trial.dataset.repeats, "img_count": len(trial.dataset.train)}
+    return {
+        "ss_sd_model_name": Path(trial.config.model.path).name,
+        "ss_dataset_dirs": json.dumps({trial.dataset.path.name: folder}),
+        "ss_tag_frequency": json.dumps({trial.dataset.path.name: dict(sorted(clauses.items()))}),
     }
 
 

@@ -1,0 +1,97 @@
+"""At which strength a LoRA file is best applied: the one it was judged at, unless another is shown to be better.
+
+A LoRA that was trained a little too far is often good at 0.7 or 0.85; one that was not gains nothing there. So a
+strength is only advised against the run's own where the same prompts and seeds show it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lorasweep.data.records import Pick, Scores
+from lorasweep.evaluate.bootstrap import exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.pick import Rule
+from lorasweep.evaluate.verdict import LEAST_EFFECT
+
+ByStrength = Mapping[float, Scores]
+"""One file's scores on the same prompts and seeds, by strength."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """How strong, and why."""
+
+    strength: float
+    reason: str
+
+
+def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> Advice:
+    """The strength to use one file at.
+
+    Args:
+        scores: the file's; must hold ``own``.
+        own: the strength that every checkpoint was judged at (``sample.strength``).
+        rng: of the bootstrap over prompts.
+
+    A strength takes the place of ``own`` where its score is higher by ``LEAST_EFFECT`` or more and is shown to be
+    higher at ``rule.confidence``; or where ``own`` is vetoed and it is not.
+    """
+    standing = scores[own]
+    others = [strength for strength in sorted(scores) if strength != own]
+    allowed = [strength for strength in others if not scores[strength].vetoes]
+    if standing.vetoes and allowed:
+        best = max(allowed, key=lambda strength: _worth(scores[strength]))
+        text = f"At strength {own:g} it is ruled out ({standing.vetoes[0]}), at {best:g} it is not"
+        return Advice(strength=best, reason=f"{text} and scores {scores[best].score:.2f}.")
+    better = [strength for strength in allowed if _is_better(scores[strength], standing, rule, rng)]
+    if not better:
+        named = " or ".join(f"{strength:g}" for strength in others)
+        return Advice(strength=own, reason=f"Strength {named} is not shown to be better than {own:g}." if named else "")
+    best = max(better, key=lambda strength: scores[strength].score)
+    text = f"At strength {best:g} it scores {scores[best].score:.2f} against {standing.score:.2f} at {own:g}."
+    return Advice(strength=best, reason=text)
+
+
+def strength_finalists(pick: Pick) -> tuple[int, ...]:
+    """Steps to draw at other strengths, ascending: the pick, the best and the runner-up; none without a pick."""
+    if pick.step is None:
+        return ()
+    return tuple(sorted({step for step in (pick.step, pick.best_step, pick.runner_up) if step is not None}))
+
+
+def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: Rule, rng: np.random.Generator) -> Pick:
+    """The pick with a strength, or another finalist where that one, each at its strength, is better by ``rule.delta``.
+
+    ``scores`` are the finalists', by step and strength, and must hold the picked step's. ``Pick.score`` stays one at
+    the run's own strength, so that runs compare.
+    """
+    if pick.step is None:
+        return pick
+    advice = {step: advise(found, own, rule, rng) for step, found in scores.items()}
+    at_best = {step: scores[step][advice[step].strength] for step in scores}
+    rival = max(scores, key=lambda step: _worth(at_best[step]))
+    if _worth(at_best[rival]) <= _worth(at_best[pick.step]) + rule.delta:
+        chosen = advice[pick.step]
+        return replace(pick, strength=chosen.strength, reason=f"{pick.reason} {chosen.reason}".strip())
+    strength, beaten = advice[rival].strength, advice[pick.step].strength
+    text = (
+        f"Checkpoint {rival} at strength {strength:g} scores {at_best[rival].score:.2f}, {pick.step} at strength "
+        f"{beaten:g} only {at_best[pick.step].score:.2f}, so {rival} it is."
+    )
+    score = scores[rival][own].score
+    return replace(pick, step=rival, runner_up=pick.step, score=score, strength=strength, reason=text)
+
+
+def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Generator) -> bool:
+    if np.isnan(other.score) or np.isnan(standing.score) or other.score - standing.score < LEAST_EFFECT:
+        return False
+    weights = exponents(tuple(standing.components), standing.weights)
+    shares = np.stack([standing.by_prompt, other.by_prompt])
+    spread = replicate_scores(shares, weights, prompt_draws(shares.shape[1], rule.replicates, rng))
+    return float(np.quantile(spread[:, 1] - spread[:, 0], 1 - rule.confidence)) > 0
+
+
+def _worth(scores: Scores) -> float:
+    """The score; below all others where nothing was judged or it is ruled out."""
+    return -1.0 if np.isnan(scores.score) or scores.vetoes else scores.score
