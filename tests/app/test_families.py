@@ -125,7 +125,7 @@ def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
     outcome = run("sd15", models("sd15"), tmp_path, "evaluate.enabled=false")
     file = read_run(outcome.folder).checkpoints[-1].path
     start = as_override("lora.init", str(file))
-    with pytest.raises(UserError, match="changes the text encoder too; train it on with lora.text_encoder=true"):
+    with pytest.raises(UserError, match=r"changes the text encoder too; train it on with lora\.text_encoder=true"):
         run("sd15", models("sd15"), tmp_path, start, "lora.text_encoder=false")
 
 
