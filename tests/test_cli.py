@@ -56,9 +56,27 @@ def photos(tmp_path, monkeypatch):
     ("words", "call"),
     [
         (["resume", "last"], ("resume", (Path("mlruns"), "last"), {})),
-        (["evaluate", "r", "--root", "x"], ("evaluate", (Path("x"), "r"), {})),
+        (["evaluate", "r", "--root", "x"], ("evaluate", (Path("x"), "r", []), {"config_dirs": []})),
+        (
+            ["evaluate", "my files", "--json", "preset=p", "references=a, b=c", "--config-dir", "d", "optim.lr=1"],
+            (
+                "evaluate",
+                (Path("mlruns"), "my files", ["preset=p", "references=a, b=c", "optim.lr=1"]),
+                {"config_dirs": ["d"]},
+            ),
+        ),
+        (
+            ["plan", "my photos", "preset=p", "--json", "optim.steps=9"],
+            ("plan", ("my photos", ["preset=p", "optim.steps=9"]), {"config_dirs": []}),
+        ),
         (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {})),
         (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {})),
+        (["extend", "r", "steps=40", "--step", "8"], ("extend", (Path("mlruns"), "r", 40, 8), {})),
+        (["extend", "r", "40"], ("extend", (Path("mlruns"), "r", 40, None), {})),
+        (
+            ["export", "r", "format=diffusers", "--step", "8", "--audit"],
+            ("export", (Path("mlruns"), "r", "diffusers"), {"to": None, "step": 8, "audit": True}),
+        ),
         (["refit", "r"], ("refit", (Path("mlruns"), "r"), {})),
         (["report", "r"], ("report", (Path("mlruns"), "r"), {})),
         (["reproduce", "r", "--verify"], ("reproduce", (Path("mlruns"), "r", True), {})),
@@ -78,8 +96,12 @@ def test_every_call_fits_the_function_that_it_is_for():
 
     real = pytest.importorskip("lorasweep.app")
     shapes = {
-        **dict.fromkeys(("resume", "evaluate", "refit", "report"), (("root", "run"), {})),
+        **dict.fromkeys(("resume", "refit", "report"), (("root", "run"), {})),
+        "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
         **{"pick": (("root", "run", None), {}), "reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
+        "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
+        "extend": (("root", "run", 40, None), {}),
+        "export": (("root", "run", "kohya"), {"to": None, "step": None, "audit": False}),
         **{"sync": (("root",), {}), "doctor": (("root",), {}), "demo": (("root",), {"fast": False})},
     }
     assert set(shapes) == set(cli.COMMANDS)
@@ -184,6 +206,7 @@ class Found:
 class Ended:
     error: Exception | None
     pick: Pick | None = None
+    skipped: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -194,6 +217,10 @@ class Ended:
         ("resume", [Ended(None, picked(4)), Ended(ValueError("nan"))], 1),
         ("resume", [Ended(None, picked(None))], 3),
         ("refit", Ended(None), 0),
+        ("evaluate", Ended(None, picked(4), ("a is skipped",)), 4),
+        ("evaluate", Ended(None, picked(None), ("a is skipped",)), 3),
+        ("plan", types.SimpleNamespace(fits=True), 0),
+        ("plan", types.SimpleNamespace(fits=False), 2),
         ("evaluate", UserError("no photos"), 2),
         ("evaluate", FileNotFoundError(2, "No such file or directory", "a.png"), 2),
         ("evaluate", OSError(28, "No space left on device", "b.safetensors"), 75),
@@ -279,7 +306,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     assert done.stdout.endswith("set()\n")
     for command in ("train", *cli.COMMANDS):
         assert f"\n    {command}" in done.stdout
-    for code in (0, 1, 2, 3, 75, 130):
+    for code in (0, 1, 2, 3, 4, 75, 130):
         assert f"\n  {code} " in done.stdout
 
 
@@ -287,7 +314,8 @@ def test_the_readme_names_every_command_and_exit_code():
     text = Path(__file__).parents[1].joinpath("README.md").read_text()
     for command in ("train", *cli.COMMANDS):
         assert f"lorasweep {command}" in text
-    for code in (cli.FINE, cli.FAILED, cli.USAGE, cli.NO_CHECKPOINT, cli.TRY_AGAIN, cli.INTERRUPTED):
+    codes = (cli.FINE, cli.FAILED, cli.USAGE, cli.NO_CHECKPOINT, cli.SKIPPED, cli.TRY_AGAIN, cli.INTERRUPTED)
+    for code in codes:
         assert f"| {code} |" in text
 
 
@@ -297,3 +325,9 @@ def test_the_console_script_is_main():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("lorasweep is not installed here")
     assert {"lorasweep": "lorasweep.cli:main"}.items() <= {entry.name: entry.value for entry in scripts}.items()
+
+
+@pytest.mark.parametrize("word", ["steps=", "steps=0", "steps=-3", "many"])
+def test_extend_asks_for_a_number_of_steps(word, capsys):
+    assert cli.main(["extend", "r", "--", word]) == cli.USAGE
+    assert f"extend was told '{word}'; say how many steps to go on for, as in steps=400" in capsys.readouterr().err

@@ -19,13 +19,14 @@ from typing import Any
 from lorasweep import __version__
 from lorasweep.data.errors import RunFailedError, TryAgainError, UserError
 
-FINE, FAILED, USAGE, NO_CHECKPOINT, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 75, 130
+FINE, FAILED, USAGE, NO_CHECKPOINT, SKIPPED, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
 EXIT_CODES = """exit codes:
   0    fine
   1    failed: a run went wrong
-  2    wrong usage, configuration or photos
-  3    trained, but no checkpoint is usable
+  2    wrong usage, configuration or photos; planned, but it cannot fit this machine
+  3    trained or scored, but no checkpoint is usable
+  4    scored and picked, but some files of the folder were skipped, each with a line that says why
   75   try again: the disk is full or a server does not answer
   130  interrupted by Ctrl-C (143 by SIGTERM); 'lorasweep resume last' goes on"""
 
@@ -58,7 +59,11 @@ def _dispatch(words: list[str]) -> int:
         return _complete(words)
     if words[:1] == ["train"] and words != ["train"]:
         return _train(words[1:])
-    chosen = _parser().parse_args(words)
+    parser = _parser()
+    chosen, rest = parser.parse_known_args(words)
+    if rest and (chosen.command not in ("evaluate", "plan") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    chosen.overrides = rest
     from lorasweep import app
 
     call: Callable[[Any, argparse.Namespace], Any] = chosen.call
@@ -132,38 +137,57 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    if name in ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce"):
-        command.add_argument("run", metavar="RUN", help="a run's name or folder, or 'last' for the newest one")
-    command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
+    if name in OF_A_RUN:
+        command.add_argument("run", metavar="RUN", help=WHICH_RUN)
+    if name != "plan":  # there it is an override, as in training: track.root
+        command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
-    if name == "pick":
-        command.add_argument("--to", type=Path, metavar="DIR", help="copy the picked file into this folder")
-    if name == "reproduce":
-        command.add_argument("--verify", action="store_true", help="compare hashes and metrics with the original")
-    if name == "export":
-        command.add_argument(
-            "format",
-            nargs="?",
-            default="kohya",
-            type=lambda word: word.removeprefix("format="),
-            metavar="format=kohya|diffusers",
-            help="the layout (default: kohya)",
-        )
-        command.add_argument("--to", type=Path, metavar="DIR", help="write into this folder (default: the run's own)")
-        command.add_argument("--step", type=int, metavar="N", help="this checkpoint (default: the picked one)")
-        command.add_argument("--audit", action="store_true", help="print what the file's header tells a stranger")
-    if name == "extend":
-        command.add_argument("steps", metavar="steps=N", help="how many more optimiser steps")
-        command.add_argument("--step", type=int, metavar="N", help="start from this checkpoint (default: the last)")
-    if name == "ui":
-        command.add_argument("--port", type=int, default=5000, help="port on this machine (default: 5000)")
-    if name == "demo":
-        command.add_argument("--fast", action="store_true", help="one short run only")
+    for flag, how in OPTIONS.get(name, {}).items():
+        command.add_argument(flag, **how)
 
+
+OF_A_RUN = ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce")
+OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "evaluate": {
+        "--config-dir": {"action": "append", "default": [], "metavar": "DIR", "help": "a folder of own presets"},
+    },
+    "plan": {
+        "folder": {"metavar": "DIR", "help": "the folder of photos; what follows are overrides, as for train"},
+        "--config-dir": {"action": "append", "default": [], "metavar": "DIR", "help": "a folder of own presets"},
+    },
+    "pick": {"--to": {"type": Path, "metavar": "DIR", "help": "copy the picked file into this folder"}},
+    "reproduce": {"--verify": {"action": "store_true", "help": "compare hashes and metrics with the original"}},
+    "export": {
+        "format": {
+            "nargs": "?",
+            "default": "kohya",
+            "type": lambda word: word.removeprefix("format="),
+            "metavar": "format=kohya|diffusers",
+            "help": "the layout (default: kohya)",
+        },
+        "--to": {"type": Path, "metavar": "DIR", "help": "write into this folder (default: the run's own)"},
+        "--step": {"type": int, "metavar": "N", "help": "this checkpoint (default: the picked one)"},
+        "--audit": {"action": "store_true", "help": "print what the file's header tells a stranger"},
+    },
+    "extend": {
+        "steps": {"metavar": "steps=N", "help": "how many more optimiser steps"},
+        "--step": {"type": int, "metavar": "N", "help": "start from this checkpoint (default: the last)"},
+    },
+    "ui": {"--port": {"type": int, "default": 5000, "help": "port on this machine (default: 5000)"}},
+    "demo": {"--fast": {"action": "store_true", "help": "one short run only"}},
+}
+WHICH_RUN = "a run's name or folder, a folder of another trainer's files, or 'last' for the newest run"
 
 COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
+    "plan": (
+        "say what a run would take, without training: DIR preset=NAME [key=value …]; 2 where it cannot fit",
+        lambda app, of: app.plan(of.folder, of.overrides, config_dirs=of.config_dir),
+    ),
     "resume": ("go on with a run that was interrupted", lambda app, of: app.resume(of.root, of.run)),
-    "evaluate": ("score the checkpoints of a run again", lambda app, of: app.evaluate(of.root, of.run)),
+    "evaluate": (
+        "score a run again, or a folder of another trainer's files: FOLDER preset=NAME references=DIR [key=value …]",
+        lambda app, of: app.evaluate(of.root, of.run, of.overrides, config_dirs=of.config_dir),
+    ),
     "pick": ("name the best checkpoint of a run, and why", lambda app, of: app.pick(of.root, of.run, of.to)),
     "extend": (
         "train more steps from a run's checkpoint",
@@ -213,8 +237,12 @@ def _code_of(result: Any) -> int:
         return int(result)
     if getattr(result, "error", None) is not None or getattr(result, "fine", True) is False:
         return FAILED
+    if getattr(result, "fits", True) is False:
+        return USAGE
     pick = getattr(result, "pick", result)
-    return NO_CHECKPOINT if hasattr(pick, "runner_up") and pick.step is None else FINE
+    if hasattr(pick, "runner_up") and pick.step is None:
+        return NO_CHECKPOINT
+    return SKIPPED if getattr(result, "skipped", ()) else FINE
 
 
 def _plain(result: Any) -> Any:

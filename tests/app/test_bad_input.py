@@ -78,7 +78,7 @@ MODELS: dict[str, tuple[Spoil, str]] = {
     "cut unet": (lambda at: truncate(at / "unet" / "diffusion_pytorch_model.safetensors"), "holds no whole unet: "),
     "no index": (lambda at: (at / "model_index.json").unlink(), "which holds no model_index.json"),
     "broken index": (lambda at: (at / "model_index.json").write_text("{"), "model_index.json cannot be read"),
-    "missing": (shutil.rmtree, "which is no folder; give a diffusers folder or the word portraits"),
+    "missing": (shutil.rmtree, "which is no folder or file here; give a diffusers folder"),
 }
 
 

@@ -2,15 +2,24 @@
 
 import pytest
 
-from lorasweep.app.budget import announcement, drawn_steps, glimpsed_steps, sheet_cost, training_cost
-from lorasweep.config.schema import EvaluateConfig, OptimConfig, PromptConfig, RunConfig, SampleConfig, SaveConfig
+from lorasweep.app.budget import LEAST_DRAWN, announcement, drawn_steps, glimpsed_steps, sheet_cost, training_cost
+from lorasweep.config.schema import (
+    EvaluateConfig,
+    ModelConfig,
+    OptimConfig,
+    PromptConfig,
+    RunConfig,
+    SampleConfig,
+    SaveConfig,
+)
 from lorasweep.train.schedules import checkpoint_steps
 
 
-def run(budget: float | None, *, steps: int = 1200, count: int = 12) -> RunConfig:
+def run(budget: float | None, *, steps: int = 1200, count: int = 12, family: str = "sd15") -> RunConfig:
     prompts = {f"p{i}": PromptConfig(text="a photo") for i in range(8)}
     return RunConfig(
         preset="test",
+        model=ModelConfig(family=family, path="base"),
         optim=OptimConfig(steps=steps, batch_size=1),
         save=SaveConfig(count=count),
         sample=SampleConfig(prompts=prompts, seeds=[0, 1], steps=20, guidance=7.0),
@@ -19,7 +28,11 @@ def run(budget: float | None, *, steps: int = 1200, count: int = 12) -> RunConfi
 
 
 def test_a_sheet_costs_one_pass_a_picture_and_step_and_twice_with_guidance() -> None:
-    assert sheet_cost(run(None)) == 8 * 2 * 20 * 2
+    assert sheet_cost(run(None)) == sheet_cost(run(None, family="sdxl")) == 8 * 2 * 20 * 2
+
+
+def test_flux_is_told_its_guidance_and_takes_one_pass() -> None:
+    assert sheet_cost(run(None, family="flux")) == 8 * 2 * 20
 
 
 def test_training_costs_two_and_a_tenth_passes_a_picture() -> None:
@@ -32,34 +45,49 @@ def test_without_a_budget_every_checkpoint_is_drawn() -> None:
 
 
 def test_a_budget_leaves_evenly_spread_checkpoints_and_the_last_one() -> None:
-    config = run(1.0)
-    assert drawn_steps(config, checkpoint_steps(config)) == (100, 700, 1200)
+    config = run(2.6, count=20)
+    assert drawn_steps(config, checkpoint_steps(config)) == (60, 180, 300, 420, 540, 720, 840, 960, 1080, 1200)
 
 
-def test_drawing_never_costs_more_than_the_budget_once_it_pays_for_three() -> None:
-    config = run(2.0)
+def test_drawing_costs_no_more_than_the_budget_where_that_pays_for_the_least() -> None:
+    config = run(2.6, count=20)
     drawn = drawn_steps(config, checkpoint_steps(config))
-    assert 3 <= len(drawn) < 12
-    assert len(drawn) * sheet_cost(config) <= 2.0 * training_cost(config) + 3 * sheet_cost(config)
+    assert LEAST_DRAWN < len(drawn) < 20
+    assert len(drawn) * sheet_cost(config) <= 2.6 * training_cost(config)
+
+
+@pytest.mark.parametrize("budget", [0.01, 0.5, 2.0])
+def test_eight_checkpoints_are_drawn_however_small_the_budget(budget: float) -> None:
+    config = run(budget)
+    drawn = drawn_steps(config, checkpoint_steps(config))
+    assert len(drawn) == 8
+    assert (drawn[0], drawn[-1]) == (100, 1200)
+
+
+def test_a_run_of_few_checkpoints_has_all_of_them_drawn() -> None:
+    config = run(0.01, count=5)
+    assert drawn_steps(config, checkpoint_steps(config)) == checkpoint_steps(config)
 
 
 def test_the_announcement_names_how_many_checkpoints_are_left_out() -> None:
-    assert "3 of 12 checkpoints (evaluate.budget=1.0 leaves out the rest)" in announcement(run(1.0))
+    assert "8 of 12 checkpoints (evaluate.budget=1.0 leaves out the rest)" in announcement(run(1.0))
 
 
 def test_the_announcement_counts_the_base_model_and_the_finalists_too() -> None:
     config = run(1.0)
     sheet = sheet_cost(config) / training_cost(config)
-    assert f"about {4 * sheet:.0%} of the cost of training with the base model's own" in announcement(config)
-    assert f"at most {4 * sheet:.0%} for the finalists" in announcement(config)
+    assert f"about {9 * sheet:.0%} of the cost of training with the base model's own" in announcement(config)
+    assert f"at most {6 * sheet:.0%} for the finalists" in announcement(config)
     config.sample.fresh_seeds = [1000]
-    assert f"at most {2 * sheet:.0%} for the finalists" in announcement(config)
+    assert f"at most {3 * sheet:.0%} for the finalists" in announcement(config)
 
 
 def test_glimpses_are_the_steps_asked_for_less_those_that_are_drawn_anyway() -> None:
     config = run(1.0)
-    config.sample.every_steps = 300
-    assert glimpsed_steps(config, drawn_steps(config, checkpoint_steps(config))) == (300, 600, 900)
+    config.sample.every_steps = 250
+    drawn = drawn_steps(config, checkpoint_steps(config))
+    assert 1000 in drawn
+    assert glimpsed_steps(config, drawn) == (250, 500, 750)
     assert "and at 3 steps between to look at only" in announcement(config)
     config.sample.every_steps = None
     assert glimpsed_steps(config, ()) == ()

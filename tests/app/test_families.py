@@ -147,7 +147,7 @@ def test_an_export_for_diffusers_changes_the_same_weights(
             exported[name].up.flatten(1) @ exported[name].down.flatten(1),
             weights.up.flatten(1) @ weights.down.flatten(1) * (weights.alpha / weights.rank),
         )
-    assert "0 tell a stranger something of you" in capsys.readouterr().out
+    assert "4 tell a stranger something of you" in capsys.readouterr().out
 
 
 def test_an_export_asks_which_checkpoint_where_none_was_picked(models: Callable[[str], Path], tmp_path: Path) -> None:

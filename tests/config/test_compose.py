@@ -63,7 +63,7 @@ def test_no_hydra_type_leaves_the_room():
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ([], "preset is not chosen; add preset=NAME, one of person_portraits, person_sd15"),
+        ([], "preset is not chosen; add preset=NAME, one of character_flux, "),
         (["preset=person_portrait"], "preset is 'person_portrait'; did you mean person_portraits?"),
         (["preset=person_portraits"], "data.path is not set; name the folder of photos"),
         (["preset=person_sd15", "data.path=x"], "model.path is not set; add model.path=FOLDER"),
@@ -189,7 +189,7 @@ def test_help_lists_groups_and_keys_without_a_preset(entry, capsys):
         train(["--help"])
     shown = capsys.readouterr().out
     assert "lorasweep train DIR preset=NAME" in shown
-    assert "preset: person_portraits, person_sd15" in shown
+    assert "preset: character_flux, character_illustrious, character_pony, " in shown
     assert "every_steps: null" in shown
 
 

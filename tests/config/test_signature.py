@@ -12,6 +12,8 @@ WORDS = {
     "model.prediction": "epsilon",
     "model.resolution": 128,
     "hardware.precision": "bf16",
+    "hardware.base": "fp8",
+    "hardware.cache": "disk",
     "lora.targets": "attention",
     "optim.name": "adafactor",
     "optim.betas": [0.9, 0.99],
@@ -58,6 +60,7 @@ def other(value):
 
 NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
 NEUTRAL |= {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
+NEUTRAL |= {"hardware.offload", "hardware.cache", "hardware.unload_encoders"}
 NEUTRAL |= {key for key in LEAVES if key.startswith("track.")}
 SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")
 SAMPLED += ("prefix", "negative")

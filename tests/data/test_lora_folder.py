@@ -64,6 +64,8 @@ def test_numbers_come_from_names_in_the_trainers_own_unit(words: list[str], foun
 def test_a_header_is_believed_before_a_name() -> None:
     headers = {word: {"ss_steps": str(100 * n), "ss_epoch": str(n)} for n, word in enumerate(KOHYA, start=1)}
     assert steps(KOHYA, headers) == ("step", [100, 200, 300, 400], False)
+    renamed = {word: {"ss_steps": str(7 * n)} for n, word in enumerate(KOHYA_STEPS, start=1)}
+    assert steps(KOHYA_STEPS, renamed) == ("step", [7, 14, 21, 28], False)
     placed = place({name: headers[name.removesuffix(".safetensors")] for name in names(KOHYA)})
     assert [file.epoch for file in placed.files] == [1, 2, 3, 4]
 

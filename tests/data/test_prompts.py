@@ -22,6 +22,28 @@ def test_a_given_score_text_is_kept():
     assert fill(text="{trigger}", score_text="a {class_noun}").score_text == "a man"
 
 
+def test_quality_tags_come_before_every_text_and_no_scorer_reads_them():
+    prompts = {"plain": PromptConfig(text="{trigger}, smiling"), "given": PromptConfig(text="x", score_text="a face")}
+    sample = SampleConfig(prompts=prompts, prefix="score_9, best {class_noun}, ")
+    filled = fill_prompts(sample, DataConfig(path="x", trigger="ohwx", class_noun="man"))
+    assert [prompt.text for prompt in filled] == ["score_9, best man, ohwx, smiling", "score_9, best man, x"]
+    assert [prompt.score_text for prompt in filled] == ["smiling", "a face"]
+
+
+def test_a_prompt_without_a_negative_takes_the_sheets():
+    prompts = {"none": PromptConfig(text="x"), "own": PromptConfig(text="x", negative="colour")}
+    sample = SampleConfig(prompts=prompts, negative="ugly {class_noun}")
+    filled = fill_prompts(sample, DataConfig(path="x", class_noun="man"))
+    assert [prompt.negative for prompt in filled] == ["ugly man", "colour"]
+
+
+@pytest.mark.parametrize("key", ["prefix", "negative"])
+def test_an_unknown_placeholder_of_the_whole_sheet_names_its_key(key):
+    sample = SampleConfig(**{"prompts": {"one": PromptConfig(text="x")}, key: "{person}"})
+    with pytest.raises(UserError, match=rf"^sample\.{key} is .*only \{{trigger\}}"):
+        fill_prompts(sample, DataConfig(path="x"))
+
+
 @pytest.mark.parametrize(
     ("text", "plain"),
     [

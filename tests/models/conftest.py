@@ -1,5 +1,5 @@
 """A tiny model and photos."""
 
-from contracts.fixtures import dataset, family, model_folder
+from contracts.fixtures import dataset, family, family_of, file_of, model_folder, model_of
 
-__all__ = ["dataset", "family", "model_folder"]
+__all__ = ["dataset", "family", "family_of", "file_of", "model_folder", "model_of"]

@@ -1,5 +1,6 @@
 """The cohort layer held to PEFT's own: names, start, answer and gradients."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from peft import LoraConfig as PeftConfig
 from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 
 from lorasweep.config.schema import LoraConfig
-from lorasweep.models.cohort_lora import AdapterBank, Dropout, structural_clone
+from lorasweep.models.cohort_lora import AdapterBank, Dropout, LoraWeights, attach, structural_clone
+from lorasweep.models.lora_file import read_lora, write_lora
 
 BOTH = LoraConfig(rank=4, alpha=2.0, targets="linear", text_encoder=True)
 
@@ -28,7 +30,7 @@ def peft_unet(family: Any, adapter: dict[str, Any], lora: LoraConfig) -> Any:
     return module
 
 
-@pytest.mark.parametrize("targets", ["attention", "linear"])
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
 def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, targets: str) -> None:
     lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
     ours = family.initial_adapter(lora, 123)
@@ -43,7 +45,7 @@ def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, ta
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-@pytest.mark.parametrize("targets", ["attention", "linear"])
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
 def test_answer_and_gradients_are_pefts(family: Any, slots: int, targets: str) -> None:
     lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
     adapters = [stirred(family.initial_adapter(lora, seed), seed) for seed in range(slots)]
@@ -81,8 +83,61 @@ def test_the_text_encoder_answers_as_with_peft(family: Any) -> None:
     torch.testing.assert_close(ours, module(ids)[0], atol=1e-6, rtol=1e-6)
 
 
-def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any) -> None:
-    small, wide = LoraConfig(rank=2, alpha=2.0, targets="linear"), LoraConfig(rank=8, alpha=2.0, targets="linear")
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_convolution_alone_answers_and_learns_as_pefts(kernel: int, stride: int, slots: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Conv2d(5, 7, kernel, stride, padding=kernel // 2)).requires_grad_(False)
+    shapes = (5, kernel, kernel), (1, 1)
+    adapters = [
+        {
+            "unet.0": LoraWeights(
+                torch.randn(rank, *shapes[0], generator=generator),
+                torch.randn(7, rank, *shapes[1], generator=generator),
+                1.5,
+            )
+        }
+        for rank in (2, 4, 3)[:slots]
+    ]
+    bank = AdapterBank(adapters, trainable=True)
+    rows = torch.randn(2 * slots, 5, 9, 6, generator=generator)
+    answer = attach(base, "unet", bank)(rows)
+    bank.backward(answer.square().view(slots, -1).sum(1).sum())
+    for slot, adapter in enumerate(adapters):
+        weights = adapter["unet.0"]
+        config = PeftConfig(r=weights.rank, lora_alpha=1.5, target_modules=["0"])
+        reference = inject_adapter_in_model(config, structural_clone(base))
+        set_peft_model_state_dict(reference, {"0.lora_A.weight": weights.down, "0.lora_B.weight": weights.up})
+        theirs = reference(rows[2 * slot : 2 * slot + 2])
+        torch.testing.assert_close(answer[2 * slot : 2 * slot + 2], theirs, atol=1e-4, rtol=1e-5)
+        theirs.square().sum().backward()
+        gradients = [p.grad.flatten(1) for name, p in reference.named_parameters() if p.grad is not None]
+        for leaf, expected in zip(bank.leaves(slot, "denoiser"), gradients, strict=True):
+            torch.testing.assert_close(leaf.grad, expected, atol=1e-3, rtol=1e-4)
+        mask = bank.occupied(slot)
+        assert mask is None or bank.gradients[slot][~mask].abs().max() == 0
+
+
+def test_a_convolutions_adapter_comes_back_from_the_bank_and_from_its_file(family: Any, tmp_path: Path) -> None:
+    lora = LoraConfig(rank=3, alpha=2.0, targets="convolution")
+    adapter = stirred(family.initial_adapter(lora, 0), 0)
+    kinds = {weights.down.shape[2:] for weights in adapter.values()}
+    assert kinds == {(), (1, 1), (3, 3)}
+    wide = family.initial_adapter(LoraConfig(rank=5, targets="convolution"), 1)
+    exported = AdapterBank([adapter, wide]).export(0)
+    write_lora(tmp_path / "a.safetensors", exported, family, {})
+    for found in (exported, read_lora(tmp_path / "a.safetensors", family)):
+        assert list(found) == list(adapter)
+        for name, weights in adapter.items():
+            assert torch.equal(found[name].down, weights.down)
+            assert torch.equal(found[name].up, weights.up)
+            assert found[name].alpha == 2.0
+
+
+@pytest.mark.parametrize("targets", ["linear", "convolution"])
+def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any, targets: str) -> None:
+    small, wide = (LoraConfig(rank=rank, alpha=2.0, targets=targets) for rank in (2, 8))
     adapters = [stirred(family.initial_adapter(small, 0), 0), stirred(family.initial_adapter(wide, 1), 1)]
     bank = AdapterBank(adapters, trainable=True)
     latents, timesteps, text = batch(family, 4)
@@ -126,8 +181,9 @@ def test_one_slots_nan_stays_in_its_rows(family: Any) -> None:
     assert bank.gradients[2].isfinite().all()
 
 
-def test_dropout_is_each_slots_own_and_repeats_when_recomputed(family: Any) -> None:
-    lora = LoraConfig(rank=4, targets="linear")
+@pytest.mark.parametrize("targets", ["linear", "convolution"])
+def test_dropout_is_each_slots_own_and_repeats_when_recomputed(family: Any, targets: str) -> None:
+    lora = LoraConfig(rank=4, targets=targets)
     adapters = [stirred(family.initial_adapter(lora, 0), 0)] * 2
     bank = AdapterBank(adapters)
     adapted = family.adapted(bank)

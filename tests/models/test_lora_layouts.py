@@ -1,45 +1,26 @@
 """Files of other trainers, their keys written out by hand, read as the adapters that they mean."""
 
 import json
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from contracts.full_size import shapes
+from contracts.lora_keys import kohya, pair, peft, with_alpha
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lorasweep.data.errors import UserError
-from lorasweep.models.cohort_lora import LoraWeights
 from lorasweep.models.lora_file import read_adapter
-from lorasweep.models.lora_header import ADAPTER_METADATA
-from lorasweep.models.lora_layouts import from_tensors, fuse, split
-from lorasweep.models.skeletons import module_shapes, skeleton
-
-
-@cache
-def shapes(kind: str) -> Mapping[str, tuple[int, ...]]:
-    """Of the full-size model."""
-    return module_shapes(skeleton(kind))
-
-
-def pair(down: str, up: str, into: int, out: int, rank: int = 2) -> dict[str, Tensor]:
-    return {down: torch.full((rank, into), 0.5), up: torch.full((out, rank), 0.25)}
-
-
-def kohya(name: str, into: int, out: int, alpha: float | None = 1.0) -> dict[str, Tensor]:
-    both = pair(f"{name}.lora_down.weight", f"{name}.lora_up.weight", into, out)
-    return both if alpha is None else {**both, f"{name}.alpha": torch.tensor(alpha)}
-
-
-def peft(name: str, into: int, out: int) -> dict[str, Tensor]:
-    return pair(f"{name}.lora_A.weight", f"{name}.lora_B.weight", into, out)
-
+from lorasweep.models.lora_layouts import from_tensors
+from lorasweep.models.lora_peft import ADAPTER_METADATA
 
 UNET_Q = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 Q15 = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
 CLIP_Q = "text_encoder.encoder.layers.0.self_attn.q_proj"
+BIGG_Q = "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj"
+T5_Q = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"
+FLUX_OUT = "transformer.transformer_blocks.3.attn.to_out.0"
 FLUX_Q = "transformer.transformer_blocks.3.attn.to_q"
 BLOCK3 = "transformer_blocks_3_attn_to_q"
 FOREIGN: dict[str, tuple[str, dict[str, Tensor], dict[str, float]]] = {  # kind, tensors, module and alpha / rank
@@ -58,7 +39,7 @@ FOREIGN: dict[str, tuple[str, dict[str, Tensor], dict[str, float]]] = {  # kind,
             **kohya("lora_te1_text_model_encoder_layers_0_self_attn_q_proj", 768, 768),
             **kohya("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", 1280, 1280),
         },
-        {UNET_Q: 0.5, CLIP_Q: 0.5, "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj": 0.5},
+        {UNET_Q: 0.5, CLIP_Q: 0.5, BIGG_Q: 0.5},
     ),
     "sd-scripts, FLUX with T5": (
         "flux",
@@ -66,28 +47,65 @@ FOREIGN: dict[str, tuple[str, dict[str, Tensor], dict[str, float]]] = {  # kind,
             **kohya("lora_unet_double_blocks_3_img_attn_proj", 3072, 3072),
             **kohya("lora_te3_encoder_block_0_layer_0_SelfAttention_q", 4096, 4096),
         },
-        {
-            "transformer.transformer_blocks.3.attn.to_out.0": 0.5,
-            "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q": 0.5,
-        },
+        {FLUX_OUT: 0.5, T5_Q: 0.5},
     ),
-    "OneTrainer, SDXL by diffusers' names": (
+    "OneTrainer LEGACY, SDXL by diffusers' names": (
         "sdxl",
-        kohya("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", 640, 640),
-        {UNET_Q: 0.5},
+        {
+            **kohya("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", 640, 640),
+            **kohya("lora_te2_text_projection", 1280, 1280),
+        },
+        {UNET_Q: 0.5, "text_encoder_2.text_projection": 0.5},
     ),
-    "OneTrainer, FLUX": (
+    "OneTrainer LEGACY, FLUX": (
         "flux",
         {
             **kohya("lora_transformer_transformer_blocks_3_attn_to_q", 3072, 3072),
             **kohya("lora_te1_text_model_encoder_layers_0_self_attn_q_proj", 768, 768),
+            **kohya("lora_te2_encoder_block_0_layer_0_SelfAttention_q", 4096, 4096),
         },
-        {FLUX_Q: 0.5, CLIP_Q: 0.5},
+        {FLUX_Q: 0.5, CLIP_Q: 0.5, T5_Q: 0.5},
+    ),
+    "OneTrainer DIFFUSERS": ("sdxl", peft(f"unet.{Q15}.to_q", 640, 640), {UNET_Q: 1.0}),
+    "OneTrainer ORIGINAL, SDXL": (
+        "sdxl",
+        with_alpha(peft("input_blocks.4.1.transformer_blocks.0.attn1.to_q", 640, 640)),
+        {UNET_Q: 0.5},
+    ),
+    "OneTrainer ORIGINAL, FLUX": (
+        "flux",
+        with_alpha(peft("double_blocks.3.img_attn.proj", 3072, 3072)),
+        {FLUX_OUT: 0.5},
+    ),
+    "OneTrainer COMFY, SDXL": (
+        "sdxl",
+        {
+            **with_alpha(peft("diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q", 640, 640)),
+            **peft("text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj", 768, 768),
+            **peft("text_encoders.clip_g.transformer.text_model.encoder.layers.0.self_attn.q_proj", 1280, 1280),
+        },
+        {UNET_Q: 0.5, CLIP_Q: 1.0, BIGG_Q: 1.0},
+    ),
+    "OneTrainer INTERNAL": (
+        "sdxl",
+        {
+            **kohya(f"unet.{Q15}.to_q", 640, 640),
+            **kohya("text_encoder.text_model.encoder.layers.0.self_attn.q_proj", 768, 768),
+        },
+        {UNET_Q: 0.5, CLIP_Q: 0.5},
+    ),
+    "a trainer on transformers without text_model": (
+        "sdxl",
+        {
+            **kohya("lora_te1_encoder_layers_0_self_attn_q_proj", 768, 768),
+            **peft("text_encoder_2.encoder.layers.0.self_attn.q_proj", 1280, 1280),
+        },
+        {CLIP_Q: 0.5, BIGG_Q: 1.0},
     ),
     "ai-toolkit, FLUX": ("flux", peft("transformer.transformer_blocks.3.attn.to_q", 3072, 3072), {FLUX_Q: 1.0}),
     "SimpleTuner, FLUX with alpha": (
         "flux",
-        {**peft("transformer.transformer_blocks.3.attn.to_q", 3072, 3072), f"{FLUX_Q}.alpha": torch.tensor(1.0)},
+        with_alpha(peft("transformer.transformer_blocks.3.attn.to_q", 3072, 3072)),
         {FLUX_Q: 0.5},
     ),
     "diffusers, now": (
@@ -123,13 +141,39 @@ FOREIGN: dict[str, tuple[str, dict[str, Tensor], dict[str, float]]] = {  # kind,
         ),
         {CLIP_Q: 1.0},
     ),
+    "diffusers, without a component": (
+        "flux",
+        peft("single_transformer_blocks.3.proj_out", 15360, 3072),
+        {"transformer.single_transformer_blocks.3.proj_out": 1.0},
+    ),
     "PEFT, without a component": ("sd15", peft(f"base_model.model.{Q15}.to_q", 640, 640), {UNET_Q: 1.0}),
+    "PEFT, behind a component": (
+        "sd15",
+        pair(
+            f"unet.base_model.model.{Q15}.to_q.lora_A.default.weight",
+            f"unet.base_model.model.{Q15}.to_q.lora_B.default.weight",
+            640,
+            640,
+        ),
+        {UNET_Q: 1.0},
+    ),
     "ComfyUI, FLUX by BFL's names": (
         "flux",
         peft("diffusion_model.double_blocks.3.img_attn.proj", 3072, 3072),
-        {"transformer.transformer_blocks.3.attn.to_out.0": 1.0},
+        {FLUX_OUT: 1.0},
+    ),
+    "ComfyUI, SD 1.5 by LDM's names": (
+        "sd15",
+        peft("diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q", 640, 640),
+        {UNET_Q: 1.0},
+    ),
+    "SimpleTuner COMFYUI, by diffusers' names": (
+        "flux",
+        with_alpha(peft("diffusion_model.transformer_blocks.3.attn.to_q", 3072, 3072)),
+        {FLUX_Q: 0.5},
     ),
     "LyCORIS": ("sd15", kohya(f"lycoris_{Q15.replace('.', '_')}_to_q", 640, 640), {UNET_Q: 0.5}),
+    "LyCORIS, FLUX": ("flux", kohya(f"lycoris_{BLOCK3}", 3072, 3072), {FLUX_Q: 0.5}),
 }
 
 
@@ -158,83 +202,43 @@ def test_half_precision_is_read_as_fp32() -> None:
     assert weights.down.dtype == weights.up.dtype == torch.float32
 
 
-def test_a_layer_that_was_trained_as_one_is_taken_apart_without_a_change() -> None:
-    modules = [
-        f"transformer.single_transformer_blocks.0.{part}"
-        for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
-    ]
-    name = "lora_unet_single_blocks_0_linear1"
-    generator = torch.Generator().manual_seed(0)
-    down, up = torch.randn(4, 3072, generator=generator), torch.randn(21504, 4, generator=generator)
-    tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(2.0)}
-    adapter = from_tensors("f", "flux", shapes("flux"), tensors)
-    assert set(adapter) == set(modules)
-    parts = [adapter[module] for module in modules]
-    rows = torch.cat([part.up @ part.down[:, :8] * (part.alpha / part.rank) for part in parts])
-    torch.testing.assert_close(rows, up @ down[:, :8] * 0.5)
-
-
-def test_parts_of_unequal_rank_and_scale_survive_being_one() -> None:
-    sizes = {"a": (6, 4), "b": (3, 4), "c": (5, 4)}
-    generator = torch.Generator().manual_seed(1)
-
-    def weights(out: int, rank: int, alpha: float) -> LoraWeights:
-        return LoraWeights(
-            torch.randn(rank, 4, generator=generator), torch.randn(out, rank, generator=generator), alpha
-        )
-
-    parts = {"a": weights(6, 2, 1.0), "c": weights(5, 3, 6.0)}
-    again = split(sizes, list(sizes), fuse(sizes, list(sizes), parts))
-    assert {name: w.rank for name, w in again.items()} == {"a": 2, "c": 3}
-    for name, part in parts.items():
-        change = again[name].up @ again[name].down * (again[name].alpha / again[name].rank)
-        torch.testing.assert_close(change, part.up @ part.down * (part.alpha / part.rank), rtol=1e-6, atol=1e-6)
-
-
-def test_alpha_in_diffusers_header_counts(tmp_path: Path) -> None:
-    settings = {"unet.r": 2, "unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_k": 1}}
-    tensors = {**peft(f"unet.{Q15}.to_q", 640, 640), **peft(f"unet.{Q15}.to_k", 640, 640)}
-    save_file(tensors, tmp_path / "a.safetensors", metadata={ADAPTER_METADATA: json.dumps(settings)})
-    adapter = read_adapter(tmp_path / "a.safetensors", "sd15", shapes("sd15"))
-    assert [weights.alpha for weights in adapter.values()] == [8.0, 1.0]
-
-
-KOHYA_Q = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
-REFUSED = {
-    "DoRA": ({f"{KOHYA_Q}.dora_scale": torch.ones(640, 1)}, r"holds lora_unet_.*dora_scale: it is DoRA"),
-    "LoHa": ({f"{KOHYA_Q}.hada_w1_a": torch.ones(2, 2)}, r"hada_w1_a: it is LoHa"),
-    "LoKr": ({f"{KOHYA_Q}.lokr_w1": torch.ones(2, 2)}, r"lokr_w1: it is LoKr"),
-    "Tucker core": ({f"{KOHYA_Q}.lora_mid.weight": torch.ones(2, 2)}, r"lora_mid.weight: it is a LoCon with a Tucker"),
-    "unknown end": ({f"{KOHYA_Q}.wonder": torch.ones(2, 2)}, r"wonder, which is no part of a LoRA"),
-    "unknown module": (
-        kohya("lora_unet_down_blocks_9_attn", 640, 640),
-        r"down_blocks_9_attn.lora_down.weight, which the base",
+BOTH = {**peft(f"unet.{Q15}.to_q", 640, 640), **peft(f"unet.{Q15}.to_k", 640, 640)}
+SETTINGS = {  # of a header, and the alphas of to_q and to_k that PEFT would apply
+    "one alpha": ({"unet.r": 2, "unet.lora_alpha": 8}, [8.0, 8.0]),
+    "a pattern": ({"unet.r": 2, "unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_k": 1}}, [8.0, 1.0]),
+    "a pattern that is anchored": (
+        {"unet.lora_alpha": 8, "unet.alpha_pattern": {"^to_k": 3, f"^{Q15}.to_k": 1}},
+        [8.0, 1.0],
     ),
-    "lost half": ({f"{KOHYA_Q}.alpha": torch.tensor(1.0)}, r"holds .*alpha but lacks .*lora_down.weight"),
-    "two spellings": (
-        {**kohya(KOHYA_Q, 640, 640), **peft(f"unet.{Q15}.to_q", 640, 640)},
-        r"holds one module twice, as lora_unet.* and as unet\.",
-    ),
-    "FLUX": (kohya("lora_unet_double_blocks_3_img_attn_proj", 3072, 3072), "a LoRA of another family, flux"),
-    "SDXL": (kohya("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", 1280, 1280), "another family, sdxl"),
-    "wrong width": (kohya(KOHYA_Q, 1280, 1280), "from 1280 to 1280 features.*has 640 to 640: is it a LoRA of another"),
-    "unequal halves": (
-        {f"{KOHYA_Q}.lora_down.weight": torch.ones(2, 640), f"{KOHYA_Q}.lora_up.weight": torch.ones(640, 3)},
-        "at rank 2 and 3",
-    ),
+    "of unet.save_lora_adapter": ({"r": 2, "lora_alpha": 6}, [6.0, 6.0]),
+    "scaled by the root of the rank": ({"unet.r": 4, "unet.lora_alpha": 8, "unet.use_rslora": True}, [16.0, 16.0]),
+    "of another component": ({"text_encoder.lora_alpha": 8}, [2.0, 2.0]),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_whole_is_refused_in_one_sentence(name: str) -> None:
-    tensors, sentence = REFUSED[name]
-    with pytest.raises(UserError, match=sentence) as raised:
-        from_tensors("anna.safetensors", "sd15", shapes("sd15"), tensors)
-    assert str(raised.value).startswith("anna.safetensors ")
-    assert "\n" not in str(raised.value)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_alpha_in_diffusers_header_counts(name: str, tmp_path: Path) -> None:
+    settings, alphas = SETTINGS[name]
+    save_file(BOTH, tmp_path / "a.safetensors", metadata={ADAPTER_METADATA: json.dumps(settings)})
+    adapter = read_adapter(tmp_path / "a.safetensors", "sd15", shapes("sd15"))
+    assert [weights.alpha for weights in adapter.values()] == alphas
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    (tmp_path / "old.pt").write_bytes(b"\x80\x04K\x01.")
-    with pytest.raises(UserError, match=r"old\.pt is a pickle, which may run code; give a \.safetensors file"):
-        read_adapter(tmp_path / "old.pt", "sd15", shapes("sd15"))
+def test_alpha_beside_a_file_of_pefts_own_counts(tmp_path: Path) -> None:
+    for name in ("adapter_model", "other"):
+        save_file(peft(f"base_model.model.{Q15}.to_q", 640, 640), tmp_path / f"{name}.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8}))
+    (own,) = read_adapter(tmp_path / "adapter_model.safetensors", "sd15", shapes("sd15")).values()
+    (other,) = read_adapter(tmp_path / "other.safetensors", "sd15", shapes("sd15")).values()
+    assert (own.alpha, other.alpha) == (8.0, 2.0)
+
+
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    save_file(BOTH, tmp_path / "a.safetensors", metadata={ADAPTER_METADATA: "[1"})
+    with pytest.raises(UserError, match=r"a\.safetensors has PEFT settings that cannot be read"):
+        read_adapter(tmp_path / "a.safetensors", "sd15", shapes("sd15"))
+
+
+def test_an_alpha_of_zero_is_the_rank_as_in_sd_scripts() -> None:
+    (weights,) = from_tensors("f", "flux", shapes("flux"), kohya(f"lora_unet_{BLOCK3}", 3072, 3072, 0.0)).values()
+    assert weights.alpha == 2.0

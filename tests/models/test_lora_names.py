@@ -1,24 +1,10 @@
-"""The names and shapes of full-size LoRA files, word for word, and diffusers' own reading of them."""
-
-from collections.abc import Mapping
-from functools import cache
-from typing import Any
+"""The names and shapes of full-size LoRA files, word for word."""
 
 import pytest
-import torch
-from diffusers.loaders.lora_pipeline import (
-    FluxLoraLoaderMixin,
-    StableDiffusionLoraLoaderMixin,
-    StableDiffusionXLLoraLoaderMixin,
-)
-from torch import Tensor
+from contracts.full_size import SCALE, adapter, distance, shapes
 
-from lorasweep.config.schema import LoraConfig
-from lorasweep.models import FAMILIES
-from lorasweep.models.cohort_lora import LoraWeights
 from lorasweep.models.lora_layouts import from_tensors, to_diffusers, to_kohya
-from lorasweep.models.lora_names import kohya_groups
-from lorasweep.models.skeletons import module_shapes, skeleton
+from lorasweep.models.lora_names import aliases, kohya_groups, spellings
 
 SHAPES = {  # name in a file: rows and columns of the change, from the layouts that sd-scripts writes
     "sd15": {
@@ -75,44 +61,6 @@ CONVOLUTIONS = {
 }
 
 
-@cache
-def shapes(kind: str) -> Mapping[str, tuple[int, ...]]:
-    """Of the full-size model, from its configuration alone."""
-    return module_shapes(skeleton(kind))
-
-
-@cache
-def adapter(kind: str, targets: str = "linear", rank: int = 2) -> Mapping[str, LoraWeights]:
-    """A full-size adapter whose parts have an alpha that is not their rank."""
-    chosen = FAMILIES[kind]().targets(None, LoraConfig(targets=targets, text_encoder=True))  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(0)
-
-    def weights(shape: tuple[int, ...]) -> LoraWeights:
-        one = (1,) * (len(shape) - 2)
-        down = torch.randn(rank, *shape[1:], generator=generator) / 8
-        return LoraWeights(down, torch.randn(shape[0], rank, *one, generator=generator) / 8, rank / 4)
-
-    def is_chosen(module: str) -> bool:
-        component, path = module.split(".", 1)
-        return path != "proj_out" and f".{path}".endswith(tuple(f".{end}" for end in chosen.get(component, ["-"])))
-
-    return {module: weights(shape) for module, shape in shapes(kind).items() if is_chosen(module)}
-
-
-def distance(first: LoraWeights, second: LoraWeights) -> float:
-    """Frobenius norm of the difference of two changes, as a share of the first.
-
-    ``|U D|^2 = tr(U'U DD')`` needs no matrix of the layer's own size, of which full-size models have gigabytes.
-    """
-    ups = [w.up.flatten(1).double() * (w.alpha / w.rank) for w in (first, second)]
-    downs = [w.down.flatten(1).double() for w in (first, second)]
-
-    def norm(up: Tensor, down: Tensor) -> float:
-        return float(((up.T @ up) * (down @ down.T)).sum().clamp(min=0).sqrt())
-
-    return norm(torch.cat([ups[0], -ups[1]], 1), torch.cat(downs)) / norm(ups[0], downs[0])
-
-
 @pytest.mark.parametrize("kind", COUNTS)
 def test_the_default_targets_are_kohyas_own_modules(kind: str) -> None:
     names = {key.split(".")[0] for key in to_kohya(kind, shapes(kind), adapter(kind))}
@@ -127,7 +75,7 @@ def test_names_and_shapes_are_those_that_sd_scripts_writes(kind: str) -> None:
         down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
         assert tuple(down.shape[1:]) == (into, *kernel), name
         assert (up.shape[0], *up.shape[2:]) == (out, *kernel), name
-        assert tensors[f"{name}.alpha"].item() / down.shape[0] == 0.25, name
+        assert tensors[f"{name}.alpha"].item() / down.shape[0] == pytest.approx(SCALE), name
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
@@ -139,12 +87,48 @@ def test_convolutions_have_the_names_and_shapes_of_conv_dim(kind: str) -> None:
         assert module in adapter(kind, "convolution")
 
 
+FLUX_ENDS = {  # around the blocks; no default target, but OneTrainer trains them
+    "lora_unet_img_in": "transformer.x_embedder",
+    "lora_unet_txt_in": "transformer.context_embedder",
+    "lora_unet_time_in_in_layer": "transformer.time_text_embed.timestep_embedder.linear_1",
+    "lora_unet_vector_in_out_layer": "transformer.time_text_embed.text_embedder.linear_2",
+    "lora_unet_guidance_in_in_layer": "transformer.time_text_embed.guidance_embedder.linear_1",
+    "lora_unet_final_layer_linear": "transformer.proj_out",
+    "lora_unet_final_layer_adaLN_modulation_1": "transformer.norm_out.linear",
+}
+SDXL_ENDS = {
+    "lora_unet_input_blocks_0_0": "unet.conv_in",
+    "lora_unet_out_2": "unet.conv_out",
+    "lora_unet_time_embed_0": "unet.time_embedding.linear_1",
+    "lora_unet_label_emb_0_2": "unet.add_embedding.linear_2",
+    "lora_te2_text_projection": "text_encoder_2.text_projection",
+}
+
+
+@pytest.mark.parametrize(("kind", "names"), [("flux", FLUX_ENDS), ("sdxl", SDXL_ENDS)])
+def test_what_lies_around_the_blocks_has_the_original_codes_names(kind: str, names: dict[str, str]) -> None:
+    groups = kohya_groups(kind, shapes(kind))
+    assert {name: groups[name] for name in names} == {name: (module,) for name, module in names.items()}
+
+
+def test_t5_has_sd_scripts_168_modules() -> None:
+    names = [name for name in kohya_groups("flux", shapes("flux")) if name.startswith("lora_te3_")]
+    assert len(names) == 168
+    assert names[0] == "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    assert "lora_te3_encoder_block_23_layer_1_DenseReluDense_wi_0" in names
+
+
 @pytest.mark.parametrize("kind", COUNTS)
-def test_no_two_modules_share_a_name(kind: str) -> None:
+def test_every_module_has_one_name(kind: str) -> None:
     held = [module for modules in kohya_groups(kind, shapes(kind)).values() for module in modules]
-    assert len(held) == len(set(held))
-    skipped = set(shapes(kind)) - set(held)
-    assert skipped <= {"transformer.norm_out.linear"}
+    assert sorted(held) == sorted(shapes(kind))
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_no_spelling_stands_for_two_modules(kind: str) -> None:
+    known = aliases(kind, shapes(kind))
+    for spelling, modules in spellings(kind, list(shapes(kind))):
+        assert known[spelling] == modules, spelling
 
 
 @pytest.mark.parametrize("layout", ["kohya", "diffusers"])
@@ -156,63 +140,3 @@ def test_a_round_trip_keeps_the_change_of_every_layer(kind: str, layout: str) ->
     assert list(again) == list(written)
     for module, weights in written.items():
         assert distance(weights, again[module]) <= 1e-6, module
-
-
-LOADERS: dict[str, Any] = {
-    "sd15": StableDiffusionLoraLoaderMixin,
-    "sdxl": StableDiffusionXLLoraLoaderMixin,
-    "flux": FluxLoraLoaderMixin,
-}
-
-
-@pytest.mark.parametrize("layout", ["kohya", "diffusers"])
-@pytest.mark.parametrize("kind", COUNTS)
-def test_diffusers_reads_every_key_of_a_full_size_file_as_the_same_change(kind: str, layout: str) -> None:
-    written = adapter(kind)
-    tensors = to_kohya(kind, shapes(kind), written) if layout == "kohya" else to_diffusers(kind, written)
-    more: dict[str, Any] = {"unet_config": skeleton(kind)["unet"].config} if kind == "sdxl" else {}
-    if kind == "flux":
-        more["return_alphas"] = True
-    copies = {key: tensor.clone() for key, tensor in tensors.items()}  # it scales some of them in place
-    state, alphas = LOADERS[kind].lora_state_dict(copies, **more)
-    theirs = read_by_peft(kind, state, alphas or {})
-    assert set(theirs) == set(written)
-    for module, weights in written.items():
-        assert distance(weights, theirs[module]) <= 1e-6, module
-
-
-def read_by_peft(kind: str, state: Mapping[str, Tensor], alphas: Mapping[str, float]) -> dict[str, LoraWeights]:
-    """Module to weights of what diffusers hands on to PEFT, by diffusers' and PEFT's own renaming."""
-    from diffusers.utils.state_dict_utils import (
-        convert_state_dict_to_diffusers,
-        convert_state_dict_to_peft,
-        convert_unet_state_dict_to_peft,
-    )
-
-    found: dict[str, LoraWeights] = {}
-    components = dict.fromkeys(module.split(".", 1)[0] for module in shapes(kind))
-    for component in components:
-        own = {k.removeprefix(f"{component}."): v for k, v in state.items() if k.startswith(f"{component}.")}
-        if component.startswith("text_encoder"):
-            own = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own)) if own else own
-        elif component == "unet":
-            own = convert_unet_state_dict_to_peft(own)
-        scales = {k.removeprefix(f"{component}."): v for k, v in alphas.items() if k.startswith(f"{component}.")}
-        for key, down in own.items():
-            if key.endswith(".lora_A.weight"):
-                name = key.removesuffix(".lora_A.weight")
-                up = own[f"{name}.lora_B.weight"]
-                alpha = next((v for k, v in scales.items() if peft_name(k, component) == name), down.shape[0])
-                module = name.removeprefix("text_model.") if f"{component}.{name}" not in shapes(kind) else name
-                found[f"{component}.{module}"] = LoraWeights(down, up, float(alpha))
-    return found
-
-
-def peft_name(alpha_key: str, component: str) -> str:
-    """diffusers keeps alphas under the older names of the modules they belong to."""
-    name = alpha_key.removesuffix(".alpha").replace(".processor", "").removesuffix(".down.weight")
-    for letter in ("q", "k", "v", "out"):
-        old = f"to_{letter}_lora"
-        new = f"{letter}_proj" if component.startswith("text") else "to_out.0" if letter == "out" else f"to_{letter}"
-        name = name.replace(old, new)
-    return name.removesuffix(".lora_linear_layer").removesuffix(".lora")

@@ -14,6 +14,7 @@ from lorasweep.config.schema import HardwareConfig, LoraConfig, ModelConfig, Sam
 from lorasweep.data.errors import UserError
 from lorasweep.models import load_family
 from lorasweep.models.cohort_lora import AdapterBank
+from lorasweep.models.samplers import SAMPLERS
 
 LORA = LoraConfig(rank=4, alpha=2.0, targets="linear")
 
@@ -30,6 +31,12 @@ def test_it_holds_to_the_contract_of_families(family: Any, rule: Any) -> None:
     rule(family, LORA)
 
 
+@pytest.mark.parametrize("rule", [contract.base_is_untouched_by_adapters, contract.slots_do_not_see_each_other])
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
+def test_it_holds_to_it_with_every_set_of_targets(family: Any, rule: Any, targets: str) -> None:
+    rule(family, LoraConfig(rank=4, alpha=2.0, targets=targets, text_encoder=True))
+
+
 def test_its_target_and_what_it_shows_span_latents_and_noise(family: Any) -> None:
     contract.perfect_answer_has_no_loss_and_finds_the_latents(family)
 
@@ -39,16 +46,21 @@ def test_the_same_noise_draws_the_same_picture(family: Any, sampler: str) -> Non
     contract.same_noise_draws_same_picture(family, SampleConfig(sampler=sampler, steps=3, guidance=3.0))
 
 
-def test_its_drawing_is_what_the_diffusers_pipeline_draws(family: Any, model_folder: Path) -> None:
-    from diffusers import StableDiffusionPipeline
+@pytest.mark.parametrize("sampler", ["auto", "ddim", "euler", "dpmpp_2m"])
+def test_its_drawing_is_what_the_diffusers_pipeline_draws(family: Any, model_folder: Path, sampler: str) -> None:
+    import diffusers
 
-    pipeline = StableDiffusionPipeline.from_pretrained(model_folder, safety_checker=None, local_files_only=True)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
+        model_folder, safety_checker=None, local_files_only=True
+    )
+    if sampler != "auto":
+        pipeline.scheduler = getattr(diffusers, SAMPLERS[sampler]).from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     theirs = pipeline(
         "a person", latents=noise, num_inference_steps=5, guidance_scale=4.0, height=SIDE, width=SIDE, output_type="pt"
     ).images
-    look = SampleConfig(steps=5, guidance=4.0)
+    look = SampleConfig(sampler=sampler, steps=5, guidance=4.0)
     ours = family.draw(family.encode_prompts(["a person"]), family.encode_prompts([""]), noise, look, [0])
     assert (ours[0].permute(2, 0, 1).float() - theirs[0] * 255).abs().max() <= 1.0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lorasweep.data.records import RunView
+from lorasweep.data.records import AtStrength, RunView
 from lorasweep.report.page import render, render_comparison, write_comparison, write_report
 from lorasweep.report.pictures import contact_sheet, data_uri
 
@@ -58,6 +58,19 @@ def test_the_headline_names_the_pick_its_file_and_how_sure_it_is(view: RunView) 
 
 def test_the_score_on_fresh_seeds_stands_beside_its_own_interval(view: RunView) -> None:
     assert re.search(r"score on fresh seeds</dt><dd>0\.71 <small>0\.61 to 0\.81</small>", render(view))
+
+
+def test_the_finalists_have_a_table_by_strength_and_the_pick_its_pictures(view: RunView) -> None:
+    page = render(view)
+    assert "Use step 200 at strength 1" in page and "<h2>Strengths</h2>" not in page
+    own = next(scores for scores in view.scores if scores.fresh)
+    assert view.pick is not None
+    sheet = AtStrength(strength=0.85, samples=view.samples[2], scores=replace(own, score=0.77))
+    page = render(replace(view, strengths=(sheet,), pick=replace(view.pick, strength=0.85)))
+    assert "Use step 200 at strength 0.85" in page
+    assert '<th class="num">0.85</th><th class="num">1</th>' in page
+    assert '<td class="num">0.77</td><td class="num">0.71</td>' in page
+    assert page.count('at strength 0.85"') == len(view.samples[2].samples)
 
 
 def test_a_run_that_is_still_training_has_a_page(view: RunView) -> None:

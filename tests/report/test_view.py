@@ -1,11 +1,12 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lorasweep.data.records import RunView
-from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed
+from lorasweep.data.records import AtStrength, RunView
+from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed, strengths_of
 
 
 def test_the_base_model_is_the_first_row_and_the_picked_row_is_marked(view: RunView) -> None:
@@ -20,6 +21,28 @@ def test_a_score_on_fresh_seeds_stands_beside_the_other_and_does_not_replace_it(
     assert row.scores is not None
     assert row.fresh is not None
     assert (row.scores.score, row.fresh.score) == (0.7, 0.71)
+
+
+def at(view: RunView, step: int, strength: float, score: float) -> AtStrength:
+    own = next(scores for scores in view.scores if scores.fresh)
+    sheet = next(sheet for sheet in view.samples if sheet.step == step)
+    return AtStrength(
+        strength=strength, samples=sheet, scores=replace(own, step=step, score=score, trial="t", fresh=True)
+    )
+
+
+def test_strengths_stand_beside_the_runs_own_in_order(view: RunView) -> None:
+    drawn = replace(view, strengths=(at(view, 200, 0.85, 0.8), at(view, 200, 0.7, 0.6)))
+    found = strengths_of(drawn)
+    assert {strength: scores.score for strength, scores in found[200].items()} == {0.7: 0.6, 0.85: 0.8, 1.0: 0.71}
+    assert list(found) == [200]
+    assert list(found[200]) == [0.7, 0.85, 1.0]
+    assert strengths_of(view) == {}
+
+
+def test_rows_of_another_trainers_files_are_called_by_their_names(view: RunView, tmp_path: Path) -> None:
+    rows = rows_of(replace(view, source=tmp_path))
+    assert [row.label for row in rows] == ["base model", *(f"step-{step}.safetensors" for step in (100, 200, 300))]
 
 
 def test_a_cell_is_the_weighted_geometric_mean_of_what_was_judged(view: RunView) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from lorasweep.data.records import (
+    AtStrength,
     Checkpoint,
     Dataset,
     Photo,
@@ -95,6 +96,9 @@ class Story:
         return Scores(
             trial="t", step=n, components=parts, score=n / 10, low=n / 20, high=n / 9, by_prompt=shares, fresh=fresh
         )
+
+    def at_strength(self, n: int, strength: float) -> AtStrength:
+        return AtStrength(strength=strength, samples=self.samples(n, fresh=True), scores=self.scores(n, fresh=True))
 
     def pick(self) -> Pick:
         return Pick(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from track.story import Story
@@ -35,6 +36,23 @@ def test_a_component_that_does_not_apply_has_no_point(story: Story) -> None:
 def test_scores_on_fresh_seeds_have_names_of_their_own(story: Story) -> None:
     payload = {"scores": codec.scores_to_json(story.scores(6, fresh=True))}
     assert all(point.key.startswith("fresh/") for point in messages.score_points(payload, 0))
+
+
+def test_a_run_that_only_scored_files_is_told_apart() -> None:
+    start = {"name": "n", "uid": "u", "run_signature": "", "evaluation_signature": "", "overrides": [], "dataset": None}
+    kinds = [
+        messages.start_tags({**start, "multirun": multirun, "source": source})["lorasweep.kind"]
+        for multirun, source in ((False, None), (True, None), (False, "/files"))
+    ]
+    assert kinds == ["run", "multirun", "evaluation"]
+
+
+def test_the_pick_has_a_strength_and_an_older_one_had_full_strength(story: Story) -> None:
+    payload = codec.pick_to_json(replace(story.pick(), strength=0.85))
+    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/strength"] == 0.85
+    del payload["strength"]
+    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/strength"] == 1.0
+    assert codec.pick_from_json(payload).strength == 1.0
 
 
 def test_no_pick_is_a_tag_and_no_point(story: Story) -> None:

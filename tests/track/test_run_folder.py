@@ -30,9 +30,9 @@ HOLD = (
 )
 
 
-def started(root: Path, name: str) -> RunFolder:
+def started(root: Path, name: str, source: Path | None = None) -> RunFolder:
     run = RunFolder(root / "runs" / name).prepare()
-    Journal(run.path).write("start", {})
+    Journal(run.path).write("start", {} if source is None else {"source": str(source)})
     return run
 
 
@@ -108,6 +108,20 @@ def test_a_run_is_found_by_name_by_number_and_by_folder(root: Path) -> None:
     run = started(root, "me-sdxl-lr1e-4-0007")
     for what in ("me-sdxl-lr1e-4-0007", "0007", run.path):
         assert find_run(root, what).path.resolve() == run.path.resolve()
+
+
+def test_a_folder_of_another_trainers_files_stands_for_the_newest_run_that_evaluated_it(
+    root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kohya"
+    folder.mkdir()
+    (folder / "me-000002.safetensors").write_bytes(b"")
+    started(root, "trained-0001")
+    with pytest.raises(UserError, match="kohya is a folder of LoRA files that was not evaluated yet"):
+        find_run(root, folder)
+    for name in ("files-0002", "files-0003"):
+        started(root, name, source=folder.resolve())
+    assert find_run(root, folder).name == "files-0003"
 
 
 def test_an_unknown_run_is_one_sentence_that_names_the_newest(root: Path) -> None:

@@ -18,6 +18,8 @@ def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
     story.tell(tracker)
     tracker.samples(story.samples(6, fresh=True), PROMPTS)
     tracker.scores(story.scores(6, fresh=True))
+    tracker.strength(story.at_strength(6, 0.85))
+    tracker.strength(story.at_strength(6, 0.7))
     tracker.pick(story.pick())
     tracker.note("Mind the gap.")
     assert tracker.end("finished") == ""
@@ -27,6 +29,10 @@ def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
     assert view.checkpoints[1:] == (story.checkpoint(3), story.checkpoint(6))
     assert view.samples == (story.samples(0), story.samples(3), story.samples(6), story.samples(6, fresh=True))
     assert [(s.step, s.fresh) for s in view.scores] == [(3, False), (6, False), (6, True)]
+    assert [(each.strength, each.samples) for each in view.strengths] == [
+        (strength, story.samples(6, fresh=True)) for strength in (0.7, 0.85)
+    ]
+    assert [each.scores.score for each in view.strengths] == [0.6, 0.6]
     assert (view.pick, view.prompts, view.notes) == (story.pick(), PROMPTS, ("Mind the gap.",))
     assert view.config["optim"]["lr"] == 1e-3
     assert view.train[0].caption == "<b>me</b>"
@@ -46,16 +52,29 @@ def test_steps_that_a_resume_takes_again_are_journaled_once(story: Story) -> Non
     assert [e.payload["uid"] for e in read(story.folder) if e.kind == "start"] == [first._uid] * 2
 
 
+def test_the_folder_of_another_trainer_is_remembered_on_this_machine(story: Story, tmp_path: Path) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta(source=tmp_path))
+    tracker.end("finished")
+    view = read_run(story.folder)
+    assert view.source == tmp_path
+    assert view.file_name(tmp_path / "checkpoint-5" / "lora.safetensors") == "checkpoint-5/lora.safetensors"
+    assert view.file_name(tmp_path.parent / "lora.safetensors") == "lora.safetensors"
+    assert str(tmp_path) not in (story.folder / "provenance.json").read_text()
+
+
 def test_scores_under_another_signature_replace_the_old_ones_whole(story: Story) -> None:
     tracker = JournalTracker(story.folder)
     tracker.start(story.meta())
     story.tell(tracker)
+    tracker.strength(story.at_strength(6, 0.7))
     tracker.end("finished")
     again = JournalTracker(story.folder)
     again.start(story.meta(evaluation_signature="other"))
     again.scores(story.scores(6))
     again.end("finished")
     assert [scores.step for scores in read_run(story.folder).scores] == [6]
+    assert read_run(story.folder).strengths == ()
 
 
 def test_a_run_that_has_begun_has_its_configuration_on_disk(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

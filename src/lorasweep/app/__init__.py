@@ -9,6 +9,7 @@ from lorasweep.app.export import export
 from lorasweep.app.going_on import extend, refit, resume
 from lorasweep.app.machine import doctor, sync, ui
 from lorasweep.app.multirun import Multirun
+from lorasweep.app.plan import plan
 from lorasweep.app.remembered import evaluate, pick, report, reproduce
 from lorasweep.app.running import train, train_together
 
@@ -20,6 +21,7 @@ __all__ = [
     "export",
     "extend",
     "pick",
+    "plan",
     "refit",
     "report",
     "reproduce",

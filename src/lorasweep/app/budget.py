@@ -13,15 +13,27 @@ if TYPE_CHECKING:
 STEP_IN_FORWARDS = 2.1
 """A LoRA step with a frozen base costs 2.0 to 2.2 forward passes a picture: no gradient of the frozen weights."""
 
+LEAST_DRAWN = 8
+"""Whatever the budget says, this many checkpoints are drawn: the pick smooths over neighbours, and a hot run may be
+good at its first ones only. Cheaper sheets save better: fewer pictures, or fewer sampler steps."""
 
 FINALISTS = 5
 """At most so many checkpoints are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
 
 
+STRENGTH_FINALISTS = 3
+"""At most so many are drawn at other strengths: the pick, the best and the runner-up."""
+
+
+def strength_sheets(run: "RunConfig", checkpoints: int) -> int:
+    """How many sheets of finalists are drawn at other strengths than the run's own, at most."""
+    return min(STRENGTH_FINALISTS, checkpoints) * len(set(run.pick.strengths) - {run.sample.strength})
+
+
 def sheet_cost(run: "RunConfig") -> float:
-    """Forward passes of one sheet: prompts x seeds x sampler steps, twice with guidance."""
-    passes = run.sample.steps * (2 if run.sample.guidance > 1 else 1)
-    return float(len(run.sample.prompts) * len(run.sample.seeds) * passes)
+    """Forward passes of one sheet: prompts x seeds x sampler steps, twice with guidance; FLUX is told its guidance."""
+    twice = run.sample.guidance > 1 and run.model.family != "flux"
+    return float(len(run.sample.prompts) * len(run.sample.seeds) * run.sample.steps * (2 if twice else 1))
 
 
 def training_cost(run: "RunConfig") -> float:
@@ -32,11 +44,11 @@ def training_cost(run: "RunConfig") -> float:
 def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
     """The checkpoints that are drawn and scored: all, or as many evenly spread ones as ``evaluate.budget`` pays for.
 
-    Three are drawn at least, since fewer cannot show an arc; the last one is always drawn.
+    ``LEAST_DRAWN`` are drawn at least; the last one is always drawn.
     """
     if run.evaluate.budget is None:
         return tuple(steps)
-    affordable = max(3, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
+    affordable = max(LEAST_DRAWN, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
     if affordable >= len(steps):
         return tuple(steps)
     last = len(steps) - 1
@@ -59,11 +71,27 @@ def announcement(run: "RunConfig") -> str:
     pictures = len(run.sample.prompts) * len(run.sample.seeds)
     glimpsed = len(glimpsed_steps(run, drawn))
     sheet = sheet_cost(run) / training_cost(run)
-    again = (min(FINALISTS, len(drawn)) + 1) * sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
+    fresh_sheet = sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
+    again = (min(FINALISTS, len(drawn)) + 1) * fresh_sheet
+    stronger = strength_sheets(run, len(drawn)) * fresh_sheet
+    strengths = f", and {stronger:.0%} for those at other strengths (pick.strengths)" if stronger else ""
     fewer = "" if len(drawn) == len(steps) else f" (evaluate.budget={run.evaluate.budget} leaves out the rest)"
     between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
     return (
         f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}{between}: "
         f"about {(len(drawn) + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own, "
-        f"and at most {again:.0%} for the finalists on fresh seeds."
+        f"and at most {again:.0%} for the finalists on fresh seeds{strengths}."
+    )
+
+
+def folder_announcement(run: "RunConfig", files: int) -> str:
+    """One sentence that says how much there is to draw for a folder of so many files."""
+    pictures = len(run.sample.prompts) * len(run.sample.seeds)
+    fresh = len(run.sample.prompts) * len(run.sample.fresh_seeds)
+    again = (min(FINALISTS, files) + 1) * fresh
+    strengths = strength_sheets(run, files) * fresh
+    other = f" and {strengths} more at other strengths (pick.strengths)" if strengths else ""
+    return (
+        f"Drawing {pictures} pictures with each of {files} files and the base model, {(files + 1) * pictures} in all, "
+        f"then at most {again} of the finalists on fresh seeds{other}."
     )

@@ -1,6 +1,5 @@
 """``lorasweep export``: a checkpoint in the layout that another program wants, and what its header would tell."""
 
-import shutil
 from pathlib import Path
 
 from lorasweep.app.live import Say
@@ -40,23 +39,27 @@ def export(
     name = source.name if layout == "kohya" else f"{source.stem}-diffusers.safetensors"
     target = (to or view.folder / "exported") / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if layout == "kohya":  # that is what a checkpoint is
-        shutil.copy2(source, target)
-    else:
-        write_atomically(target, _as_diffusers(view, source))
+    write_atomically(target, _written(view, source, layout))
     if audit:
         _tell(target, say)
     return target
 
 
-def _as_diffusers(view: RunView, source: Path) -> bytes:
-    from lorasweep.models.lora_file import diffusers_bytes, read_adapter
+def _written(view: RunView, source: Path, layout: str) -> bytes:
+    from lorasweep.models.lora_file import diffusers_bytes, kohya_bytes, read_adapter
+    from lorasweep.models.lora_header import read_header
     from lorasweep.models.skeletons import module_shapes, skeleton
     from lorasweep.models.weightless import described
 
+    header = read_header(source)
+    if layout == "kohya" and "lorasweep.step" in header:  # our own checkpoints are in that layout already
+        return source.read_bytes()
     model = from_plain(view.config).model
     shapes = module_shapes(skeleton(model.family, described(model).folder))
-    return diffusers_bytes(read_adapter(source, model.family, shapes), model.family)
+    adapter = read_adapter(source, model.family, shapes)
+    if layout == "kohya":
+        return kohya_bytes(adapter, model.family, shapes, header)
+    return diffusers_bytes(adapter, model.family, header)
 
 
 def _checkpoint(view: RunView, step: int | None) -> Checkpoint:
@@ -72,9 +75,9 @@ def _checkpoint(view: RunView, step: int | None) -> Checkpoint:
 
 
 def _tell(path: Path, say: Say) -> None:
-    from lorasweep.models.lora_header import audit, read_header
+    from lorasweep.models.lora_header import audit
 
-    lines = audit(read_header(path))
+    lines = audit(path)
     telling = sum(bool(tells) for _, _, tells in lines)
     say(f"{path.name} has {len(lines)} lines in its header; {telling} tell a stranger something of you:")
     for key, value, tells in lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lorasweep.app.live import Say
 from lorasweep.app.multirun import Multirun, children_of
 from lorasweep.app.outcome import Outcome
+from lorasweep.app.remembered import require_training
 from lorasweep.app.running import Entry, dataset_of, train_entries, train_together
 from lorasweep.config.compose import from_plain
 from lorasweep.data.errors import UserError
@@ -22,6 +23,8 @@ def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
     waiting = [view for view in views if view.status not in ("finished", "failed", "running")]
     if not waiting:
         raise UserError(f"{found.name} is {views[0].status}; there is nothing to resume.")
+    if waiting[0].source is not None:
+        return [_evaluated(waiting[0], say)]
     entries = []
     for view in waiting:
         run = from_plain(view.config)
@@ -29,6 +32,16 @@ def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
     parent = waiting[0].parent
     with Multirun(entries[0].run, parent) if parent else nullcontext() as multirun:
         return train_entries(entries, "auto", multirun, say)
+
+
+def _evaluated(view: RunView, say: Say) -> Outcome:
+    """The rest of a folder's evaluation."""
+    from lorasweep.app.foreign import evaluate_again
+
+    outcome = evaluate_again(view, say=say)
+    if outcome.pick is not None:
+        say(f"{outcome.name}: {outcome.pick.reason}")
+    return outcome
 
 
 def extend(root: str | Path, what: str, steps: int, step: int | None = None, *, say: Say = print) -> Outcome:
@@ -41,6 +54,7 @@ def extend(root: str | Path, what: str, steps: int, step: int | None = None, *, 
         step: of the checkpoint to start from; None means the last one.
     """
     view = read_run(find_run(Path(root), what).path)
+    require_training(view, "extend")
     start = _checkpoint(view, step)
     run = from_plain(view.config)
     run = dataclasses.replace(
@@ -67,6 +81,7 @@ def _checkpoint(view: RunView, step: int | None) -> Checkpoint:
 def refit(root: str | Path, what: str, *, say: Say = print) -> Outcome:
     """Train on all photos, held-out ones included, for the picked number of steps; nothing is left to judge it with."""
     view = read_run(find_run(Path(root), what).path)
+    require_training(view, "refit")
     if view.pick is None or view.pick.step is None:
         raise UserError(f"{view.name} has no picked checkpoint to refit; pick one first with 'lorasweep pick'.")
     run = from_plain(view.config)

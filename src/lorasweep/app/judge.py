@@ -1,6 +1,7 @@
 """The scorers, and everything that a subject's samples are compared with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from lorasweep.models.family import Family
     from lorasweep.train.cache import TextCache
     from lorasweep.train.sample import Sheet
+
+
+def load_drawing_family(run: RunConfig) -> "Family":
+    """The base model that is drawn on: ``evaluate.model``, or ``model.path`` without one.
+
+    Raises UserError where it is none, or cannot do what the run asks.
+    """
+    from lorasweep.models import load_family
+
+    other = run.evaluate.model
+    family = load_family(replace(run.model, path=other, revision=None) if other else run.model, run.hardware)
+    family.refuse(run)
+    return family
 
 
 class Judge:
@@ -64,21 +78,26 @@ class Judge:
             )
         return self._evidence[fresh]
 
-    def sheet(self, *, fresh: bool = False) -> "Sheet":
-        """What is drawn at every checkpoint, or of the finalists."""
+    def sheet(self, *, fresh: bool = False, strength: float | None = None) -> "Sheet":
+        """What is drawn at every checkpoint, or of the finalists; None takes the run's own strength."""
         from lorasweep.train.sample import Sheet
 
-        return Sheet.of(self.run, self.prompts, fresh=fresh)
+        sheet = Sheet.of(self.run, self.prompts, fresh=fresh)
+        return sheet if strength is None else replace(sheet, look=replace(sheet.look, strength=strength))
 
     def draw(
-        self, checkpoints: Sequence[Checkpoint], folders: Sequence[Path], *, fresh: bool = False
+        self,
+        checkpoints: Sequence[Checkpoint],
+        folders: Sequence[Path],
+        *,
+        fresh: bool = False,
+        strength: float | None = None,
     ) -> list[SampleSet]:
         """Draw sheets of several checkpoints, of one run or of several, in the same batches; what is there is kept."""
         from lorasweep.train.sample import draw_checkpoints
 
-        return draw_checkpoints(
-            self.family, checkpoints, self.sheet(fresh=fresh), folders, self._root / "base", self._embeddings
-        )
+        sheet = self.sheet(fresh=fresh, strength=strength)
+        return draw_checkpoints(self.family, checkpoints, sheet, folders, self._root / "base", self._embeddings)
 
     def base_sheet(self, trial: str, folder: Path, *, fresh: bool = False) -> SampleSet:
         """The base model's pictures, drawn once for all runs in which they are the same, linked into ``folder``."""
@@ -87,9 +106,9 @@ class Judge:
 
     @cached_property
     def _embeddings(self) -> "TextCache":
-        from lorasweep.train.cache import TextCache
+        from lorasweep.train.cache import TextCache, cache_folder
 
-        return TextCache(self.family)
+        return TextCache(self.family, cache_folder(self.run))
 
     @property
     def _shared(self) -> Path:

@@ -1,7 +1,8 @@
 """One run while it lives: its checkpoints drawn, judged, remembered and, at the end, one of them picked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from lorasweep.app.budget import drawn_steps, glimpsed_steps
 from lorasweep.app.judge import Judge
 from lorasweep.app.outcome import Outcome
 from lorasweep.data.errors import RunFailedError
-from lorasweep.data.records import Checkpoint, Failure, Pick, Prompt, Scores, Step
+from lorasweep.data.records import AtStrength, Checkpoint, Failure, Pick, Prompt, Scores, Step
 from lorasweep.track.recall import read_run
 from lorasweep.track.tracker import JournalTracker
 
@@ -31,7 +32,9 @@ class LiveRun:
         tracker: JournalTracker,
         prompts: tuple[Prompt, ...],
         judge: Judge | None,
+        steps: Sequence[int] | None = None,
     ) -> None:
+        """``steps`` are those of the checkpoints that are drawn; None leaves it to ``evaluate.budget``."""
         from lorasweep.train.schedules import checkpoint_steps
 
         self.trial = trial
@@ -39,7 +42,9 @@ class LiveRun:
         self.tracker = tracker
         self.prompts = prompts
         self.judge = judge
-        self.drawn = drawn_steps(trial.config, checkpoint_steps(trial.config)) if judge else ()
+        if steps is None:
+            steps = drawn_steps(trial.config, checkpoint_steps(trial.config))
+        self.drawn = tuple(steps) if judge else ()
         self.glimpsed = frozenset(glimpsed_steps(trial.config, self.drawn))
         self.scores: dict[int, Scores] = {}
         self.outcome: Outcome | None = None
@@ -134,15 +139,38 @@ class LiveRun:
         standing = [self.scores[step] for step in sorted(self.scores)]
         pick = choose(standing, config.pick, rng)
         fresh = [self._fresh_scores(step) for step in finalists(pick)]
-        pick = confirm(pick, fresh, config.pick)
+        pick = self._with_strength(confirm(pick, fresh, config.pick), {scores.step: scores for scores in fresh})
         self.tracker.pick(pick)
         return pick
 
     def _fresh_scores(self, step: int) -> Scores:
+        return self._look(self._checkpoint(step), fresh=True)
+
+    def _with_strength(self, pick: Pick, fresh: Mapping[int, Scores]) -> Pick:
+        """Look at the pick, the best and the runner-up at the strengths of ``pick.strengths``, and choose the pair."""
+        from lorasweep.evaluate.strength import advise_pair, strength_finalists
+
+        config, own = self.trial.config, self.trial.config.sample.strength
+        others = [strength for strength in config.pick.strengths if strength != own]
+        scores = {
+            step: {own: fresh[step], **{strength: self._scores_at(step, strength) for strength in others}}
+            for step in strength_finalists(pick)
+        }
+        pick = replace(pick, strength=own)
+        return advise_pair(pick, scores, own, config.pick, np.random.default_rng(config.seed)) if others else pick
+
+    def _scores_at(self, step: int, strength: float) -> Scores:
+        assert self.judge is not None
+        folder = self.folder / "samples" / f"strength-{strength:g}"
+        (sheet,) = self.judge.draw([self._checkpoint(step)], [folder], fresh=True, strength=strength)
+        scores = self.judge.judge(sheet, self.folder / "features")
+        self.tracker.strength(AtStrength(strength=strength, samples=sheet, scores=scores))
+        return scores
+
+    def _checkpoint(self, step: int) -> Checkpoint:
         from lorasweep.train.checkpoint import list_checkpoints
 
-        checkpoint = next(each for each in list_checkpoints(self.folder, self.name) if each.step == step)
-        return self._look(checkpoint, fresh=True)
+        return next(each for each in list_checkpoints(self.folder, self.name) if each.step == step)
 
     def _close(self, status: str, pick: Pick | None, error: Exception | None) -> None:
         undelivered = self.tracker.end(status, str(error) if error else "")
@@ -154,6 +182,7 @@ class LiveRun:
             pick=pick,
             score=math.nan if pick is None or pick.step is None else pick.score,
             error=error,
+            file=None if pick is None else picked_file(self.folder, pick),
             undelivered=undelivered,
         )
 

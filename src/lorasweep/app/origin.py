@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from lorasweep.models.family import Family
 
 
-def origin(run: RunConfig, dataset: Dataset, family: "Family", judge: "Judge | None", signature: str) -> JsonDict:
-    """Provenance of a run: hashes of model, scorers and photos, versions, threads, device, both signatures."""
+def origin(
+    run: RunConfig,
+    dataset: Dataset,
+    family: "Family",
+    judge: "Judge | None",
+    signature: str,
+    config: JsonDict | None = None,
+) -> JsonDict:
+    """Provenance of a run: hashes of model, scorers and photos, versions, threads, device, both signatures.
+
+    ``config`` is what is stored of the run's configuration; None stands for all of it.
+    """
     import torch
 
     from lorasweep.config.compose import to_plain
@@ -23,7 +33,7 @@ def origin(run: RunConfig, dataset: Dataset, family: "Family", judge: "Judge | N
     facts = provenance(
         weights={},
         dataset=dataset,
-        config_sha256=hashlib.sha256(json_bytes(to_plain(run))).hexdigest(),
+        config_sha256=hashlib.sha256(json_bytes(config or to_plain(run))).hexdigest(),
         signatures={"run": signature, "evaluation": judge.signature if judge else ""},
         machine={
             "device": str(family.device),
@@ -34,10 +44,15 @@ def origin(run: RunConfig, dataset: Dataset, family: "Family", judge: "Judge | N
     init = run.lora.init
     facts["weights"] = {
         "model": {"name": Path(run.model.path).name, "sha256": family.model_hash, "parts": dict(family.hashes)},
+        **({"drawn_on": _drawn_on(run, judge.family)} if judge and run.evaluate.model else {}),
         **({"init": {"name": Path(init).name, "sha256": _sha256(init)}} if init else {}),
         **({name: {"sha256": sha} for name, sha in judge.scorers.weights_sha256.items()} if judge else {}),
     }
     return facts
+
+
+def _drawn_on(run: RunConfig, family: "Family") -> JsonDict:
+    return {"name": Path(str(run.evaluate.model)).name, "sha256": family.model_hash, "parts": dict(family.hashes)}
 
 
 def _sha256(path: str) -> str:

@@ -18,5 +18,9 @@ class Outcome:
     score: float
     """Of the picked checkpoint on fresh seeds, 0 to 1; NaN where nothing was picked."""
     error: Exception | None = None
+    file: Path | None = None
+    """The picked LoRA file."""
+    skipped: tuple[str, ...] = ()
+    """A sentence for each file of another trainer's folder that was left out."""
     undelivered: str = ""
     """A sentence where MLflow has not got everything yet, else empty."""

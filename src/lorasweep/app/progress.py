@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from lorasweep.app.live import LiveRun, Say
 
 
+def score_line(scores: Scores) -> str:
+    """``score 0.812  (I 0.80 P 0.91 …)``: the score and what of its components could be judged."""
+    judged = {name: value for name, value in scores.components.items() if not math.isnan(value)}
+    parts = " ".join(f"{name[:1].upper()} {value:.2f}" for name, value in judged.items())
+    word = "not measurable" if math.isnan(scores.score) else f"score {scores.score:.3f}"
+    return f"{word}  ({parts})"
+
+
 class Progress:
     """One bar a run; lines go through ``say`` so that they stand above the bars."""
 
@@ -54,11 +62,9 @@ class Progress:
         """A checkpoint was looked at, or was not to be."""
         if scores is None:
             return
-        judged = {name: value for name, value in scores.components.items() if not math.isnan(value)}
-        parts = " ".join(f"{name[:1].upper()} {value:.2f}" for name, value in judged.items())
-        word = "not measurable" if math.isnan(scores.score) else f"score {scores.score:.3f}"
-        self._bars.update(self._tasks[checkpoint.trial], word=word)
-        self._say(f"{checkpoint.trial} step {checkpoint.step}: {word}  ({parts})")
+        line = score_line(scores)
+        self._bars.update(self._tasks[checkpoint.trial], word=line.partition("  ")[0])
+        self._say(f"{checkpoint.trial} step {checkpoint.step}: {line}")
 
     def failed(self, failure: Failure) -> None:
         """A trial left."""

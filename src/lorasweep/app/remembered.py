@@ -3,13 +3,16 @@
 import dataclasses
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lorasweep.app.live import Say, picked_file
+from lorasweep.app.outcome import Outcome
 from lorasweep.config.compose import from_plain
 from lorasweep.data.errors import UserError
+from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.data.records import Pick, RunView
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import find_run
@@ -52,10 +55,11 @@ def pick(root: str | Path, what: str, to: Path | None = None, *, say: Say = prin
     view = read_run(find_run(Path(root), what).path)
     chosen = view.pick or _choose(view)
     file = picked_file(view.folder, chosen)
+    name = "" if file is None else view.file_name(file)
     if file is not None and to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        file = Path(shutil.copy2(file, to / file.name))
-    _tell(dataclasses.replace(view, pick=chosen), file, say)
+        file = Path(shutil.copy2(file, to / name.replace("/", "-")))
+    _tell(dataclasses.replace(view, pick=chosen), name, file, say)
     return Picked(pick=chosen, file=file)
 
 
@@ -71,7 +75,53 @@ def report(root: str | Path, what: str) -> Path:
     return write_report(found.path, read_run(found.path))
 
 
-def evaluate(root: str | Path, what: str, *, say: Say = print) -> Pick:
+def evaluate(
+    root: str | Path,
+    what: str,
+    overrides: Sequence[str] = (),
+    *,
+    config_dirs: Sequence[str | Path] = (),
+    say: Say = print,
+) -> Outcome:
+    """Score a run's checkpoints again, or a folder of LoRA files that another trainer made, and pick.
+
+    Args:
+        what: a run, or a folder of ``.safetensors`` files that is none.
+        overrides: for a folder only: a preset, the base model, ``references=DIR`` and other keys.
+        config_dirs: folders of presets of one's own.
+    """
+    from lorasweep.app.foreign import evaluate_again, evaluate_folder
+
+    if is_lora_folder(Path(what)):
+        outcome = evaluate_folder(root, what, overrides, config_dirs=config_dirs, say=say)
+    else:
+        view = _known(root, what, overrides)
+        outcome = evaluate_again(view, say=say) if view.source else _evaluate_run(root, what)
+    if outcome.pick is not None:
+        view = read_run(outcome.folder)
+        _tell(view, view.file_name(outcome.file) if outcome.file else "", outcome.file, say)
+    return outcome
+
+
+def _known(root: str | Path, what: str, overrides: Sequence[str]) -> RunView:
+    """A run that is there; a sentence where a folder was meant, or a run was given with overrides."""
+    try:
+        view = read_run(find_run(Path(root), what).path)
+    except UserError as error:
+        if Path(what).is_file():
+            raise UserError(f"{what} is a file; give the folder that holds it, or a run.") from error
+        if Path(what).is_dir():
+            raise UserError(f"{what} holds no .safetensors file; give a folder of LoRA files, or a run.") from error
+        raise
+    if overrides:
+        raise UserError(
+            f"{overrides[0]!r} was given with the run {view.name}, which is scored with its own configuration; "
+            "overrides are for a folder of another trainer's files."
+        )
+    return view
+
+
+def _evaluate_run(root: str | Path, what: str) -> Outcome:
     """Draw what is missing, judge every checkpoint again with today's scorers, and pick again."""
     from lorasweep.app.running import reopened
 
@@ -82,8 +132,7 @@ def evaluate(root: str | Path, what: str, *, say: Say = print) -> Pick:
         outcome = live.finish()
     if outcome.pick is None:
         raise UserError(f"{live.name} has no checkpoint to score; train it first.")
-    _tell(read_run(live.folder), picked_file(live.folder, outcome.pick), say)
-    return outcome.pick
+    return outcome
 
 
 def reproduce(root: str | Path, what: str, verify: bool = False, *, say: Say = print) -> Comparison:
@@ -91,12 +140,22 @@ def reproduce(root: str | Path, what: str, verify: bool = False, *, say: Say = p
     from lorasweep.app.running import train_together
 
     view = read_run(find_run(Path(root), what).path)
+    require_training(view, "reproduce")
     run = dataclasses.replace(from_plain(view.config), name=None)
     (outcome,) = train_together([run], say=say)
     again = read_run(outcome.folder)
     result = compare(view, again)
     say(_sentence(result))
     return dataclasses.replace(result, fine=not verify or result.verdict != "different")
+
+
+def require_training(view: RunView, verb: str) -> None:
+    """Raise UserError where a run only judged another trainer's files: there is no training to repeat or go on with."""
+    if view.source is not None:
+        raise UserError(
+            f"{view.name} only scored the files of {view.source}, so there is no training to {verb}; "
+            "start one from a file with 'lorasweep train DIR lora.init=FILE'."
+        )
 
 
 def compare(view: RunView, again: RunView) -> Comparison:
@@ -153,7 +212,8 @@ def _choose(view: RunView) -> Pick:
     return choose(view.scores, run.pick, np.random.default_rng(run.seed))
 
 
-def _tell(view: RunView, file: Path | None, say: Say) -> None:
+def _tell(view: RunView, name: str, file: Path | None, say: Say) -> None:
+    """The table, why, and what to use: ``name`` is what the picked file is called, ``file`` where it is."""
     from rich.console import Console
 
     from lorasweep.report.table import checkpoint_table
@@ -164,5 +224,6 @@ def _tell(view: RunView, file: Path | None, say: Say) -> None:
     if chosen is not None:
         say(chosen.reason)
         say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
-    if file is not None:
-        say(f"Picked file: {file}")
+        if file is not None:
+            say(f"Use {name} at strength {chosen.strength:g}.")
+            say(f"Picked file: {file}")

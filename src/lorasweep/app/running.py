@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.app.budget import announcement
-from lorasweep.app.judge import Judge
+from lorasweep.app.judge import Judge, load_drawing_family
 from lorasweep.app.live import LiveRun, Say
 from lorasweep.app.multirun import Multirun
 from lorasweep.app.outcome import Outcome
+from lorasweep.app.plan import require_card
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.config.compose import from_plain, to_plain
 from lorasweep.config.schema import RunConfig
@@ -112,6 +113,7 @@ def _train_group(
 ) -> list[Outcome]:
     from lorasweep.models import load_family
     from lorasweep.track.shipper import shipper_of
+    from lorasweep.train.optimizers import require_optimizer
     from lorasweep.train.starting import starting_adapter
 
     first = entries[0].run
@@ -119,9 +121,11 @@ def _train_group(
         import torch
 
         torch.set_num_threads(first.hardware.threads)
+    require_card(first, entries[0].dataset)
     family = load_family(first.model, first.hardware)
     for entry in entries:  # what the model cannot do is told before a run is named
         family.refuse(entry.run)
+        require_optimizer(entry.run.optim)
         if entry.run.lora.init:
             starting_adapter(entry.run, family)
     with ExitStack() as closing:
@@ -142,11 +146,12 @@ def _train_group(
 def _train_lives(lives: Sequence[LiveRun], family: "Family", width: int, stop: StopRequest, say: Say) -> None:
     """The loop: admit where a slot is free, train to the next checkpoint, look at what was saved."""
     from lorasweep.app.progress import Progress
+    from lorasweep.train.cache import cache_folder
     from lorasweep.train.cohort import Cohort
 
     by_name = {live.name: live for live in lives}
     queue = deque(lives)
-    cohort = Cohort(family, width)
+    cohort = Cohort(family, width, cache_folder=cache_folder(lives[0].trial.config))
 
     def on_step(step: Step) -> None:
         progress.step(step)
@@ -232,12 +237,16 @@ def _name(run: RunConfig, root: Path) -> str:
 def _judges(entries: Sequence[Entry], family: "Family") -> list[Judge | None]:
     """One judge for all runs that would be judged alike, so that base sheets and photos are looked at once."""
     shared: dict[str, Judge] = {}
+    bases: dict[str | None, Family] = {None: family}
     judges: list[Judge | None] = []
     for entry in entries:
         if not entry.run.evaluate.enabled:
             judges.append(None)
             continue
-        judge = Judge(entry.run, family, entry.dataset, fill_prompts(entry.run.sample, entry.run.data))
+        other = entry.run.evaluate.model
+        if other not in bases:
+            bases[other] = load_drawing_family(entry.run)
+        judge = Judge(entry.run, bases[other], entry.dataset, fill_prompts(entry.run.sample, entry.run.data))
         judges.append(shared.setdefault(f"{judge.signature}/{entry.run.seed}/{entry.run.track.root}", judge))
     return judges
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,10 @@ def find_card(device: str) -> Card | None:
         return None
     import torch  # seconds; only where a configuration asks about the card
 
-    number = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else 0
-    if not torch.cuda.is_available() or number >= torch.cuda.device_count():
+    cuda: Any = torch.cuda
+    number = device.removeprefix("cuda:")
+    number = int(number) if number.isdigit() else 0
+    if not cuda.is_available() or number >= cuda.device_count():
         return None
-    found = torch.cuda.get_device_properties(number)
+    found = cuda.get_device_properties(number)
     return Card(name=found.name, memory_gb=found.total_memory / 2**30, capability=(found.major, found.minor))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import hydra
@@ -48,16 +49,26 @@ def presets(*, config_dirs: Sequence[str | Path] = ()) -> list[str]:
     return sorted({file.stem for folder in folders for file in (folder / "preset").glob("*.yaml")})
 
 
-def load_run(overrides: Sequence[str], *, config_dirs: Sequence[str | Path] = ()) -> RunConfig:
+def load_run(
+    overrides: Sequence[str],
+    *,
+    config_dirs: Sequence[str | Path] = (),
+    when_missing: Mapping[str, str] = MappingProxyType({}),
+) -> RunConfig:
     """Compose ``conf/`` with overrides such as ``preset=person_sd15`` and ``optim.lr=2e-4``.
 
-    ``config_dirs`` are searched after the package's own folder, as is the one named by ``LORASWEEP_CONF``.
+    ``config_dirs`` are searched after the package's own folder, as is the one named by ``LORASWEEP_CONF``;
+    ``when_missing`` has values for keys that must be given but are not.
     Raises ValueError with one sentence that names the key, the value and what would be accepted.
     """
     _register()
     with _explained():
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra.compose("config", [*_search_path(config_dirs), *overrides])
+        for key, value in when_missing.items():
+            room, name = key.split(".")
+            if OmegaConf.is_missing(config[room], name):
+                config[room][name] = value
         return run_from_hydra(config)
 
 
@@ -155,7 +166,12 @@ def _register() -> None:
     store = ConfigStore.instance()
     if "base_run.yaml" not in store.repo:
         store.store(name="base_run", node=RunConfig, provider="lorasweep")
-    OmegaConf.register_new_resolver("card", lambda: group_for(find_card("auto")), replace=True)
+    OmegaConf.register_new_resolver("card", _own_group, replace=True)
+
+
+def _own_group() -> str:
+    """What ``hardware=auto`` stands for here; tab completion wants keys, not values, and at once."""
+    return "cpu" if "COMP_LINE" in os.environ else group_for(find_card("auto"))
 
 
 def _own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:

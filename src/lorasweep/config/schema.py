@@ -4,36 +4,11 @@ YAML under ``conf/`` says only how a preset differs from these defaults. The cla
 needs a file, a device or a model is made where that thing is opened.
 """
 
-import math
 from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-
-def _among(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(allowed)}")
-
-
-def _positive(key: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{key} is {value}; it must be a number above zero")
-
-
-def _between(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{key} is {value}; it must be between {low} and {high}")
-
-
-def _multiple_of_8(key: str, value: int | None) -> None:
-    """What an SD-type encoder can halve three times; it would cut the rest off without a word."""
-    if value is not None and (value <= 0 or value % 8):
-        raise ValueError(f"{key} is {value}; it must be a number of pixels that 8 divides")
-
-
-def _word(key: str, value: str) -> None:
-    if not value.strip():
-        raise ValueError(f"{key} is empty; it must be at least one word")
+from lorasweep.config.checks import among, between, multiple_of_8, positive, word
 
 
 @dataclass(kw_only=True)
@@ -61,8 +36,8 @@ class ModelConfig:
     keeps what the model says of itself."""
 
     def __post_init__(self) -> None:
-        _multiple_of_8("model.resolution", self.resolution)
-        _among("model.prediction", self.prediction, ("auto", "epsilon", "v_prediction"))
+        multiple_of_8("model.resolution", self.resolution)
+        among("model.prediction", self.prediction, ("auto", "epsilon", "v_prediction"))
 
 
 @dataclass(kw_only=True)
@@ -93,12 +68,12 @@ class HardwareConfig:
     captions and prompts before the first step."""
 
     def __post_init__(self) -> None:
-        _among("hardware.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
-        _among("hardware.base", self.base, ("auto", "full", "fp8", "nf4"))
-        _among("hardware.cache", self.cache, ("memory", "disk"))
-        _positive("hardware.threads", self.threads)
-        _positive("hardware.memory_gb", self.memory_gb)
-        _between("hardware.offload", self.offload, 0, 1)
+        among("hardware.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+        among("hardware.base", self.base, ("auto", "full", "fp8", "nf4"))
+        among("hardware.cache", self.cache, ("memory", "disk"))
+        positive("hardware.threads", self.threads)
+        positive("hardware.memory_gb", self.memory_gb)
+        between("hardware.offload", self.offload, 0, 1)
 
 
 @dataclass(kw_only=True)
@@ -127,12 +102,12 @@ class DataConfig:
     """split trains on what is not held out; all trains on every photo, as ``lorasweep refit`` does."""
 
     def __post_init__(self) -> None:
-        _word("data.trigger", self.trigger)
-        _word("data.class_noun", self.class_noun)
-        _positive("data.repeats", self.repeats)
-        _between("data.caption_dropout", self.caption_dropout, 0, 1)
-        _between("data.held_out", self.held_out, 0, 0.5)
-        _among("data.train_on", self.train_on, ("split", "all"))
+        word("data.trigger", self.trigger)
+        word("data.class_noun", self.class_noun)
+        positive("data.repeats", self.repeats)
+        between("data.caption_dropout", self.caption_dropout, 0, 1)
+        between("data.held_out", self.held_out, 0, 0.5)
+        among("data.train_on", self.train_on, ("split", "all"))
 
 
 @dataclass(kw_only=True)
@@ -152,10 +127,10 @@ class LoraConfig:
     """A LoRA file of this base model to start from; its modules, ranks and alphas replace ``rank`` and ``alpha``."""
 
     def __post_init__(self) -> None:
-        _positive("lora.rank", self.rank)
-        _positive("lora.alpha", self.alpha)
-        _between("lora.dropout", self.dropout, 0, 0.99)
-        _among("lora.targets", self.targets, ("attention", "linear", "convolution"))
+        positive("lora.rank", self.rank)
+        positive("lora.alpha", self.alpha)
+        between("lora.dropout", self.dropout, 0, 0.99)
+        among("lora.targets", self.targets, ("attention", "linear", "convolution"))
 
 
 LEAST_PRODIGY_LR = 0.01
@@ -201,24 +176,24 @@ class OptimConfig:
     """What a guidance-distilled model (FLUX.1-dev) is told in training; others do not read it."""
 
     def __post_init__(self) -> None:
-        _among("optim.name", self.name, ("adamw", "adamw8bit", "prodigy", "adafactor"))
-        _among("optim.schedule", self.schedule, ("constant", "cosine", "cosine_restarts", "linear", "wsd"))
+        among("optim.name", self.name, ("adamw", "adamw8bit", "prodigy", "adafactor"))
+        among("optim.schedule", self.schedule, ("constant", "cosine", "cosine_restarts", "linear", "wsd"))
         for key in ("lr", "text_encoder_lr", "steps", "batch_size", "gradient_accumulation", "min_snr_gamma"):
-            _positive(f"optim.{key}", getattr(self, key))
-        _positive("optim.restarts", self.restarts)
-        _between("optim.warmup_steps", self.warmup_steps, 0, self.steps)
-        _between("optim.weight_decay", self.weight_decay, 0, 1e6)
-        _between("optim.noise_offset", self.noise_offset, 0, 1)
-        _among("optim.timesteps", self.timesteps, ("auto", "uniform", "sigmoid", "shift", "resolution_shift"))
-        _positive("optim.sigmoid_scale", self.sigmoid_scale)
-        _positive("optim.timestep_shift", self.timestep_shift)
-        _between("optim.guidance", self.guidance, 0, 100)
-        _positive("optim.eps", self.eps)
+            positive(f"optim.{key}", getattr(self, key))
+        positive("optim.restarts", self.restarts)
+        between("optim.warmup_steps", self.warmup_steps, 0, self.steps)
+        between("optim.weight_decay", self.weight_decay, 0, 1e6)
+        between("optim.noise_offset", self.noise_offset, 0, 1)
+        among("optim.timesteps", self.timesteps, ("auto", "uniform", "sigmoid", "shift", "resolution_shift"))
+        positive("optim.sigmoid_scale", self.sigmoid_scale)
+        positive("optim.timestep_shift", self.timestep_shift)
+        between("optim.guidance", self.guidance, 0, 100)
+        positive("optim.eps", self.eps)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas is {self.betas}; it must be two numbers from 0 to below 1")
         self._check_prodigy()
-        _between("optim.decay_fraction", self.decay_fraction, 0, 1)
-        _between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
+        between("optim.decay_fraction", self.decay_fraction, 0, 1)
+        between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
 
     def _check_prodigy(self) -> None:
         """A preset's rate is meant for AdamW: with Prodigy it would train next to nothing, without a word."""
@@ -250,9 +225,9 @@ class SaveConfig:
     clause of a caption occurs, as Kohya writes it."""
 
     def __post_init__(self) -> None:
-        _among("save.metadata", self.metadata, ("private", "full"))
+        among("save.metadata", self.metadata, ("private", "full"))
         for key in ("every_steps", "count", "state_minutes", "states_kept"):
-            _positive(f"save.{key}", getattr(self, key))
+            positive(f"save.{key}", getattr(self, key))
 
 
 @dataclass(kw_only=True)
@@ -302,14 +277,14 @@ class SampleConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        _among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))
+        among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))
         for key in ("steps", "batch_size", "every_steps"):
-            _positive(f"sample.{key}", getattr(self, key))
+            positive(f"sample.{key}", getattr(self, key))
         for key in ("width", "height"):
-            _multiple_of_8(f"sample.{key}", getattr(self, key))
-        _between("sample.guidance", self.guidance, 0, 100)
-        _between("sample.clip_skip", self.clip_skip, 0, 100)
-        _between("sample.strength", self.strength, -10, 10)
+            multiple_of_8(f"sample.{key}", getattr(self, key))
+        between("sample.guidance", self.guidance, 0, 100)
+        between("sample.clip_skip", self.clip_skip, 0, 100)
+        between("sample.strength", self.strength, -10, 10)
         if not self.seeds:
             raise ValueError("sample.seeds is empty; it must name at least one seed")
         if not self.fresh_seeds:
@@ -330,7 +305,7 @@ class WeightsConfig:
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            _between(f"evaluate.weights.{key}", value, 0, 1)
+            between(f"evaluate.weights.{key}", value, 0, 1)
 
 
 @dataclass(kw_only=True)
@@ -356,8 +331,8 @@ class EvaluateConfig:
     on a fine-tune of it; both are held in memory while a run trains. None draws on ``model.path``."""
 
     def __post_init__(self) -> None:
-        _among("evaluate.face", self.face, ("facenet", "portraits"))
-        _positive("evaluate.budget", self.budget)
+        among("evaluate.face", self.face, ("facenet", "portraits"))
+        positive("evaluate.budget", self.budget)
 
 
 @dataclass(kw_only=True)
@@ -378,13 +353,13 @@ class PickConfig:
     """The pick, the best one and the runner-up are drawn at these too, and one of them is advised. Empty: none are."""
 
     def __post_init__(self) -> None:
-        _among("pick.prefer", self.prefer, ("latest", "best", "earliest"))
-        _between("pick.delta", self.delta, 0, 1)
-        _between("pick.confidence", self.confidence, 0.5, 0.9999)
-        _positive("pick.replicates", self.replicates)
-        _between("pick.floor", self.floor, 0, 1)
+        among("pick.prefer", self.prefer, ("latest", "best", "earliest"))
+        between("pick.delta", self.delta, 0, 1)
+        between("pick.confidence", self.confidence, 0.5, 0.9999)
+        positive("pick.replicates", self.replicates)
+        between("pick.floor", self.floor, 0, 1)
         for strength in self.strengths:
-            _between("pick.strengths", strength, 0.05, 2)
+            between("pick.strengths", strength, 0.05, 2)
         if len(set(self.strengths)) < len(self.strengths):
             raise ValueError(f"pick.strengths is {self.strengths}; it must name each strength once")
 

@@ -91,19 +91,19 @@ def _safetensors(folder: Path, prefix: str) -> list[str]:
     return [f"{prefix}{file.name}" for file in files]
 
 
+def short_name(name: str) -> str:
+    """The part of a path that tells one checkpoint from another: the file's stem, or its folder's name."""
+    path = PurePosixPath(name)
+    return path.parent.name if path.parent.name and path.stem in GENERIC else path.stem
+
+
 def last_ones(names: Sequence[str]) -> frozenset[str]:
     """The files without a number of their own: what is left of a sibling when its number is taken off, or no number.
 
     So ``person_2`` is the last one beside ``person_2-000004``, and the second one of two beside ``person_1``.
     """
-    bare = {_bare(_word(name)) for name in names}
-    return frozenset(name for name in names if _word(name) in bare or read_name(name) == Progress())
-
-
-def _word(name: str) -> str:
-    """The part of a path that tells one checkpoint from another: the file's stem, or its folder's name."""
-    path = PurePosixPath(name)
-    return path.parent.name if path.parent.name and path.stem in GENERIC else path.stem
+    bare = {_bare(short_name(name)) for name in names}
+    return frozenset(name for name in names if short_name(name) in bare or read_name(name) == Progress())
 
 
 def _bare(word: str) -> str | None:
@@ -114,7 +114,7 @@ def _bare(word: str) -> str | None:
 
 def read_name(name: str) -> Progress:
     """What a checkpoint's path says."""
-    word = _word(name)
+    word = short_name(name)
     if match := _ONE_TRAINER.search(word):
         return Progress(step=int(match[1]), epoch=int(match[2]))
     if match := _STEP.search(word) or _AI_TOOLKIT.search(word):

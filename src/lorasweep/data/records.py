@@ -264,3 +264,10 @@ class RunView:
     error: str = ""
     parent: str = ""
     """Name of the multirun it belongs to."""
+    source: Path | None = None
+    """The folder of files that another trainer made, of a run that only judges them: there are no losses."""
+
+    def file_name(self, path: Path) -> str:
+        """How to call a checkpoint's file: by its path within ``source``, else by its name."""
+        inside = self.source is not None and path.is_relative_to(self.source)
+        return path.relative_to(self.source).as_posix() if inside and self.source else path.name

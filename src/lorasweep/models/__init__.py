@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lorasweep.config.card import find_card, precision_for
 from lorasweep.data.errors import UserError
 from lorasweep.models.family import Family
 
@@ -36,10 +37,21 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
-    """The base model of a run, frozen, on its device and in its precision."""
+    """The base model of a run, frozen, on its device and in its precision.
+
+    Raises:
+        UserError: this machine cannot do what ``hardware`` asks, or ``model`` names no whole model of its family.
+    """
+    from lorasweep.models.low_memory import bound_memory, marked, placing, require_fit
+
     if model.family not in FAMILIES:
         raise UserError(f"model.family is {model.family!r}; it must be one of {', '.join(FAMILIES)}.")
-    return FAMILIES[model.family]().load(model, device_of(hardware.device), PRECISIONS[hardware.precision])
+    device, card = device_of(hardware.device), find_card(hardware.device)
+    require_fit(hardware, device, card)
+    bound_memory(hardware, device, card)
+    precision = precision_for(hardware.precision, device.type, card)
+    family = FAMILIES[model.family]().load(model, device, PRECISIONS[precision], placing(hardware, device))
+    return marked(family)
 
 
 def device_of(name: str) -> torch.device:

@@ -15,16 +15,19 @@ def token_ids(tokenizer: Any, texts: Sequence[str], length: int | None = None) -
     return rows.input_ids
 
 
-def skipped_states(hidden_states: Sequence[Tensor], skip: int) -> Tensor:
+def skipped_states(hidden_states: Sequence[Tensor], skip: int, unread: int = 0) -> Tensor:
     """[N, tokens, width] hidden states with ``skip`` layers left out at the end, without the last normalisation.
+
+    Args:
+        unread: layers at the end that the family never reads; ``skip`` counts from there.
 
     Raises:
         UserError: the encoder has fewer layers.
     """
-    if skip >= len(hidden_states):
-        layers = len(hidden_states) - 1
-        raise UserError(f"sample.clip_skip leaves out {skip} layers; the text encoder has {layers} to leave out of.")
-    return hidden_states[-(skip + 1)]
+    if skip + unread >= len(hidden_states):
+        layers = len(hidden_states) - 1 - unread
+        raise UserError(f"sample.clip_skip is {skip}; the text encoder has {layers} layers.")
+    return hidden_states[-(skip + unread + 1)]
 
 
 def final_norm(encoder: nn.Module) -> nn.Module:

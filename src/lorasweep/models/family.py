@@ -3,11 +3,11 @@
 A batch of a family that carries C adapters is slot-major: the rows of adapter 0 first, then those of adapter 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Text = Mapping[str, Tensor]
 """What the denoiser reads instead of words: named tensors that have one row a prompt."""
+Place = Callable[[str, nn.Module], nn.Module]
+"""The name of a model's part and the part, whole in CPU memory; gives it back where and how it is kept."""
 
 
 class Family(Protocol):
@@ -51,8 +53,12 @@ class Family(Protocol):
         ...
 
     @classmethod
-    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
-        """Read what ``config.path`` names. Raises UserError where that is not a whole model of this family."""
+    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place) -> Self:
+        """Read what ``config.path`` names. Raises UserError where that is not a whole model of this family.
+
+        Args:
+            place: puts each part on the device, or where else it is kept, as soon as it is read.
+        """
         ...
 
     def refuse(self, run: "RunConfig") -> None:

@@ -16,7 +16,7 @@ from lorasweep.models import autoencoder
 from lorasweep.models.adapting import autocast, carrying, fresh_adapter, text_targets
 from lorasweep.models.clip_text import token_ids
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
-from lorasweep.models.family import Text
+from lorasweep.models.family import Place, Text
 from lorasweep.models.reading import read_part, read_tokenizer
 from lorasweep.models.skeletons import module_shapes
 from lorasweep.models.sources import find_source, whole_hash
@@ -59,14 +59,14 @@ class Flux:
     kind: str = "flux"
 
     @classmethod
-    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
+    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place) -> Self:
         """Read what ``config.path`` names: frozen transformer and text encoders in ``dtype``, VAE in fp32."""
         source = find_source(config)
         return cls(
-            transformer=read_part(source, FluxTransformer2DModel, "transformer", dtype, device),
-            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, device),
-            text_encoder_2=read_part(source, T5EncoderModel, "text_encoder_2", dtype, device),
-            vae=read_part(source, AutoencoderKL, "vae", torch.float32, device),
+            transformer=read_part(source, FluxTransformer2DModel, "transformer", dtype, place),
+            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, place),
+            text_encoder_2=read_part(source, T5EncoderModel, "text_encoder_2", dtype, place),
+            vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
             tokenizer=read_tokenizer(source, "tokenizer"),
             tokenizer_2=read_tokenizer(source, "tokenizer_2"),
             scheduler=source.scheduler(),

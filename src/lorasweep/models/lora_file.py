@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from torch import Tensor
 from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
-from lorasweep.models.lora_header import adapter_metadata, kohya_header, metadata_alphas, safetensors_bytes
+from lorasweep.models.lora_header import diffusers_header, kohya_header, safetensors_bytes
 from lorasweep.models.lora_layouts import Shapes, from_tensors, to_diffusers, to_kohya
+from lorasweep.models.lora_peft import header_alphas
 
 if TYPE_CHECKING:
     from lorasweep.models.family import Family
@@ -43,15 +45,22 @@ def write_lora(
 
 def lora_bytes(adapter: Adapter, family: "Family", metadata: Mapping[str, str], *, layout: str = "kohya") -> bytes:
     """The file, as bytes that depend on the arguments alone."""
+    lines = {**family.file_metadata(), **metadata}
     if layout == "diffusers":
-        return diffusers_bytes(adapter, family.kind)
-    tensors = to_kohya(family.kind, family.module_shapes(), adapter)
-    return safetensors_bytes(tensors, kohya_header(adapter, tensors, {**family.file_metadata(), **metadata}))
+        return diffusers_bytes(adapter, family.kind, lines)
+    return kohya_bytes(adapter, family.kind, family.module_shapes(), lines)
 
 
-def diffusers_bytes(adapter: Adapter, kind: str) -> bytes:
-    """A file in diffusers' layout; its header holds ranks and nothing else."""
-    return safetensors_bytes(to_diffusers(kind, adapter), {"format": "pt", **adapter_metadata(adapter)})
+def kohya_bytes(adapter: Adapter, kind: str, shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
+    """A file in Kohya's layout."""
+    tensors = to_kohya(kind, shapes, adapter)
+    return safetensors_bytes(tensors, kohya_header(kind, adapter, tensors, metadata))
+
+
+def diffusers_bytes(adapter: Adapter, kind: str, metadata: Mapping[str, str]) -> bytes:
+    """A file in diffusers' layout."""
+    tensors = to_diffusers(kind, adapter)
+    return safetensors_bytes(tensors, diffusers_header(adapter, tensors, metadata))
 
 
 def weights_sha256(path: Path) -> str:
@@ -72,7 +81,7 @@ def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights
         UserError: the file cannot be read, holds a key that is no module of this base model, or lacks half a module.
     """
     tensors, header = read_tensors(path)
-    adapter = from_tensors(path.name, kind, shapes, tensors, metadata_alphas(header, kind, shapes))
+    adapter = from_tensors(path.name, kind, shapes, tensors, header_alphas(path, header, shapes))
     if not adapter:
         raise UserError(f"{path.name} holds no LoRA weights; give a LoRA file.")
     return adapter
@@ -80,13 +89,26 @@ def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and header lines of a safetensors file; a pickle is never opened."""
-    if path.suffix in PICKLES:
+    if path.suffix.lower() in PICKLES or _is_pickle(path):
         raise UserError(f"{path} is a pickle, which may run code; give a .safetensors file.")
     try:
         data = path.read_bytes()
         return load(data), header_of(data)
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path} is no readable safetensors file ({error}); give a LoRA file.") from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """By the first bytes, whatever the name: a pickle, or the zip archive that torch puts one into.
+
+    The length that a safetensors file begins with may have the same bytes; behind it stands a brace.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return (start[:2] == b"PK" or re.match(rb"\x80[\x02-\x05]", start) is not None) and start[8:] != b"{"
 
 
 def header_of(data: bytes) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,27 +12,42 @@ from torch import Tensor
 
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter
-from lorasweep.models.lora_names import text_path
+from lorasweep.models.lora_peft import ADAPTER_METADATA, adapter_metadata
 
+BASE_MODELS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
+"""sd-scripts' words for the families, by which A1111 takes a file for SDXL."""
+RUN_NAME, FREE_TEXT, WHEN = "the name of the run", "free text", "when it was trained"
 TELLS = {
     "ss_tag_frequency": "the words of your captions and the name of your folder",
     "ss_dataset_dirs": "the name of your folder of photos",
+    "ss_reg_dataset_dirs": "the name of your folder of photos",
     "ss_datasets": "folders, captions and sizes of your photos",
     "ss_bucket_info": "sizes of your photos",
-    "ss_output_name": "the name of the run",
-    "modelspec.title": "the name of the run",
-    "lorasweep.run": "the name of the run",
+    "ss_output_name": RUN_NAME,
+    "modelspec.title": RUN_NAME,
+    "lorasweep.run": RUN_NAME,
+    "name": RUN_NAME,
     "modelspec.trigger_phrase": "the word that calls the subject, which users of the file need",
     "modelspec.author": "a name",
-    "modelspec.description": "free text",
-    "ss_training_comment": "free text",
+    "modelspec.description": FREE_TEXT,
+    "modelspec.usage_hint": FREE_TEXT,
+    "modelspec.tags": FREE_TEXT,
+    "ss_training_comment": FREE_TEXT,
+    "modelspec.thumbnail": "a picture",
+    "modelspec.merged_from": "names of other files of yours",
     "ss_sd_model_name": "the name of the base model's file",
-    "ss_training_started_at": "when it was trained",
-    "ss_training_finished_at": "when it was trained",
+    "ss_vae_name": "the name of the VAE's file",
+    "ss_training_started_at": WHEN,
+    "ss_training_finished_at": WHEN,
+    "modelspec.date": WHEN,
+    "ot_config": "OneTrainer's whole configuration: folders, prompts and names",
 }
 """What header lines, ours or another trainer's, tell a stranger."""
-ADAPTER_METADATA = "lora_adapter_metadata"
-"""diffusers' header line with PEFT's settings, as JSON."""
+PRIVATE = {
+    "a path on your machine": r"(^|[\s\"'=(\[])(/[\w.-]+/|[A-Za-z]:\\|[A-Za-z]:/|\\\\[\w.-]+\\|~/|file://)",
+    "an e-mail address": r"[\w.+-]+@[\w-]+\.\w+",
+}
+"""What may stand in any line."""
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -48,71 +63,52 @@ def read_header(path: Path) -> dict[str, str]:
         raise UserError(f"{path} is no readable safetensors file ({error}); give a LoRA file.") from error
 
 
-def audit(header: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
-    """Key, value and what it tells a stranger ('' for nothing about the user), sorted, telling lines first."""
-    lines = [(key, value, TELLS.get(key) or _looks_private(value)) for key, value in header.items()]
-    return tuple(sorted(lines, key=lambda line: (not line[2], line[0])))
+def audit(path: Path) -> list[tuple[str, str, str]]:
+    """Key, value and what the line tells a stranger of the user ('' for nothing), sorted, telling lines first.
+
+    Raises:
+        UserError: it is no readable safetensors file.
+    """
+    lines = [(key, value, TELLS.get(key) or _looks_private(value)) for key, value in read_header(path).items()]
+    return sorted(lines, key=lambda line: (not line[2], line[0]))
 
 
 def _looks_private(value: str) -> str:
-    return "a path on your machine" if re.search(r"(^|[\s\"'])(/[\w.-]+/|[A-Za-z]:\\|~/)", value) else ""
+    return next((what for what, pattern in PRIVATE.items() if re.search(pattern, value)), "")
 
 
-def kohya_header(adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, str]:
-    """Kohya's lines: rank and alpha, what is given, and the two hashes over the tensors."""
+def kohya_header(
+    kind: str, adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Kohya's lines: rank and alpha, what is given, and the hashes over the tensors."""
     ranks = {weights.rank for weights in adapter.values()}
     alphas = {weights.alpha for weights in adapter.values()}
-    convolution = any(weights.down.dim() == 4 and weights.down.shape[-1] > 1 for weights in adapter.values())
-    header = {
-        "ss_network_module": "networks.lora",
-        # A1111 shows these and takes none of them: every module has its own alpha and rank
+    wide = [weights for weights in adapter.values() if weights.down.dim() == 4 and weights.down.shape[-1] > 1]
+    lines = {
+        "ss_base_model_version": BASE_MODELS[kind],
+        "ss_v2": "False",
+        "ss_network_module": "networks.lora_flux" if kind == "flux" else "networks.lora",
+        # programs show these and take each module's own; "Dynamic" is sd-scripts' word for ranks that differ. They
+        # are those of the training: FLUX's fused layers have several times both in the file.
         "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
         "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
-        "ss_network_args": json.dumps(_conv_args(adapter) if convolution else {}),
-        **given,
+        "ss_network_args": json.dumps(
+            {"conv_dim": str(wide[0].rank), "conv_alpha": str(wide[0].alpha)} if wide else {}
+        ),
     }
-    hashes = kohya_hashes(tensors, {key: value for key, value in header.items() if key.startswith("ss_")})
-    return header | hashes | {"modelspec.hash_sha256": f"0x{hashes['sshs_model_hash']}"}
+    kept = {key: value for key, value in given.items() if key not in (ADAPTER_METADATA, "format")}
+    return _with_hashes({**lines, **kept}, tensors)
 
 
-def _conv_args(adapter: Adapter) -> dict[str, str]:
-    wide = next(weights for weights in adapter.values() if weights.down.dim() == 4 and weights.down.shape[-1] > 1)
-    return {"conv_dim": str(wide.rank), "conv_alpha": str(wide.alpha)}
+def diffusers_header(adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, str]:
+    """diffusers' lines, and what is given less the lines that are true of Kohya's layout only."""
+    kept = {key: value for key, value in given.items() if not key.startswith("ss_network_")}
+    return _with_hashes({**kept, "format": "pt", **adapter_metadata(adapter)}, tensors)
 
 
-def adapter_metadata(adapter: Adapter) -> dict[str, str]:
-    """diffusers' line: rank and, since the scale is in the weights, an alpha that equals it, by component."""
-    lines: dict[str, object] = {}
-    components = dict.fromkeys(module.split(".", 1)[0] for module in adapter)
-    for component in components:
-        ranks = {m.split(".", 1)[1]: w.rank for m, w in adapter.items() if m.split(".", 1)[0] == component}
-        most = max(set(ranks.values()), key=list(ranks.values()).count)
-        other = {name: rank for name, rank in ranks.items() if rank != most}
-        lines |= {
-            f"{component}.r": most,
-            f"{component}.lora_alpha": most,
-            f"{component}.rank_pattern": other,
-            f"{component}.alpha_pattern": other,
-            f"{component}.target_modules": sorted(ranks),
-        }
-    return {ADAPTER_METADATA: json.dumps(lines, sort_keys=True)}
-
-
-def metadata_alphas(header: Mapping[str, str], kind: str, modules: Iterable[str]) -> dict[str, float]:
-    """Module to alpha where diffusers' header line has one; an empty dict without such a line."""
-    if ADAPTER_METADATA not in header:
-        return {}
-    settings = json.loads(header[ADAPTER_METADATA])
-    alphas: dict[str, float] = {}
-    for module in modules:
-        component, path = module.split(".", 1)
-        written = text_path(component, kind, path) if component.startswith("text_encoder") else path
-        pattern = settings.get(f"{component}.alpha_pattern") or {}
-        alpha = next((v for end, v in pattern.items() if f".{written}".endswith(f".{end}")), None)
-        alpha = settings.get(f"{component}.lora_alpha") if alpha is None else alpha
-        if alpha is not None:
-            alphas[module] = float(alpha)
-    return alphas
+def _with_hashes(lines: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    hashes = kohya_hashes(tensors, {key: value for key, value in lines.items() if key.startswith("ss_")})
+    return {**lines, **hashes, "modelspec.hash_sha256": f"0x{hashes['sshs_model_hash']}"}
 
 
 def kohya_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:

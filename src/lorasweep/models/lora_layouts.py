@@ -4,60 +4,43 @@ The change of a weight is up @ down * alpha / rank in all of them; they differ i
 and in which layers are one.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
-from lorasweep.models.lora_names import aliases, kohya_groups, text_path
+from lorasweep.models.lora_keys import ALPHA, DOWN, UP, guess, other_half, split_key
+from lorasweep.models.lora_names import aliases, is_swapped, kohya_groups, text_path
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Module to the shape of its weight (see ``family.Family.module_shapes``)."""
 
-DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
-ENDS = {
-    ".lora_down.weight": DOWN,
-    ".lora_up.weight": UP,
-    ".lora_A.weight": DOWN,
-    ".lora_B.weight": UP,
-    ".lora_A.default.weight": DOWN,
-    ".lora_B.default.weight": UP,
-    ".lora.down.weight": DOWN,
-    ".lora.up.weight": UP,
-    ".lora_linear_layer.down.weight": DOWN,
-    ".lora_linear_layer.up.weight": UP,
-    ".lora.alpha": ALPHA,
-    ".alpha": ALPHA,
-}
-"""How the keys of one module end."""
-PROCESSOR = re.compile(r"(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight")
-"""diffusers before its use of PEFT."""
-OTHER_METHODS = {
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "lora_mid": "a LoCon with a Tucker core",
-    "oft_": "OFT",
-    "diff": "full differences of weights",
-    "lora_C": "LoRA-FA or VeRA",
-}
-
 
 def to_kohya(kind: str, shapes: Shapes, adapter: Adapter) -> dict[str, Tensor]:
-    """Three tensors a name: down, up and alpha; FLUX's layers that are one in BFL's code become one."""
+    """Three tensors a name: down, up and alpha; FLUX's layers that are one in BFL's code become one.
+
+    Raises:
+        UserError: the adapter changes a module that has no name in this layout.
+    """
+    groups = kohya_groups(kind, shapes)
+    lost = set(adapter).difference(*groups.values())
+    if lost:
+        raise UserError(f"The adapter changes {min(lost)}, which Kohya's layout has no name for in a {kind} model.")
     tensors: dict[str, Tensor] = {}
-    for name, modules in kohya_groups(kind, shapes).items():
+    for name, modules in groups.items():
         if any(module in adapter for module in modules):
-            fused = adapter[modules[0]] if len(modules) == 1 else fuse(shapes, modules, adapter)
-            tensors[f"{name}.{DOWN}"] = fused.down.contiguous()
-            tensors[f"{name}.{UP}"] = fused.up.contiguous()
-            tensors[f"{name}.{ALPHA}"] = torch.tensor(float(fused.alpha))
+            whole = adapter[modules[0]] if len(modules) == 1 else fuse(shapes, modules, adapter)
+            up = _swapped(whole.up) if is_swapped(name) else whole.up
+            tensors[f"{name}.{DOWN}"] = whole.down.contiguous()
+            tensors[f"{name}.{UP}"] = up.contiguous()
+            tensors[f"{name}.{ALPHA}"] = torch.tensor(float(whole.alpha))
     return tensors
+
+
+def _swapped(up: Tensor) -> Tensor:
+    return torch.cat(up.chunk(2)[::-1])
 
 
 def fuse(shapes: Shapes, modules: Sequence[str], adapter: Adapter) -> LoraWeights:
@@ -66,36 +49,34 @@ def fuse(shapes: Shapes, modules: Sequence[str], adapter: Adapter) -> LoraWeight
     Readers scale by alpha / rank, so the alpha of the whole is that of a part times the number of parts; where the
     parts' own scales differ, the difference goes into their ups.
     """
-    present = [module for module in modules if module in adapter]
-    ranks = [adapter[module].rank for module in present]
-    scales = [adapter[module].alpha / adapter[module].rank for module in present]
-    up = torch.zeros(sum(shapes[module][0] for module in modules), sum(ranks), dtype=adapter[present[0]].up.dtype)
+    present = [adapter[module] for module in modules if module in adapter]
+    rank, scale = sum(part.rank for part in present), present[0].alpha / present[0].rank
+    up = present[0].up.new_zeros(sum(shapes[module][0] for module in modules), rank)
     row = column = 0
     for module in modules:
         if module in adapter:
             part = adapter[module]
-            ratio = part.alpha / part.rank / scales[0]
-            up[row : row + shapes[module][0], column : column + part.rank] = part.up * ratio
+            up[row : row + shapes[module][0], column : column + part.rank] = part.up * (part.alpha / part.rank / scale)
             column += part.rank
         row += shapes[module][0]
-    return LoraWeights(torch.cat([adapter[module].down for module in present]), up, scales[0] * sum(ranks))
+    return LoraWeights(torch.cat([part.down for part in present]), up, scale * rank)
 
 
 def split(shapes: Shapes, modules: Sequence[str], whole: LoraWeights) -> dict[str, LoraWeights]:
     """The inverse of ``fuse``, and of a layer that was trained as one: each part keeps the ranks that reach its rows.
 
-    A part that no rank reaches is left out, unless that is all of them.
+    A part that no rank reaches is left out. Where none reaches any, as before the first step, the parts share them.
     """
-    found: dict[str, LoraWeights] = {}
-    row = 0
-    for module in modules:
-        rows = whole.up[row : row + shapes[module][0]]
-        row += shapes[module][0]
-        kept = rows.ne(0).any(dim=0).nonzero().flatten()
-        if kept.numel():
-            alpha = whole.alpha * len(kept) / whole.rank
-            found[module] = LoraWeights(whole.down[kept].contiguous(), rows[:, kept].contiguous(), alpha)
-    return found or {modules[0]: LoraWeights(whole.down, whole.up[: shapes[modules[0]][0]], whole.alpha)}
+    rows = whole.up.split([shapes[module][0] for module in modules])
+    kept = [part.ne(0).any(dim=0).nonzero().flatten() for part in rows]
+    if not whole.up.any():
+        ranks = torch.arange(whole.rank)
+        kept = list(ranks.chunk(len(modules)) if whole.rank % len(modules) == 0 else [ranks] * len(modules))
+    return {
+        module: LoraWeights(whole.down[own], part[:, own].contiguous(), whole.alpha * len(own) / whole.rank)
+        for module, part, own in zip(modules, rows, kept, strict=True)
+        if len(own)
+    }
 
 
 def to_diffusers(kind: str, adapter: Adapter) -> dict[str, Tensor]:
@@ -113,11 +94,6 @@ def to_diffusers(kind: str, adapter: Adapter) -> dict[str, Tensor]:
     return tensors
 
 
-class _Key(NamedTuple):
-    stem: str
-    part: str
-
-
 def from_tensors(
     name: str, kind: str, shapes: Shapes, tensors: Mapping[str, Tensor], alphas: Mapping[str, float] | None = None
 ) -> dict[str, LoraWeights]:
@@ -131,82 +107,70 @@ def from_tensors(
         UserError: a key that is no module of this base model, half a module, a module twice, or another method.
     """
     known = aliases(kind, shapes)
-    parts: dict[tuple[str, ...], dict[str, tuple[str, Tensor]]] = {}
-    for key, tensor in tensors.items():
-        stem, part = _split_key(name, key)
-        modules = known.get(stem)
-        if modules is None:
-            raise UserError(f"{name} holds {key}, which the base model has no module for{_guess(tensors, kind)}")
-        twin = parts.setdefault(modules, {}).setdefault(part, (key, tensor))
-        if twin[0] != key:
-            raise UserError(f"{name} holds one module twice, as {twin[0]} and as {key}; it must have it once.")
+    parts: dict[str, dict[str, str]] = {}
+    stems: dict[tuple[str, ...], str] = {}
+    for key in tensors:
+        stem, part = split_key(name, key)
+        if stem not in known:
+            raise UserError(f"{name} holds {key}, which the base model has no module for{guess(tensors, kind)}")
+        twin = parts.setdefault(stem, {}).setdefault(part, key)
+        first = stems.setdefault(known[stem], stem)
+        if twin != key or first != stem:
+            other = twin if twin != key else next(iter(parts[first].values()))
+            raise UserError(f"{name} holds one module twice, as {other} and as {key}; it must have it once.")
     adapter: dict[str, LoraWeights] = {}
-    for modules, found in parts.items():
-        whole = _whole(name, modules, found, shapes, alphas or {})
+    for stem, keys in parts.items():
+        modules = known[stem]
+        whole = _whole(name, kind, modules, keys, shapes, tensors, alphas or {})
+        if is_swapped(stem):
+            whole = whole._replace(up=_swapped(whole.up))
         first, *others = modules
         for module, weights in (split(shapes, modules, whole) if others else {first: whole}).items():
             if module in adapter:
-                raise UserError(f"{name} changes {module} twice, alone and as a part of {found[DOWN][0]}.")
+                raise UserError(f"{name} changes {module} twice, alone and as a part of another layer.")
             adapter[module] = weights
     return {module: adapter[module] for module in shapes if module in adapter}
 
 
-def _split_key(name: str, key: str) -> _Key:
-    for end, part in ENDS.items():
-        if key.endswith(end):
-            return _Key(key.removesuffix(end), part)
-    if match := PROCESSOR.fullmatch(key):
-        path, letter, way = match[1], match[2], match[3]
-        clip = "self_attn" in path
-        layer = f"{letter}_proj" if clip else "to_out.0" if letter == "out" else f"to_{letter}"
-        return _Key(f"{path}.{layer}", DOWN if way == "down" else UP)
-    method = next((method for sign, method in OTHER_METHODS.items() if f".{sign}" in key), None)
-    if method:
-        raise UserError(f"{name} holds {key}: it is {method}; only plain LoRA and LoCon files can be read.")
-    raise UserError(f"{name} holds {key}, which is no part of a LoRA that is known here.")
-
-
 def _whole(
     name: str,
+    kind: str,
     modules: Sequence[str],
-    found: Mapping[str, tuple[str, Tensor]],
+    keys: Mapping[str, str],
     shapes: Shapes,
+    tensors: Mapping[str, Tensor],
     alphas: Mapping[str, float],
 ) -> LoraWeights:
     """One name's down, up and alpha, checked against the base model's layer."""
     for part, other in ((DOWN, UP), (UP, DOWN)):
-        if part not in found:
-            key = found.get(other, next(iter(found.values())))[0]
-            twin = key.replace(other, part)
-            raise UserError(f"{name} holds {key} but lacks {twin if twin != key else f'its other half, {part}'}.")
-    (down_key, down), (_, up) = found[DOWN], found[UP]
-    # a file without alpha means alpha = rank: A1111, ComfyUI and diffusers all apply it at scale 1
-    alpha = float(found[ALPHA][1]) if ALPHA in found else alphas.get(modules[0], float(down.shape[0]))
-    shape = shapes[modules[0]]
-    out, into = sum(shapes[module][0] for module in modules), tuple(shape[1:])
-    into_found = down[0].numel()
-    if into_found != _size(into) or up.shape[0] != out or up[0].numel() != down.shape[0]:
+        if part not in keys:
+            key = keys.get(other, next(iter(keys.values())))
+            raise UserError(f"{name} holds {key} but lacks {other_half(key) or f'the {part} that belongs to it'}.")
+    down, up = (_half(name, keys[part], tensors[keys[part]]) for part in (DOWN, UP))
+    rank, shape = len(down), shapes[modules[0]]
+    out, into = sum(shapes[module][0] for module in modules), torch.Size(shape[1:])
+    if down[0].numel() != into.numel() or len(up) != out or up[0].numel() != rank:
         raise UserError(
-            f"{name} changes {down_key.split('.lora')[0]} from {into_found} to {up.shape[0]} features at rank "
-            f"{down.shape[0]} and {up[0].numel()}, but the base model's has {_size(into)} to {out}: is it a LoRA of "
-            "another family?"
+            f"{name} changes {split_key(name, keys[DOWN]).stem} from {down[0].numel()} to {len(up)} features at rank "
+            f"{rank} and {up[0].numel()}, but the base model's has {into.numel()} to {out}"
+            f"{guess(tensors, kind, same=': is it a LoRA of another base model?')}"
         )
-    rank = down.shape[0]
+    # a file without alpha means alpha = rank: A1111, ComfyUI and diffusers all apply it at scale 1
+    alpha = _number(name, keys[ALPHA], tensors[keys[ALPHA]]) if ALPHA in keys else alphas.get(modules[0], float(rank))
     up_shape = (out, rank) if len(shape) == 2 else (out, rank, 1, 1)
-    return LoraWeights(down.float().reshape(rank, *into), up.float().reshape(up_shape), alpha)
+    return LoraWeights(down.reshape(rank, *into), up.reshape(up_shape), alpha or float(rank))  # sd-scripts: 0 is rank
 
 
-def _size(shape: Sequence[int]) -> int:
-    return torch.Size(shape).numel()
+def _half(name: str, key: str, tensor: Tensor) -> Tensor:
+    """One of the two matrices in fp32."""
+    if tensor.dim() < 2 or not tensor.numel():
+        raise UserError(f"{name} holds {key} of shape {tuple(tensor.shape)}, which is no half of a LoRA.")
+    if not tensor.isfinite().all():
+        raise UserError(f"{name} holds {key} with values that are not finite: its training went wrong.")
+    return tensor.float()
 
 
-def _guess(keys: Mapping[str, Tensor], kind: str) -> str:
-    """The end of a sentence about a key that fits nowhere: which family the whole file looks like."""
-    text = " ".join(keys)
-    if "double_blocks" in text or "single_transformer_blocks" in text or "single_blocks" in text:
-        looks = "flux"
-    elif any(sign in text for sign in ("lora_te2_", "text_encoder_2", "input_blocks", "add_embedding")):
-        looks = "sdxl"
-    else:
-        looks = "sd15" if "down_blocks" in text else kind
-    return "." if looks == kind else f": it is a LoRA of another family, {looks}."
+def _number(name: str, key: str, tensor: Tensor) -> float:
+    if tensor.numel() != 1 or not tensor.isfinite().all():
+        raise UserError(f"{name} holds {key} of shape {tuple(tensor.shape)}; an alpha must be one finite number.")
+    return float(tensor)

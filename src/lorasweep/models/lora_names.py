@@ -6,7 +6,7 @@ sd-scripts ``networks/lora.py``, ``networks/lora_flux.py``, ``library/sdxl_origi
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Groups = dict[str, tuple[str, ...]]
 """A name in a file to the modules whose rows it holds, one below the other; nearly always a single one."""
@@ -60,8 +60,8 @@ BFL_ENDS = {
     "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
     "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
     "final_layer.linear": "proj_out",
+    "final_layer.adaLN_modulation.1": "norm_out.linear",
 }
-"""``final_layer.adaLN_modulation`` is left out: its halves are swapped, and no trainer touches it."""
 
 
 def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
@@ -72,22 +72,27 @@ def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
             plain = {text_path(component, kind, name): (name,) for name in names}
             prefix = TEXT_PREFIXES[kind][component]
         else:
-            plain, prefix = original_groups(kind, names), "lora_unet_"
+            # Kohya trains SD 1.x on diffusers' own UNet
+            plain = {name: (name,) for name in names} if kind == "sd15" else original_groups(kind, names)
+            prefix = "lora_unet_"
         for path, parts in plain.items():
             groups[prefix + path.replace(".", "_")] = tuple(f"{component}.{part}" for part in parts)
     return groups
 
 
 def original_groups(kind: str, names: Iterable[str]) -> Groups:
-    """A denoiser's module paths in the original code to those in diffusers' code."""
-    paths = list(names)
-    if kind == "sd15":  # Kohya trains SD 1.x on diffusers' own UNet
-        return {path: (path,) for path in paths}
-    if kind == "sdxl":
-        resnets = (re.match(r"down_blocks\.\d+\.resnets\.(\d+)", path) for path in paths)
-        depth = 1 + max(int(match[1]) for match in resnets if match)
-        return {sgm_path(path, depth, frozenset(paths)): (path,) for path in paths}
-    return _bfl_groups(frozenset(paths))
+    """A denoiser's module paths in the original code to those in diffusers' code; SD 1.x and SDXL have one code."""
+    paths = frozenset(names)
+    if kind == "flux":
+        return _bfl_groups(paths)
+    resnets = (re.match(r"down_blocks\.\d+\.resnets\.(\d+)", path) for path in paths)
+    depth = 1 + max((int(match[1]) for match in resnets if match), default=0)
+    return {sgm_path(path, depth, paths): (path,) for path in names}
+
+
+def is_swapped(name: str) -> bool:
+    """Whether a name of the original code is that of a layer whose upper and lower half diffusers has swapped."""
+    return "final_layer" in name and "adaLN_modulation" in name
 
 
 def sgm_path(path: str, depth: int, paths: frozenset[str]) -> str:
@@ -141,42 +146,46 @@ def text_path(component: str, kind: str, path: str) -> str:
 def aliases(kind: str, modules: Iterable[str]) -> Groups:
     """Every spelling that trainers give to a module, or to a group of them, less the ends like ``.lora_down.weight``.
 
-    Sources: diffusers ``loaders/lora_conversion_utils.py`` and what OneTrainer, ai-toolkit, SimpleTuner, LyCORIS and
-    ComfyUI write.
+    Sources: diffusers ``loaders/lora_conversion_utils.py``, OneTrainer ``util/convert_lora_util.py``, SimpleTuner
+    ``training/lora_format.py``, ai-toolkit ``toolkit/network_mixins.py``, and what LyCORIS and ComfyUI write.
     """
-    known = list(modules)
-    found: Groups = dict(kohya_groups(kind, known))
-    for component, names in _by_component(known).items():
+    return dict(spellings(kind, list(modules)))
+
+
+def spellings(kind: str, modules: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The pairs of ``aliases``, some of them more than once."""
+    yield from kohya_groups(kind, modules).items()
+    for component, names in _by_component(modules).items():
         if component in TEXT_PREFIXES[kind]:
-            spellings = {name: _text_spellings(kind, component, name) for name in names}
-        else:
-            spellings = {name: _denoiser_spellings(component, name) for name in names}
-            for path, parts in original_groups(kind, names).items():
-                group = tuple(f"{component}.{part}" for part in parts)
-                found |= {f"diffusion_model.{path}": group, f"lycoris_{path.replace('.', '_')}": group}
-        for name, words in spellings.items():
-            found |= dict.fromkeys(words, (f"{component}.{name}",))
-    return found
+            for name in names:
+                yield from ((word, (f"{component}.{name}",)) for word in _text_spellings(kind, component, name))
+            continue
+        for path, parts in original_groups(kind, names).items():
+            group = tuple(f"{component}.{part}" for part in parts)
+            yield from ((word, group) for word in _spellings(path))
+        for name in names:
+            own = (f"{component}.{name}", f"lora_{component}_{name.replace('.', '_')}")  # diffusers', OneTrainer's
+            yield from ((word, (f"{component}.{name}",)) for word in (*_spellings(name), *own))
 
 
-def _denoiser_spellings(component: str, name: str) -> list[str]:
-    flat = name.replace(".", "_")
-    return [
-        *(f"lora_unet_{flat}", f"lora_transformer_{flat}", f"lycoris_{flat}"),
-        *(f"{component}.{name}", name, f"diffusion_model.{name}", f"base_model.model.{name}"),
-    ]
+def _spellings(path: str) -> list[str]:
+    """Of a denoiser's path, in whichever code: Kohya's prefix, LyCORIS', ComfyUI's, or none as OneTrainer does."""
+    flat = path.replace(".", "_")
+    return [f"lora_unet_{flat}", f"lycoris_{flat}", f"diffusion_model.{path}", f"model.diffusion_model.{path}", path]
 
 
 def _text_spellings(kind: str, component: str, name: str) -> list[str]:
     path = text_path(component, kind, name)
     first = component == "text_encoder"
     prefixes = ["lora_te_", "lora_te1_"] if first else ["lora_te2_", TEXT_PREFIXES[kind][component]]
-    if kind == "flux":
-        dotted = f"text_encoders.{'clip_l' if first else 't5xxl'}.transformer"
-    else:
-        dotted = f"text_encoders.{'clip_l' if first else 'clip_g'}.transformer"
-    flat = [prefix + path.replace(".", "_") for prefix in prefixes]
-    return [*flat, f"{component}.{path}", f"{component}.{path.removeprefix('text_model.')}", f"{dotted}.{path}"]
+    encoder = "clip_l" if first else "t5xxl" if kind == "flux" else "clip_g"
+    # trainers on transformers from 5.6 on lose the level text_model, as diffusers#13984 tells
+    paths = (path, path.removeprefix("text_model."))
+    flat = [prefix + each.replace(".", "_") for prefix in prefixes for each in paths]
+    return [
+        *flat,
+        *(f"{start}.{each}" for start in (component, f"text_encoders.{encoder}.transformer") for each in paths),
+    ]
 
 
 def _by_component(modules: Iterable[str]) -> Mapping[str, list[str]]:

@@ -1,55 +1,37 @@
-"""What a run costs, counted on a weightless model: bytes that are alive at once, and multiplications.
+"""What a run costs, counted on its base model without weights: the real passes run on tensors that have no memory."""
 
-The real forward and backward passes run on tensors without memory. Every storage is added when it is made and taken off
-when it dies, so what is kept for the way back and what lives for a moment only are both in the peak, as an allocator
-would see them. What an operation uses inside itself (cuDNN's workspaces, for one) is not seen.
-"""
-
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lorasweep.models import PRECISIONS, autoencoder
 from lorasweep.models.cohort_lora import Adapter, AdapterBank, Dropout
 from lorasweep.models.family import Family, Text
+from lorasweep.models.kept import repeated_layers
+from lorasweep.models.ledger import Ledger, Work, casts_of
 from lorasweep.models.lora_layouts import to_kohya
-from lorasweep.models.weightless import CPU, described, weightless, weightless_adapter, weightless_family
+from lorasweep.models.low_memory import DENOISERS, base_of, on_card
+from lorasweep.models.weightless import CPU, described, weightless_adapter, weightless_family
 
 if TYPE_CHECKING:
-    from lorasweep.config.schema import RunConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What one piece of work asks of a device."""
-
-    peak: int
-    """Bytes alive at once, beyond what lay there before it began."""
-    kept: int
-    """Bytes that are kept for the way back when the loss is known; 0 where there is no way back."""
-    flops: int
-    """Two for a multiplication with its addition; of matrix products, convolutions and attention."""
-    operations: int
-    """Calls of a kernel."""
+    from lorasweep.config.schema import HardwareConfig, ModelConfig, RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
     """Everything about a run that its model alone decides."""
 
-    parts: Mapping[str, int]
-    """Bytes of the frozen weights of each part."""
+    frozen: Mapping[str, int]
+    """Part of the model to the bytes of its weights on the device, kept as the run's ``hardware`` says."""
+    base: str
+    """How the denoiser is kept: full, fp8 or nf4."""
+    layer: int
+    """Bytes of the largest layer that is brought in, or made whole, only while it is used."""
     values: int
     """Numbers in one adapter."""
     matrix: int
@@ -67,138 +49,98 @@ class Counts:
     step: Work
     """Forward and backward pass of one micro-batch of all slots."""
     forward: Work
-    """One call of the denoiser with a batch of pictures that are being drawn."""
+    """One call of the denoiser for a batch of pictures, with twice the rows where guidance asks it twice."""
     picture_out: Work
     """Latents to one picture."""
 
 
-class Ledger(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make while they live, FLOPs, and operations.
+class Counting:
+    """Counts what runs on one base model cost; what was counted once is not counted again for another run.
 
     Args:
-        known: tensors that lie there all the time, such as the frozen weights; they are not counted.
-    """
-
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        super().__init__()
-        self.now = self.peak = self.flops = self.operations = 0
-        self._known = {tensor.untyped_storage()._cdata for tensor in known}
-        self._alive: dict[int, Any] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        made = [self._add(tensor.untyped_storage()) for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
-        self.operations += any(made)
-        count = FLOPS.get(func.overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-        return out
-
-    def _add(self, storage: Any) -> bool:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known or key in self._alive:
-            return False
-        self._alive[key] = weakref.ref(storage, lambda _: self._drop(key, size))
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        return True
-
-    def _drop(self, key: int, size: int) -> None:
-        del self._alive[key]
-        self.now -= size
-
-    def work(self, kept: int = 0) -> Work:
-        """What was counted so far."""
-        return Work(peak=self.peak, kept=kept, flops=self.flops, operations=self.operations)
-
-
-def _attention(query: Any, key: Any, value: Any, *rest: Any, **more: Any) -> int:
-    return sdpa_flop_count(query.shape, key.shape, value.shape)
-
-
-def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *rest: Any, **more: Any) -> int:
-    return sdpa_backward_flop_count(grad.shape, query.shape, key.shape, value.shape)
-
-
-ATEN: Any = torch.ops.aten
-FLOPS: Mapping[Any, Any] = {
-    **flop_registry,
-    ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
-    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
-
-
-IN_FP32_ON_CUDA = ("group_norm", "layer_norm", "rms_norm", "interpolate", "softmax")
-"""What autocast computes in fp32 on CUDA but not on the CPU, of all that these models call; such copies are kept for the
-way back. Source: AT_FORALL_FP32 in ATen/autocast_mode.h."""
-
-
-@contextmanager
-def casts_of(device: str) -> Iterator[None]:
-    """Lets autocast on the CPU, where weightless tensors claim to be, cast as it does on that type of device.
-
-    Not a torch function mode: those sleep while gradient checkpointing computes activations again.
-    """
-    own = {name: getattr(functional, name) for name in IN_FP32_ON_CUDA if device == "cuda"}
-    for name, call in own.items():
-        setattr(functional, name, _in_fp32(call))
-    try:
-        yield
-    finally:
-        for name, call in own.items():
-            setattr(functional, name, call)
-
-
-def _in_fp32(call: Any) -> Any:
-    def cast(value: Any) -> Any:
-        return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-    @wraps(call)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if torch.is_autocast_enabled("cpu"):
-            args = tuple(cast(value) for value in args)
-            kwargs = {name: cast(value) for name, value in kwargs.items()}
-        return call(*args, **kwargs)
-
-    return called
-
-
-def count(run: "RunConfig", width: int, device: str) -> Counts:
-    """Count what ``width`` adapters of this run side by side cost; takes seconds and no memory to speak of.
-
-    Args:
-        device: cpu or cuda, whichever this machine has.
+        device: cpu or cuda, whichever is planned for, whether this machine has it or not.
 
     Raises:
-        UserError: ``model.path`` leads to no model of the run's family.
+        UserError: ``model.path`` leads to no model of its family.
     """
-    source = described(run.model)
-    with weightless(), casts_of(device):
-        family = weightless_family(run.model, source, PRECISIONS[run.hardware.precision])
-        adapter = weightless_adapter(family, run.lora)
-        with torch.no_grad():
-            text = family.encode_prompts([""], run.sample.clip_skip)
-        side = run.model.resolution
-        return Counts(
-            parts={name: sum(tensor.nbytes for tensor in _tensors([part])) for name, part in _parts(family).items()},
-            values=sum(weights.down.numel() + weights.up.numel() for weights in adapter.values()),
-            matrix=max(max(weights.down.numel(), weights.up.numel()) for weights in adapter.values()),
-            file=_bytes(to_kohya(family.kind, family.module_shapes(), adapter)),
-            latents=2 * 4 * torch.Size(family.latent_shape(side, side)).numel(),
-            text=_bytes(text),
-            picture_in=picture_in(family, side),
-            text_in=text_in(family, run.sample.clip_skip),
-            step=training_step(family, adapter, run, width),
-            forward=drawing_call(family, adapter, run, width),
-            picture_out=picture_out(family, *picture_size(run)),
-        )
+
+    def __init__(self, model: "ModelConfig", precision: str, device: str) -> None:
+        self._device = device
+        self._world = FakeTensorMode()
+        source = described(model)
+        with self._world:
+            self._family: Any = weightless_family(model, source, PRECISIONS[precision])
+        self._known: dict[Any, Any] = {}
+
+    def __call__(self, run: "RunConfig", width: int = 1) -> Counts:
+        """Count what ``width`` adapters of this run side by side cost; takes seconds and next to no memory."""
+        family, side, skip = self._family, run.model.resolution, run.sample.clip_skip
+        with self._world, casts_of(self._device):
+            adapter = self._once((weightless_adapter, run.lora), lambda: weightless_adapter(family, run.lora))
+            bank = self._once((AdapterBank, run.lora, width), lambda: bank_of(adapter, width))
+            alone = self._once((AdapterBank, run.lora, 1), lambda: bank_of(adapter, 1))
+            file = self._once((to_kohya, run.lora), lambda: to_kohya(family.kind, family.module_shapes(), adapter))
+            matrices = [matrix.numel() for weights in adapter.values() for matrix in (weights.down, weights.up)]
+            return Counts(
+                **self._once((self._kept, *_of_keeping(run.hardware)), lambda: self._kept(run.hardware)),
+                values=sum(matrices),
+                matrix=max(matrices),
+                file=_bytes(file),
+                latents=2 * 4 * torch.Size(family.latent_shape(side, side)).numel(),
+                text=self._once((_text, skip), lambda: _bytes(_text(family, run))),
+                picture_in=self._once((picture_in, side), lambda: picture_in(family, side)),
+                text_in=self._once((text_in, skip), lambda: text_in(family, run)),
+                step=self._once(_of_step(run, width), lambda: training_step(family, bank, run)),
+                forward=_of_rows(
+                    self._once(_of_drawing(run), lambda: drawing_call(family, alone, run)),
+                    width * pictures_a_call(run) * answers(run),
+                ),
+                picture_out=self._once((picture_out, *picture_size(run)), lambda: picture_out(family, run)),
+            )
+
+    def _kept(self, hardware: "HardwareConfig") -> dict[str, Any]:
+        """How the weights lie on the device; on a CPU there is no other memory that they could wait in."""
+        if self._device == "cpu":
+            hardware = replace(hardware, offload=0.0, unload_encoders=False)
+        parts = _parts(self._family)
+        (denoiser,) = (part for name, part in parts.items() if name in DENOISERS)
+        base = base_of(denoiser, hardware)
+        comes_and_goes = [denoiser] if base != "full" or hardware.offload else []
+        if hardware.unload_encoders:
+            comes_and_goes += [part for part in parts.values() if part is not denoiser]
+        layers = [layer.weight for part in comes_and_goes for layer in repeated_layers(part).values()]
+        return {
+            "frozen": {name: on_card(name, part, hardware) for name, part in parts.items()},
+            "base": base,
+            "layer": max((weight.nbytes for weight in layers), default=0),
+        }
+
+    def _once(self, about: Sequence[Any], count: Callable[[], Any]) -> Any:
+        key = tuple(repr(part) for part in about)
+        if key not in self._known:
+            self._known[key] = count()
+        return self._known[key]
 
 
-def _parts(family: Any) -> dict[str, torch.nn.Module]:
+def _of_keeping(hardware: "HardwareConfig") -> tuple[Any, ...]:
+    return hardware.base, hardware.offload, hardware.unload_encoders, hardware.memory_gb
+
+
+def _of_step(run: "RunConfig", width: int) -> tuple[Any, ...]:
+    """Everything that ``training_step`` depends on, of one base model."""
+    how = (run.hardware.gradient_checkpointing, run.optim.batch_size, run.optim.min_snr_gamma, run.sample.clip_skip)
+    return training_step, run.lora, run.model.resolution, width, *how
+
+
+def _of_drawing(run: "RunConfig") -> tuple[Any, ...]:
+    return drawing_call, run.lora, picture_size(run), run.sample.clip_skip
+
+
+def _parts(family: Any) -> dict[str, nn.Module]:
     return {**family.components, "vae": family.vae}
 
 
-def _tensors(modules: Iterable[torch.nn.Module]) -> Iterable[Tensor]:
+def _tensors(modules: Iterable[nn.Module]) -> Iterable[Tensor]:
     return chain.from_iterable(chain(module.parameters(), module.buffers()) for module in modules)
 
 
@@ -212,30 +154,37 @@ def ledger_of(family: Family, *banks: AdapterBank) -> Ledger:
     return Ledger([*_tensors(_parts(family).values()), *held])
 
 
-def training_step(family: Family, adapter: Adapter, run: "RunConfig", width: int) -> Work:
+def bank_of(adapter: Adapter, width: int) -> AdapterBank:
+    """So many copies of the adapter, to be trained."""
+    return AdapterBank([adapter] * width, CPU, trainable=True)
+
+
+def training_step(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
     """Forward and backward pass of one micro-batch as ``train.cohort`` makes it; the bank's own bytes are not in it."""
-    optim, side = run.optim, run.model.resolution
-    bank = AdapterBank([adapter] * width, CPU, trainable=True)
-    if run.lora.dropout:
-        bank.dropout = [Dropout(run.lora.dropout, 0)] * width
     carrying = family.adapted(bank, gradient_checkpointing=run.hardware.gradient_checkpointing)
-    rows, shape = width * optim.batch_size, family.latent_shape(side, side)
-    remembered = _remembered_text(family, run, rows)
+    remembered = _remembered_text(family, run, bank.slots * run.optim.batch_size)
+    bank.dropout = [Dropout(run.lora.dropout, 0)] * bank.slots if run.lora.dropout else None
     with ledger_of(family, bank) as ledger:
-        latents, noise = torch.randn(rows, *shape), torch.randn(rows, *shape)
-        uniforms = torch.rand(rows, dtype=torch.float64)
-        timesteps = torch.cat([family.timesteps(part, optim, shape) for part in uniforms.chunk(width)])
-        text = remembered or carrying.encode_prompts([""] * rows, run.sample.clip_skip)
-        text = carrying.training_text(
-            {name: tensor.clone() for name, tensor in text.items()}, [[side] * 6] * rows, [1.0] * rows
-        )
-        answer = carrying.denoise(family.noised(latents, noise, timesteps), timesteps, text)
-        errors = (answer - family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
-        loss = (errors * family.loss_weights(timesteps, optim.min_snr_gamma)).sum()
-        del answer, errors
+        loss = _loss(family, carrying, run, remembered)
         kept = ledger.now
         bank.backward(loss)
+    bank.dropout = None
     return ledger.work(kept)
+
+
+def _loss(family: Family, carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor:
+    """As ``train.cohort`` makes it; what only this function holds is gone before the way back."""
+    optim, side = run.optim, run.model.resolution
+    rows, shape = carrying.slots * optim.batch_size, family.latent_shape(side, side)
+    latents, noise = torch.randn(rows, *shape), torch.randn(rows, *shape)
+    uniforms = torch.rand(rows, dtype=torch.float64)
+    timesteps = torch.cat([family.timesteps(part, optim, shape) for part in uniforms.chunk(carrying.slots)])
+    text = remembered or carrying.encode_prompts([""] * rows, run.sample.clip_skip)
+    text = {name: tensor.clone() for name, tensor in text.items()}
+    told = carrying.training_text(text, [[side] * 6] * rows, [1.0] * rows)
+    answer = carrying.denoise(family.noised(latents, noise, timesteps), timesteps, told)
+    errors = (answer - family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
+    return (errors * family.loss_weights(timesteps, optim.min_snr_gamma)).sum()
 
 
 def _remembered_text(family: Family, run: "RunConfig", rows: int) -> Text | None:
@@ -246,22 +195,24 @@ def _remembered_text(family: Family, run: "RunConfig", rows: int) -> Text | None
         return family.encode_prompts([""] * rows, run.sample.clip_skip)
 
 
-def drawing_call(family: Family, adapter: Adapter, run: "RunConfig", width: int) -> Work:
-    """One call of the denoiser for a batch of pictures, twice the rows where guidance asks it twice."""
-    bank = AdapterBank([adapter] * width, CPU)
+def drawing_call(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
+    """One call of the denoiser for one row, with one adapter; what it keeps and computes grows with the rows."""
     carrying = family.adapted(bank)
-    pictures = min(run.sample.batch_size, max(1, len(run.sample.prompts) * len(run.sample.seeds)))
-    rows = width * pictures * answers(run)
     shape = family.latent_shape(*picture_size(run))
+    text = _text(family, run)
     with torch.no_grad(), ledger_of(family, bank) as ledger:
-        text = {name: row.repeat(rows, *(1 for _ in row.shape[1:])) for name, row in _one_text(family, run).items()}
-        timesteps = torch.cat([family.timesteps(torch.rand(rows, dtype=torch.float64), run.optim, shape)])
-        carrying.denoise(torch.randn(rows, *shape), timesteps, text)
+        timesteps = family.timesteps(torch.rand(1, dtype=torch.float64), run.optim, shape)
+        carrying.denoise(torch.randn(1, *shape), timesteps, {name: row.clone() for name, row in text.items()})
     return ledger.work()
 
 
-def _one_text(family: Family, run: "RunConfig") -> Text:
-    return family.encode_prompts([""], run.sample.clip_skip)
+def _of_rows(one: Work, rows: int) -> Work:
+    return replace(one, peak=one.peak * rows, flops=one.flops * rows)
+
+
+def pictures_a_call(run: "RunConfig") -> int:
+    """Pictures that are drawn at once for one adapter."""
+    return min(run.sample.batch_size, max(1, len(run.sample.prompts) * len(run.sample.seeds)))
 
 
 def answers(run: "RunConfig") -> int:
@@ -281,15 +232,20 @@ def picture_in(family: Any, side: int) -> Work:
     return ledger.work()
 
 
-def text_in(family: Family, clip_skip: int) -> Work:
+def text_in(family: Family, run: "RunConfig") -> Work:
     """Encoding one caption."""
-    with torch.no_grad(), ledger_of(family) as ledger:
-        family.encode_prompts([""], clip_skip)
+    with ledger_of(family) as ledger:
+        _text(family, run)
     return ledger.work()
 
 
-def picture_out(family: Any, width: int, height: int) -> Work:
+def _text(family: Family, run: "RunConfig") -> Text:
+    with torch.no_grad():
+        return family.encode_prompts([""], run.sample.clip_skip)
+
+
+def picture_out(family: Any, run: "RunConfig") -> Work:
     """Decoding one picture."""
-    with torch.no_grad(), ledger_of(family) as ledger:
-        autoencoder.decode(family.vae, torch.zeros(1, *family.latent_shape(width, height)))
+    with ledger_of(family) as ledger:
+        autoencoder.decode(family.vae, torch.zeros(1, *family.latent_shape(*picture_size(run))))
     return ledger.work()

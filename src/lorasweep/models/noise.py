@@ -72,4 +72,6 @@ def scheduler_config(found: Mapping[str, Any], model: "ModelConfig") -> dict[str
         config["rescale_betas_zero_snr"] = model.zero_terminal_snr
     if config.get("rescale_betas_zero_snr"):  # the last step is pure noise and must be drawn from (arXiv 2305.08891)
         config["timestep_spacing"] = "trailing"
+        if config.get("_class_name") == "PNDMScheduler":  # SD 1.5's own would draw on the schedule as it was
+            config["_class_name"] = "DDIMScheduler"
     return config

@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from lorasweep.data.errors import UserError
 from lorasweep.models import bfl
+from lorasweep.models.family import Place
 from lorasweep.models.sources import Source, read_json
 
 CONVERTERS: Mapping[str, Any] = {
@@ -36,7 +37,7 @@ CLIP_MERGES = 49152 - 256 - 2
 """Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
 
 
-def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, device: torch.device) -> Any:
+def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
     """One frozen part of the model: from the single file where that holds it, else from the folder.
 
     Raises:
@@ -58,7 +59,7 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, device: 
     missing = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
     if missing:
         raise UserError(f"model.path holds no whole {part}: {where} lacks {missing}.")
-    return module.requires_grad_(False).eval().to(device)
+    return place(part, module.requires_grad_(False).eval())
 
 
 def _from_folder(source: Source, kind: Any, part: str, dtype: torch.dtype) -> nn.Module:
@@ -77,7 +78,7 @@ def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: tor
     state = _tensors(source.file, keys, dtype)
     if part in CONVERTERS:
         return _converted(kind, source.place(part), state, CONVERTERS[part])
-    reading = {"config": str(source.place(part)), "local_files_only": True}
+    reading = {"config": str(source.place(part)), "torch_dtype": dtype, "local_files_only": True}
     if kind.__name__.startswith("CLIP"):
         return create_diffusers_clip_model_from_ldm(kind, state, **reading)
     module = create_diffusers_t5_model_from_checkpoint(kind, state, **reading)
@@ -125,8 +126,8 @@ def read_tokenizer(source: Source, part: str) -> Any:
         )
     settings = read_json(folder / "tokenizer_config.json")
     vocab, merges = clip_vocabulary()
-    words = {key: settings[key] for key in ("bos_token", "eos_token", "unk_token")}
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=settings["model_max_length"], **words)
+    words = {key: settings[key] for key in ("bos_token", "eos_token", "unk_token", "model_max_length")}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, **words)  # pyright: ignore[reportArgumentType]
     tokenizer.pad_token = settings["pad_token"]  # only now, or SDXL's "!" would be cut out of every word
     return tokenizer
 
@@ -134,7 +135,7 @@ def read_tokenizer(source: Source, part: str) -> Any:
 def _read(read: Any, folder: Path) -> Any:
     try:
         return read()
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # what the tokenizers library raises has no class of its own
         raise UserError(f"model.path holds no whole tokenizer: {folder} cannot be read ({error}).") from error
 
 

@@ -24,7 +24,8 @@ SAMPLERS = {
 def make_sampler(name: str, config: Mapping[str, Any]) -> Any:
     """A diffusers scheduler on the model's own noise schedule; ``auto`` is the model's own class."""
     kind = config.get("_class_name", "DDIMScheduler") if name == "auto" else SAMPLERS[name]
-    return getattr(diffusers, kind).from_config(dict(config))
+    # DDIM's own default is to clip, which is meant for pictures, not for latents
+    return getattr(diffusers, kind).from_config({"clip_sample": False, **config})
 
 
 def draw_latents(

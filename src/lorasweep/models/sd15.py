@@ -14,7 +14,7 @@ from lorasweep.models import autoencoder
 from lorasweep.models.adapting import autocast, carrying, fresh_adapter, text_targets
 from lorasweep.models.clip_text import final_norm, skipped_states, token_ids
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
-from lorasweep.models.family import Text
+from lorasweep.models.family import Place, Text
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.reading import read_part, read_tokenizer
 from lorasweep.models.samplers import draw_latents
@@ -42,17 +42,19 @@ class SD15:
     kind: str = "sd15"
 
     @classmethod
-    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
+    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place) -> Self:
         """Read what ``config.path`` names: frozen UNet and text encoder in ``dtype``, VAE in fp32."""
-        return cls.read(find_source(config), config, device, dtype)
+        return cls.read(find_source(config), config, device, dtype, place)
 
     @classmethod
-    def read(cls, source: Source, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
+    def read(
+        cls, source: Source, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place
+    ) -> Self:
         """The same from a source that was found already."""
         return cls(
-            unet=read_part(source, UNet2DConditionModel, "unet", dtype, device),
-            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, device),
-            vae=read_part(source, AutoencoderKL, "vae", torch.float32, device),
+            unet=read_part(source, UNet2DConditionModel, "unet", dtype, place),
+            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, place),
+            vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
             tokenizer=read_tokenizer(source, "tokenizer"),
             schedule=NoiseSchedule.of(scheduler_config(source.scheduler(), config), device),
             device=device,
@@ -72,7 +74,7 @@ class SD15:
 
     def refuse(self, run: "RunConfig") -> None:
         """Raise UserError where a run asks for what this family has not."""
-        require_unet_run(run)
+        require_unet_run(run, self.schedule)
         self.encode_prompts([""], run.sample.clip_skip)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:

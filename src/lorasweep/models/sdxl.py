@@ -14,7 +14,7 @@ from lorasweep.models import autoencoder
 from lorasweep.models.adapting import autocast, carrying, fresh_adapter, text_targets
 from lorasweep.models.clip_text import skipped_states, token_ids
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
-from lorasweep.models.family import Text
+from lorasweep.models.family import Place, Text
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.reading import read_part, read_tokenizer
 from lorasweep.models.samplers import draw_latents
@@ -46,17 +46,17 @@ class SDXL:
     kind: str = "sdxl"
 
     @classmethod
-    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype) -> Self:
+    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place) -> Self:
         """Read what ``config.path`` names: frozen UNet and text encoders in ``dtype``, VAE in fp32.
 
         SDXL's own VAE overflows in fp16, which is why it never is.
         """
         source = find_source(config)
         return cls(
-            unet=read_part(source, UNet2DConditionModel, "unet", dtype, device),
-            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, device),
-            text_encoder_2=read_part(source, CLIPTextModelWithProjection, "text_encoder_2", dtype, device),
-            vae=read_part(source, AutoencoderKL, "vae", torch.float32, device),
+            unet=read_part(source, UNet2DConditionModel, "unet", dtype, place),
+            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, place),
+            text_encoder_2=read_part(source, CLIPTextModelWithProjection, "text_encoder_2", dtype, place),
+            vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
             tokenizer=read_tokenizer(source, "tokenizer"),
             tokenizer_2=read_tokenizer(source, "tokenizer_2"),
             schedule=NoiseSchedule.of(scheduler_config(source.scheduler(), config), device),
@@ -77,7 +77,7 @@ class SDXL:
 
     def refuse(self, run: "RunConfig") -> None:
         """Raise UserError where a run asks for what this family has not."""
-        require_unet_run(run)
+        require_unet_run(run, self.schedule)
         self.encode_prompts([""], run.sample.clip_skip)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
@@ -98,7 +98,7 @@ class SDXL:
         with autocast(self.device, self.dtype):
             for tokenizer, encoder in pairs:
                 answer = encoder(token_ids(tokenizer, texts).to(self.device), output_hidden_states=True)
-                states.append(skipped_states(answer.hidden_states, clip_skip + 1).float())
+                states.append(skipped_states(answer.hidden_states, clip_skip, unread=1).float())
                 pooled = answer[0]
         assert pooled is not None
         return {"states": torch.cat(states, dim=-1), "pooled": pooled.float()}

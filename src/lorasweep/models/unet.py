@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lorasweep.data.errors import UserError
+from lorasweep.models.noise import NoiseSchedule
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, RunConfig
@@ -22,10 +23,11 @@ def unet_targets(lora: "LoraConfig") -> list[str]:
     return TARGETS[lora.targets]
 
 
-def require_unet_run(run: "RunConfig") -> None:
+def require_unet_run(run: "RunConfig", schedule: NoiseSchedule) -> None:
     """Raise UserError where a run asks for what a UNet cannot do."""
-    if run.model.zero_terminal_snr and run.model.prediction == "epsilon":
+    asked = run.model.zero_terminal_snr or run.model.prediction == "epsilon"
+    if asked and schedule.prediction == "epsilon" and schedule.config.get("rescale_betas_zero_snr"):
         raise UserError(
-            "model.zero_terminal_snr=true with model.prediction=epsilon: at pure noise there is no noise to predict; "
-            "use v_prediction."
+            f"model.zero_terminal_snr is {run.model.zero_terminal_snr} and model.prediction {run.model.prediction}, "
+            "which is epsilon here: at pure noise there is no noise to predict, so that it must be v_prediction."
         )

@@ -1,7 +1,5 @@
 """A family's real classes built from configurations alone: every tensor has a shape, and no memory behind it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lorasweep.data.errors import UserError
 from lorasweep.models import FAMILIES
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
+from lorasweep.models.lora_file import read_lora
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.sources import HUB_ID, WEIGHTS, Source, find_source, read_json, shipped_configs
 
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 """Where weightless tensors claim to lie whatever device is planned for, so that no card need be there."""
-
-
-@contextmanager
-def weightless() -> Iterator[None]:
-    """Tensors made in here are shapes only; operations on them are followed, not computed."""
-    with FakeTensorMode():
-        yield
 
 
 def described(model: "ModelConfig") -> Source:
@@ -52,9 +44,9 @@ def described(model: "ModelConfig") -> Source:
 
 
 def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) -> Family:
-    """The family as ``load`` would make it; to be called inside ``weightless()``."""
+    """The family as ``load`` would make it; to be called inside a ``FakeTensorMode``."""
     kinds = part_kinds(model.family)
-    parts = {part: _part(kinds[part], part, source.folder, dtype) for part in WEIGHTS[model.family]}
+    parts = {part: _part(kinds[part], part, source.place(part), dtype) for part in WEIGHTS[model.family]}
     encoders = [part for part in parts if part.startswith("text_encoder")]
     tokenizers = {part.replace("text_encoder", "tokenizer"): _tokenizer(source, part) for part in encoders}
     noise = {"scheduler": source.scheduler()}
@@ -85,9 +77,9 @@ def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
     torch.set_default_dtype(torch.float32 if part == "vae" else dtype)
     try:
         if hasattr(kind, "load_config"):  # diffusers
-            module = kind.from_config(kind.load_config(folder / part))
+            module = kind.from_config(kind.load_config(folder))
         else:
-            module = kind(kind.config_class.from_pretrained(folder / part))
+            module = kind(kind.config_class.from_pretrained(folder))
     finally:
         torch.set_default_dtype(default)
     return module.requires_grad_(False).eval()
@@ -95,7 +87,7 @@ def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
 
 def _tokenizer(source: Source, encoder: str) -> Any:
     """Stands in for a tokenizer: any words become as many ids as there is room for."""
-    settings = source.folder / encoder.replace("text_encoder", "tokenizer") / "tokenizer_config.json"
+    settings = source.place(encoder.replace("text_encoder", "tokenizer")) / "tokenizer_config.json"
     longest = read_json(settings).get("model_max_length", 10**9) if settings.is_file() else 10**9
 
     class Tokenizer:
@@ -108,14 +100,33 @@ def _tokenizer(source: Source, encoder: str) -> Any:
 
 
 def weightless_adapter(family: Family, lora: "LoraConfig") -> Adapter:
-    """An adapter of the modules that training would choose, at the rank that ``lora`` asks for."""
+    """An adapter of the modules that training would choose, at their ranks.
+
+    Raises:
+        UserError: ``lora.init`` is no LoRA file of this base model.
+    """
     with unset_fake_temporarily():
-        names = list(family.initial_adapter(replace(lora, rank=1), 0))
-    shapes = family.module_shapes()
-    return {name: _weights(shapes[name], lora) for name in names}
+        if lora.init:
+            shapes = {name: (w.down.shape, w.up.shape) for name, w in read_lora(_init(lora.init), family).items()}
+        else:
+            shapes = _fresh_shapes(family, lora)
+    return {
+        name: LoraWeights(torch.empty(down), torch.empty(up), float(lora.alpha)) for name, (down, up) in shapes.items()
+    }
 
 
-def _weights(shape: tuple[int, ...], lora: "LoraConfig") -> LoraWeights:
-    down = torch.empty(lora.rank, *shape[1:], device=CPU)
-    up = torch.empty(shape[0], lora.rank, *(1 for _ in shape[2:]), device=CPU)
-    return LoraWeights(down, up, float(lora.alpha))
+def _init(path: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise UserError(f"lora.init is {path!r}, which is no file; name a LoRA file of this base model.")
+    return found
+
+
+def _fresh_shapes(family: Family, lora: "LoraConfig") -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Module to the shapes of down and up; PEFT is asked at rank 1, since it makes real numbers."""
+    modules = family.module_shapes()
+    names = family.initial_adapter(replace(lora, rank=1), 0)
+    return {
+        name: ((lora.rank, *modules[name][1:]), (modules[name][0], lora.rank, *(1 for _ in modules[name][2:])))
+        for name in names
+    }

@@ -15,7 +15,7 @@ from lorasweep.data.atomic import write_atomically
 from lorasweep.data.records import Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
-from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed
+from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of
 
 PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
 PHOTO_SIDE = 128
@@ -50,6 +50,9 @@ def render(view: RunView) -> str:
         picked=picked,
         best_picture=_portrait(view, picked),
         prompts=prompts_of(view),
+        labels={row.step: row.label for row in rows},
+        strengths=strengths_of(view),
+        at_strengths=[each for each in view.strengths if picked and each.scores.step == picked.step],
         seeds=max((len(cell.pictures) for row in rows for cell in row.cells), default=1),
         score_chart=draw(score_chart(rows)),
         component_chart=draw(component_chart(rows)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lorasweep.data.lora_folder import short_name
 from lorasweep.report.view import Row, RunView, prompts_of, rows_of
 
 LONGEST = 320
@@ -52,7 +53,9 @@ def contact_sheet(view: RunView) -> Image.Image | None:
 
 
 def _label(pen: ImageDraw.ImageDraw, row: Row, y: int) -> None:
-    pen.text((8, y), row.label, GREEN if row.picked else INK, _font(14))
+    name = short_name(row.label)
+    short = name if len(name) < 20 else f"…{name[-18:]}"
+    pen.text((8, y), short, GREEN if row.picked else INK, _font(14))
     if row.scores is not None:
         pen.text((8, y + 17), f"{row.scores.score:.2f}  {row.word}", INK, _font(12))
 

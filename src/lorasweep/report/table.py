@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from lorasweep.data.lora_folder import short_name
 from lorasweep.report.view import Row, RunView, rows_of
 
 STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim", "base": "dim"}
@@ -16,7 +17,9 @@ def checkpoint_table(view: RunView) -> Table:
     rows = [row for row in rows_of(view) if not row.glimpse]
     names = next((list(row.scores.components) for row in rows if row.scores is not None), [])
     table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False, box=SIMPLE_HEAD)
-    for title in ("step", "score", "interval", *names):
+    foreign = view.source is not None
+    table.add_column("file" if foreign else "step", justify="left" if foreign else "right", overflow="fold")
+    for title in ("score", "interval", *names):
         table.add_column(title, justify="right")
     table.add_column("verdict")
     table.add_column("")
@@ -33,7 +36,7 @@ def _cells(row: Row, names: list[str]) -> list[str]:
     cause = f" ({row.verdict.cause})" if row.verdict and row.verdict.cause else ""
     word = escape(row.word + cause)
     return [
-        "base" if row.step == 0 else str(row.step),
+        "base" if row.step == 0 else escape(short_name(row.file)) if row.foreign else str(row.step),
         number(scores.score if scores else math.nan),
         interval,
         *(number(value) for value in known),

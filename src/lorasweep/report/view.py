@@ -8,7 +8,7 @@ import numpy as np
 
 from lorasweep.data.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
-__all__ = ["Cell", "Row", "RunView", "bands", "cell_score", "prompts_of", "rows_of", "smoothed"]
+__all__ = ["Cell", "Row", "RunView", "bands", "cell_score", "prompts_of", "rows_of", "smoothed", "strengths_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,10 @@ class Row:
     runner_up: bool
     path: Path | None
     """The LoRA file; None for the base model."""
+    file: str = ""
+    """How to call that file."""
+    foreign: bool = False
+    """Whether another trainer made it: its name then says more than its step."""
 
     @property
     def glimpse(self) -> bool:
@@ -46,7 +50,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        return "base model" if self.step == 0 else f"step {self.step}"
+        return "base model" if self.step == 0 else self.file if self.foreign and self.file else f"step {self.step}"
 
     @property
     def word(self) -> str:
@@ -85,10 +89,24 @@ def rows_of(view: RunView) -> tuple[Row, ...]:
             verdict=verdicts.get(step),
             picked=view.pick is not None and view.pick.step == step,
             runner_up=view.pick is not None and view.pick.runner_up == step,
-            path=files.get(step),
+            path=(path := files.get(step)),
+            file=view.file_name(path) if path else "",
+            foreign=view.source is not None,
         )
         for step in sorted({*sheets, *scores, *files})
     )
+
+
+def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:
+    """Scores on fresh seeds of the finalists that were drawn at several strengths, by step and strength."""
+    own = float(view.config.get("sample", {}).get("strength", 1.0))
+    found: dict[int, dict[float, Scores]] = {}
+    for each in view.strengths:
+        found.setdefault(each.scores.step, {})[each.strength] = each.scores
+    for scores in view.scores:
+        if scores.fresh and scores.step in found:
+            found[scores.step][own] = scores
+    return {step: dict(sorted(found[step].items())) for step in sorted(found)}
 
 
 def cell_score(shares: Floats, names: tuple[str, ...], weights: dict[str, float]) -> float:

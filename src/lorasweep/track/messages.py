@@ -63,7 +63,7 @@ def start_tags(payload: JsonDict) -> dict[str, str]:
         "lorasweep.run_signature": payload["run_signature"],
         "lorasweep.evaluation_signature": payload["evaluation_signature"],
         "lorasweep.overrides": " ".join(payload["overrides"]),
-        "lorasweep.kind": "multirun" if payload["multirun"] else "run",
+        "lorasweep.kind": "multirun" if payload["multirun"] else "evaluation" if payload.get("source") else "run",
         "lorasweep.status": "running",
     }
     if payload["dataset"] is not None:

@@ -36,6 +36,7 @@ def read_run(folder: Path) -> RunView:
         notes=tuple(entry.payload["text"] for entry in entries if entry.kind == "note"),
         error=(_last(entries, "end") or {}).get("error", ""),
         parent=start["parent"],
+        source=Path(start["source"]) if start.get("source") else None,
     )
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
+from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.data.records import JsonDict
 from lorasweep.track.journal import FILE as JOURNAL
 from lorasweep.track.journal import encode, read
@@ -91,9 +92,14 @@ def new_run_name(trigger: str, base: str, lr: float, root: Path) -> str:
 
     The number is one above the highest in use, whatever the rest of the name is.
     """
+    return numbered_name((trigger, base, f"lr{short_number(lr)}"), root)
+
+
+def numbered_name(words: Sequence[str], root: Path) -> str:
+    """The words and a new number, joined by dashes; the folder is made at once, as in ``new_run_name``."""
     runs = root / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    stem = "-".join(part for part in (slug(trigger), slug(base), f"lr{short_number(lr)}") if part)
+    stem = "-".join(part for part in map(slug, words) if part)
     with FileLock(str(runs / ".naming.lock"), thread_local=False):
         taken = [int(found.group(1)) for path in runs.iterdir() if (found := _NUMBER.search(path.name))]
         name = f"{stem}-{max(taken, default=0) + 1:04d}"
@@ -129,12 +135,15 @@ def all_runs(root: Path) -> list[RunFolder]:
 def find_run(root: Path, what: str | Path) -> RunFolder:
     """The run that ``last``, a name, the end of one (``0007``) or a folder stands for.
 
+    A folder of another trainer's LoRA files stands for the newest run that evaluated it.
     Raises UserError, naming the newest runs, where it is none or several.
     """
     folder = Path(what)
     if (folder / JOURNAL).exists():
         return RunFolder(folder.resolve())
     runs = all_runs(root)
+    if is_lora_folder(folder):
+        return _evaluated(runs, folder)
     if what == "last" and runs:
         return runs[-1]
     exact = [run for run in runs if run.name == str(what)]
@@ -143,6 +152,17 @@ def find_run(root: Path, what: str | Path) -> RunFolder:
         return found[0]
     known = ", ".join(run.name for run in runs[-5:]) or "none yet"
     raise UserError(f"There is no single run {str(what)!r} under {root / 'runs'}; the newest are: {known}")
+
+
+def _evaluated(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
+    source = str(folder.resolve())
+    found = [run for run in runs if _first_line(run).get("payload", {}).get("source") == source]
+    if not found:
+        raise UserError(
+            f"{folder} is a folder of LoRA files that was not evaluated yet; "
+            f"'lorasweep evaluate {folder} preset=NAME model.path=FILE references=DIR' does it"
+        )
+    return found[-1]
 
 
 @contextmanager
@@ -227,9 +247,14 @@ def _owner(run: RunFolder) -> str:
 
 
 def _born(run: RunFolder) -> int:
+    return int(_first_line(run).get("time", 0))
+
+
+def _first_line(run: RunFolder) -> JsonDict:
+    """The journal's first entry; empty where it was not written whole."""
     with run.journal.open("rb") as file:
         first = file.readline()
     try:
-        return int(json.loads(first)["time"])
-    except (ValueError, KeyError):
-        return 0
+        return json.loads(first)
+    except ValueError:
+        return {}

@@ -30,6 +30,8 @@ class RunMeta:
     overrides: tuple[str, ...] = ()
     parent: str = ""
     """Name of the multirun that it belongs to; its run folder lies beside this one."""
+    source: Path | None = None
+    """The folder of files that another trainer made, of a run that only judges them."""
     multirun: bool = False
     """Whether this is such a parent: no steps, only children."""
 
@@ -199,6 +201,7 @@ def _start_to_json(meta: RunMeta, uid: str) -> JsonDict:
         "uid": uid,
         "parent": meta.parent,
         "multirun": meta.multirun,
+        "source": None if meta.source is None else str(meta.source),
         "run_signature": meta.run_signature,
         "evaluation_signature": meta.evaluation_signature,
         "overrides": list(meta.overrides),

@@ -5,8 +5,10 @@ would lose the encoder's own randomness.
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +22,14 @@ from lorasweep.models.family import Family, Text
 from lorasweep.models.lora_header import safetensors_bytes
 from lorasweep.train.order import Bucket
 
+if TYPE_CHECKING:
+    from lorasweep.config.schema import RunConfig
+
+
+def cache_folder(run: "RunConfig") -> Path | None:
+    """Where a run keeps what the encoders made; None is in memory. Runs under one root share it."""
+    return Path(run.track.root) / "cache" if run.hardware.cache == "disk" else None
+
 
 class LatentCache:
     """Photo and size to mean and standard deviation, each [c, h, w] on the family's device.
@@ -30,46 +40,65 @@ class LatentCache:
 
     def __init__(self, family: Family, folder: Path | None = None) -> None:
         self._family = family
-        self._folder = folder
-        self._memory: dict[str, tuple[Tensor, Tensor]] = {}
+        self._store = _Store(family.device, folder)
 
     def __call__(self, photo: Photo, bucket: Bucket) -> tuple[Tensor, Tensor]:
         key = hashlib.sha256(f"{photo.sha256}/{bucket}/{self._family.model_hash}".encode()).hexdigest()
-        if key not in self._memory:
-            self._memory[key] = self._from_disk(key) or self._encoded(key, photo, bucket)
-        return self._memory[key]
+        found = self._store.get(key, lambda: self._encoded(photo, bucket))
+        return found["mean"], found["std"]
 
-    def _encoded(self, key: str, photo: Photo, bucket: Bucket) -> tuple[Tensor, Tensor]:
+    def _encoded(self, photo: Photo, bucket: Bucket) -> Mapping[str, Tensor]:
         pixels = torch.tensor(load_pixels(photo.path, *bucket)).permute(2, 0, 1)
         mean, std = self._family.encode_pictures(pixels[None].float() / 127.5 - 1)
-        if self._folder is not None:
-            tensors = {"mean": mean[0].cpu().contiguous(), "std": std[0].cpu().contiguous()}
-            write_atomically(self._folder / f"{key}.safetensors", safetensors_bytes(tensors, {}))
-        return mean[0], std[0]
-
-    def _from_disk(self, key: str) -> tuple[Tensor, Tensor] | None:
-        path = self._folder / f"{key}.safetensors" if self._folder else None
-        if path is None or not path.is_file():
-            return None
-        try:
-            tensors = load(path.read_bytes())
-            return tensors["mean"].to(self._family.device), tensors["std"].to(self._family.device)
-        except (SafetensorError, KeyError):  # damaged: it is made anew
-            return None
+        return {"mean": mean[0], "std": std[0]}
 
 
 class TextCache:
-    """Prompts to text embeddings of the bare base model."""
+    """Prompts to text embeddings of the bare base model, keyed by content as in ``LatentCache``."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, folder: Path | None = None) -> None:
         self._family = family
-        self._memory: dict[tuple[str, int], Text] = {}
+        self._store = _Store(family.device, folder)
 
     def __call__(self, texts: Sequence[str], clip_skip: int) -> Text:
-        """One row a prompt. Each prompt is encoded alone, as in ``LatentCache``."""
-        for text in texts:
-            if (text, clip_skip) not in self._memory:
-                with torch.no_grad():
-                    self._memory[text, clip_skip] = self._family.encode_prompts([text], clip_skip)
-        rows = [self._memory[text, clip_skip] for text in texts]
+        """One row a prompt. Each prompt is encoded alone."""
+        rows = [self._row(text, clip_skip) for text in texts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _row(self, text: str, clip_skip: int) -> Text:
+        content = json.dumps([text, clip_skip, self._family.model_hash, str(self._family.dtype)])
+        return self._store.get(hashlib.sha256(content.encode()).hexdigest(), lambda: self._encoded(text, clip_skip))
+
+    @torch.no_grad()
+    def _encoded(self, text: str, clip_skip: int) -> Text:
+        return self._family.encode_prompts([text], clip_skip)
+
+
+class _Store:
+    """Named tensors by key, made once: in memory, or in a folder, from where every call reads its own anew."""
+
+    def __init__(self, device: torch.device, folder: Path | None) -> None:
+        self._device = device
+        self._folder = folder
+        self._memory: dict[str, Mapping[str, Tensor]] = {}
+
+    def get(self, key: str, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        if self._folder is None:
+            if key not in self._memory:
+                self._memory[key] = make()
+            return self._memory[key]
+        path = self._folder / f"{key}.safetensors"
+        return self._read(path) or self._write(path, make())
+
+    def _write(self, path: Path, made: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in made.items()}
+        write_atomically(path, safetensors_bytes(tensors, {}))
+        return made
+
+    def _read(self, path: Path) -> Mapping[str, Tensor] | None:
+        if not path.is_file():
+            return None
+        try:
+            return {name: tensor.to(self._device) for name, tensor in load(path.read_bytes()).items()}
+        except SafetensorError:  # damaged: it is made anew
+            return None

@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,7 @@ def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Check
     lines = {line["step"]: line for line in _read_manifest(trial.folder)}
     epoch = state.step / trial.steps_per_epoch
     lines[state.step] = {"step": state.step, "epoch": epoch, "file": path.name, "sha256": sha256}
-    text = json.dumps({"checkpoints": [lines[step] for step in sorted(lines)]}, indent=1)
-    write_atomically(folder / "manifest.json", text.encode())
+    _write_manifest(trial.folder, [lines[step] for step in sorted(lines)])
     return Checkpoint(trial=trial.name, step=state.step, epoch=epoch, path=path, sha256=sha256)
 
 
@@ -110,6 +110,19 @@ def _photo_metadata(trial: Trial) -> dict[str, str]:
         "ss_dataset_dirs": json.dumps({trial.dataset.path.name: folder}),
         "ss_tag_frequency": json.dumps({trial.dataset.path.name: dict(sorted(clauses.items()))}),
     }
+
+
+def adopt_files(folder: Path, checkpoints: Sequence[Checkpoint]) -> None:
+    """List files that another trainer made in a run's manifest, by their whole paths: they stay where they are."""
+    lines = [
+        {"step": each.step, "epoch": each.epoch, "file": str(each.path), "sha256": each.sha256} for each in checkpoints
+    ]
+    _write_manifest(folder, lines)
+
+
+def _write_manifest(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    text = json.dumps({"checkpoints": lines}, indent=1)
+    write_atomically(folder / "checkpoints" / "manifest.json", text.encode())
 
 
 def _read_manifest(folder: Path) -> list[dict[str, Any]]:

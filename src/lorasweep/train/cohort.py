@@ -23,7 +23,7 @@ from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.randomness import seed_for
 from lorasweep.train.schedules import lr_factor
 from lorasweep.train.starting import mean_scale, starting_adapter
-from lorasweep.train.trial import Trial, cohort_key, micro_batch, stacked
+from lorasweep.train.trial import Trial, cohort_key, encode_ahead, micro_batch, stacked
 
 GROWTH_STEPS = 2000
 """Good steps after which an fp16 loss scale is doubled."""
@@ -64,7 +64,7 @@ class Cohort:
         self.family = family
         self.width = width
         self.latents = LatentCache(family, cache_folder)
-        self.texts = TextCache(family)
+        self.texts = TextCache(family, cache_folder)
         self.returned: list[Trial] = []
         """Trials that had to leave because memory ran out, their states saved; admit them when there is room."""
         self.stopped = False
@@ -105,6 +105,9 @@ class Cohort:
                 raise UserError(f"{trial.name} cannot be trained beside {slot.trial.name}: their cohort keys differ.")
         slot = Slot(trial, load_state(trial, self.family) or self._fresh(trial), self._clock())
         if not slot.finished:
+            if trial.config.hardware.unload_encoders:
+                encode_ahead(trial, self.latents, self.texts)
+                self._give_back()
             self._unstack()
             self._slots.append(slot)
         return slot.state.step
@@ -333,12 +336,16 @@ class Cohort:
         if len(self._slots) == 1:
             raise UserError(
                 "The device is out of memory with one trial; lower optim.batch_size or model.resolution, "
-                "or set hardware.gradient_checkpointing=true or hardware.precision=bf16."
+                "or set hardware.gradient_checkpointing=true, hardware.base=fp8 or hardware.offload=0.5."
             ) from error
         self.width = len(self._slots) // 2
         for slot in self._slots[self.width :]:
             self.returned.append(slot.trial)
             self.evict(slot.trial.name)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """What torch keeps for the next tensors of these sizes, which may never come."""
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -14,7 +14,9 @@ from prodigyopt import Prodigy
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import AdapterBank
+from lorasweep.models.kept import has_bitsandbytes
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import OptimConfig
@@ -27,6 +29,14 @@ PARTS = ("denoiser", "text")
 def _adamw(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
     betas = (optim.betas[0], optim.betas[1])
     return AdamW(groups, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, foreach=False)
+
+
+def _adamw8bit(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
+    require_optimizer(optim)
+    from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+
+    betas = (optim.betas[0], optim.betas[1])
+    return AdamW8bit(groups, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay)
 
 
 def _prodigy(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
@@ -50,38 +60,68 @@ def _adafactor(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
 
 BUILDERS: dict[str, Callable[[list[dict[str, Any]], "OptimConfig"], Optimizer]] = {
     "adamw": _adamw,
+    "adamw8bit": _adamw8bit,
     "prodigy": _prodigy,
     "adafactor": _adafactor,
 }
+
+
+def require_optimizer(optim: "OptimConfig") -> None:
+    """Raise UserError where the optimiser's package is not installed."""
+    if optim.name == "adamw8bit" and not has_bitsandbytes():
+        raise UserError("optim.name is adamw8bit, which needs bitsandbytes; install lorasweep[lowvram], or use adamw.")
+
+
+class Row:
+    """One part of a slot as an optimiser sees it: one vector without padding, whatever lies beside it."""
+
+    def __init__(self, bank: AdapterBank, slot: int, section: slice) -> None:
+        assert bank.gradients is not None
+        self._values, self._gradients = bank.values[slot, section], bank.gradients[slot, section]
+        occupied = bank.occupied(slot)
+        self._columns = None if occupied is None else occupied[section].nonzero()[:, 0].to(self._values.device)
+        self.leaf = self._values if self._columns is None else self._values[self._columns]
+        self.leaf.grad = self._gradients if self._columns is None else torch.zeros_like(self.leaf)
+
+    def fetch(self) -> None:
+        """Gradients from the bank, where the vector is no view of it."""
+        if self._columns is not None:
+            assert self.leaf.grad is not None
+            torch.index_select(self._gradients, 0, self._columns, out=self.leaf.grad)
+
+    def store(self) -> None:
+        """Values to the bank, where the vector is no view of it."""
+        if self._columns is not None:
+            self._values.index_copy_(0, self._columns, self.leaf)
 
 
 class SlotOptimizer:
     """The optimiser of one slot of a bank; its state outlives the bank as named tensors and plain numbers."""
 
     def __init__(self, optim: "OptimConfig", bank: AdapterBank, slot: int) -> None:
-        self._bank, self._slot = bank, slot
-        self._rows = optim.name != "adafactor"
-        groups, self._sections = [], []
+        self._rows: list[Row] = []
+        groups = []
         for part, lr in zip(PARTS, learning_rates(optim), strict=True):
             section = bank.section(part)
             if section.stop:
-                leaves = [self._row(section)] if self._rows else bank.leaves(slot, part)
+                leaves = bank.leaves(slot, part) if optim.name == "adafactor" else [self._row(bank, slot, section)]
                 groups.append({"params": leaves, "lr": lr, "base_lr": lr})
-                self._sections += [section] * len(leaves)
         self._optimizer = BUILDERS[optim.name](groups, optim)
         self._leaves = [leaf for group in groups for leaf in group["params"]]
 
-    def _row(self, section: slice) -> Tensor:
-        assert self._bank.gradients is not None
-        row = self._bank.values[self._slot, section]
-        row.grad = self._bank.gradients[self._slot, section]
-        return row
+    def _row(self, bank: AdapterBank, slot: int, section: slice) -> Tensor:
+        self._rows.append(Row(bank, slot, section))
+        return self._rows[-1].leaf
 
     def step(self, factor: float) -> None:
         """One step at ``factor`` times each group's learning rate."""
         for group in self._optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
+        for row in self._rows:
+            row.fetch()
         self._optimizer.step()
+        for row in self._rows:
+            row.store()
 
     @property
     def pace(self) -> float:
@@ -89,13 +129,13 @@ class SlotOptimizer:
         return float(self._optimizer.param_groups[0].get("d", 1.0))
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors on the CPU without padding, and numbers that JSON keeps exactly."""
+        """Tensors on the CPU, and numbers that JSON keeps exactly."""
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Any] = {}
         for place, leaf in enumerate(self._leaves):
             for key, value in self._optimizer.state[leaf].items():
                 if isinstance(value, Tensor):
-                    tensors[f"{place}.{key}"] = self._packed(value, place).cpu().clone()
+                    tensors[f"{place}.{key}"] = value.cpu().clone()
                 elif value is not None:
                     numbers[f"{place}.{key}"] = value
         for place, group in enumerate(self._optimizer.param_groups):
@@ -107,7 +147,8 @@ class SlotOptimizer:
         for place, leaf in enumerate(self._leaves):
             prefix = f"{place}."
             state = {
-                key.removeprefix(prefix): self._unpacked(value, place, leaf)
+                # a step count stays on the CPU, where torch makes it
+                key.removeprefix(prefix): value.clone() if value.dim() == 0 else value.to(leaf.device, copy=True)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
@@ -116,24 +157,6 @@ class SlotOptimizer:
                 self._optimizer.state[leaf] = state
         for place, group in enumerate(self._optimizer.param_groups):
             group |= {key: numbers[f"group{place}.{key}"] for key in MOVING if f"group{place}.{key}" in numbers}
-
-    def _mask(self, place: int) -> Tensor | None:
-        mask = self._bank.occupied(self._slot) if self._rows else None
-        return None if mask is None else mask[self._sections[place]]
-
-    def _packed(self, value: Tensor, place: int) -> Tensor:
-        mask = self._mask(place)
-        return value if mask is None or value.dim() == 0 else value[mask.to(value.device)]
-
-    def _unpacked(self, value: Tensor, place: int, leaf: Tensor) -> Tensor:
-        if value.dim() == 0:
-            return value.clone()
-        mask = self._mask(place)
-        if mask is None:
-            return value.to(leaf.device, copy=True)
-        whole = torch.zeros_like(leaf)
-        whole[mask.to(leaf.device)] = value.to(leaf.device)
-        return whole
 
 
 def learning_rates(optim: "OptimConfig") -> tuple[float, float]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lorasweep.data.prompts import fill_prompts
 from lorasweep.data.records import Dataset, Photo
-from lorasweep.train.cache import LatentCache
+from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.order import Bucket, Pictures, bucket_sequence, epoch_batches
 from lorasweep.train.randomness import normal, stream
 from lorasweep.train.schedules import checkpoint_steps
@@ -138,6 +139,23 @@ def _caption(trial: Trial, caption: str, place: Mapping[str, int]) -> str:
     return ", ".join([first, *(rest[i] for i in order)])
 
 
+def encode_ahead(trial: Trial, latents: LatentCache, texts: TextCache) -> None:
+    """Put all that a trial will ask of the encoders into the caches, so that they are not used while it trains.
+
+    Captions that are shuffled, and those that a trained encoder reads, are made anew at every step all the same.
+    """
+    config, photos = trial.config, trial.dataset.train
+    for bucket, items in trial.buckets.items():
+        for item in items:
+            latents(photos[item], bucket)
+    if config.lora.text_encoder or config.data.shuffle_captions:
+        return
+    prompts = fill_prompts(config.sample, config.data) if config.sample.prompts else ()
+    sheet = (text for prompt in prompts for text in (prompt.text, prompt.negative))
+    for text in dict.fromkeys([*(photo.caption for photo in photos), "", *sheet]):
+        texts([text], config.sample.clip_skip)
+
+
 def stacked(parts: Sequence[Rows], device: torch.device) -> Batch:
     """The rows of all slots as one batch, slot-major."""
     return Batch(
@@ -159,7 +177,8 @@ def cohort_key(config: "RunConfig") -> tuple[object, ...]:
     return (
         (model.family, str(model.path), model.revision, model.config),
         (model.resolution, model.prediction, model.zero_terminal_snr),
-        (hardware.device, hardware.precision, hardware.gradient_checkpointing),
+        (hardware.device, hardware.precision, hardware.gradient_checkpointing, hardware.memory_gb),
+        (hardware.base, hardware.offload, hardware.cache, hardware.unload_encoders),
         (config.lora.targets, config.lora.text_encoder),
         (optim.batch_size, optim.gradient_accumulation),
         (config.sample.clip_skip, config.data.shuffle_captions),

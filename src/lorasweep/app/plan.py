@@ -1,0 +1,189 @@
+"""``lorasweep plan``: what a run will be and cost, before it is trained and without its weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasweep.app.amounts import Schedule, disk_of, free_disk_at, schedule_of
+from lorasweep.app.budget import announcement
+from lorasweep.app.duration import Amounts, Duration, Speed, estimate, measure, remembered_pace
+from lorasweep.app.footprint import GIB, Footprint, Hint, advice, footprint, gib, require_room
+from lorasweep.app.live import Say
+from lorasweep.app.planned import print_plan, waiting
+from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.schema import RunConfig
+from lorasweep.data.dataset import all_photos, read_dataset
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Dataset
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorasweep.models.memory import Counting, Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run before it begins."""
+
+    schedule: Schedule
+    drawing: str
+    """What judging costs, as the run itself will say it."""
+    base: str
+    """How the base model is kept (full, fp8 or nf4) and computed, in words."""
+    memory: Footprint
+    peak: int
+    """Bytes of the card, or of memory on a CPU."""
+    fullest: str
+    """The phase that takes them: encoding, training or drawing."""
+    room: int | None
+    """Bytes that tensors may take; None where this machine cannot say."""
+    duration: Duration | None
+    """None where the device is not here."""
+    disk: dict[str, int]
+    """Bytes by what they hold."""
+    free_disk: int
+    hints: tuple[Hint, ...]
+    """What to change until it fits."""
+    fits: bool
+    verdict: str
+
+
+def plan(
+    folder: str | Path, overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = (), say: Say = print
+) -> Plan:
+    """Predict steps, pictures, memory, time and disk of ``train`` with the same words.
+
+    Nothing is trained, no weights are read, nothing is written. Without ``model.path`` the family's well-known full
+    size is taken.
+
+    Raises:
+        UserError: bad photos, or a model that is none of the family.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'plan'")
+    words = [as_override("data.path", str(path.absolute())), *overrides]
+    run = load_run(words, config_dirs=config_dirs, when_missing={"model.path": ""})
+    with waiting("Counting on the base model, without its weights"):
+        made = plan_of(run)
+    print_plan(made, say)
+    return made
+
+
+def plan_of(run: RunConfig) -> Plan:
+    """The plan of a run that is composed already."""
+    from lorasweep.models.memory import Counting
+
+    dataset = _dataset(run)
+    device = planned_device(run)
+    schedule = schedule_of(run, dataset)
+    counting = Counting(run.model, run.hardware.precision, device)
+    counts = counting(run)
+    room = free_memory(run, device)
+    need = footprint_of(run, counting, dataset, device)
+    hints = () if room is None else advice(run, lambda other: footprint_of(other, counting, dataset, device), room)
+    disk, free_disk = disk_of(run, counts, schedule), free_disk_at(Path(run.track.root))
+    fits = (room is None or need.needs <= room) and sum(disk.values()) <= free_disk
+    return Plan(
+        schedule=schedule,
+        drawing=announcement(run) if run.evaluate.enabled else "Nothing is drawn: evaluate.enabled is false.",
+        base=f"kept {counts.base}, computed in {run.hardware.precision}",
+        memory=need,
+        peak=need.peak,
+        fullest=need.fullest,
+        room=room,
+        duration=duration_of(run, counts, schedule, device),
+        disk=disk,
+        free_disk=free_disk,
+        hints=hints,
+        fits=fits,
+        verdict=verdict(need, room, hints, sum(disk.values()), free_disk),
+    )
+
+
+def _dataset(run: RunConfig) -> Dataset:
+    dataset = read_dataset(run.data)
+    return all_photos(dataset) if run.data.train_on == "all" else dataset
+
+
+def planned_device(run: RunConfig) -> str:
+    """cpu or cuda: what the run would train on, or is planned for, since a plan needs no card."""
+    if run.hardware.device != "auto":
+        return run.hardware.device.partition(":")[0]
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def footprint_of(run: RunConfig, counting: "Counting", dataset: Dataset, device: str, width: int = 1) -> Footprint:
+    """The memory that a run on these photos takes."""
+    texts = {photo.caption for photo in dataset.train} | {""}
+    prompts = {word for prompt in run.sample.prompts.values() for word in (prompt.text, prompt.negative)}
+    captions = len(texts) + (len(prompts) if run.evaluate.enabled else 0)
+    counts = counting(run, width)
+    return footprint(run, counts, width=width, photos=len(dataset.train), captions=captions, device=device)
+
+
+def free_memory(run: RunConfig, device: str) -> int | None:
+    """Bytes that tensors may take: what is free, and no more than ``hardware.memory_gb``; None where nobody knows."""
+    import psutil
+    import torch
+
+    bound = None if run.hardware.memory_gb is None else int(run.hardware.memory_gb * GIB)
+    if device == "cpu":
+        return psutil.virtual_memory().available
+    if not torch.cuda.is_available():
+        return bound
+    free, _ = torch.cuda.mem_get_info(_card(run))
+    return free if bound is None else min(free, bound)
+
+
+def _card(run: RunConfig) -> "torch.device":
+    from lorasweep.models import device_of
+
+    return device_of(run.hardware.device)
+
+
+def duration_of(run: RunConfig, counts: "Counts", schedule: Schedule, device: str) -> Duration | None:
+    """About how long it takes; None where the card that it is planned for is not in this machine."""
+    import torch
+
+    from lorasweep.models import PRECISIONS
+
+    if device == "cuda" and not torch.cuda.is_available():
+        return None
+    if run.hardware.threads:
+        torch.set_num_threads(run.hardware.threads)
+    speed: Speed = measure(_card(run), PRECISIONS[run.hardware.precision])
+    pace = remembered_pace(Path(run.track.root), run, device, torch.get_num_threads())
+    amounts = Amounts(photos=schedule.photos, captions=schedule.captions + 1, pictures=schedule.pictures)
+    return estimate(run, counts, amounts, speed, pace)
+
+
+def verdict(need: Footprint, room: int | None, hints: Sequence[Hint], disk: int, free_disk: int) -> str:
+    """One sentence: whether it fits, and if not, what to change."""
+    takes = f"about {gib(need.needs)} while {need.fullest}"
+    if disk > free_disk:
+        return f"It does not fit: it leaves about {gib(disk)} on the disk, of which {gib(free_disk)} are free."
+    if room is None:
+        return f"It takes {takes}; no such card is here to compare with, and hardware.memory_gb=8 would name one."
+    if need.needs <= room:
+        return f"It fits: {takes}, and {gib(room)} may be used."
+    if not hints or not hints[-1].fits:
+        return f"It does not fit, whatever is changed: {takes}, and {gib(room)} may be used."
+    return (
+        f"It does not fit: {takes}, and {gib(room)} may be used; it fits with {hints[-1].override} and those before it."
+    )
+
+
+def require_card(run: RunConfig, dataset: Dataset) -> None:
+    """Raise UserError where a run cannot fit into what is free of its card; on a CPU nothing is asked."""
+    from lorasweep.models.memory import Counting
+
+    if planned_device(run) == "cuda":
+        free = free_memory(run, "cuda")
+        counting = Counting(run.model, run.hardware.precision, "cuda")
+        if free is not None:
+            require_room(footprint_of(run, counting, dataset, "cuda"), free)

@@ -1,0 +1,232 @@
+"""Frozen layers whose weights are kept small, or in another memory, and are whole only while they are used.
+
+The whole weight is made for a forward pass, dropped, and made again for the gradient of the input, so that it never
+waits among the saved tensors. Adapters beside such a layer know nothing of it.
+"""
+
+import importlib.util
+from collections.abc import Collection, Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
+
+CPU = torch.device("cpu")
+FP8 = torch.float8_e4m3fn
+NF4_BLOCK = 64
+"""Weights that share a scale, as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
+
+
+def has_bitsandbytes() -> bool:
+    """Whether the extra ``lorasweep[lowvram]`` is installed; it is not imported."""
+    return importlib.util.find_spec("bitsandbytes") is not None
+
+
+class KeptLinear(nn.Linear):
+    """A frozen linear layer that is kept as ``how`` says."""
+
+    how: str
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As ``nn.Linear``; what ``input`` is on and in is what is computed on and in."""
+        return Used.apply(_as_autocast(input), self)
+
+    def applied(self, x: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        return F.linear(x, whole(self, x), _bias(self, x))
+
+    def pulled(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient of the output to that of the input."""
+        return (gradient @ whole(self, gradient)).view(shape)
+
+
+class KeptConv2d(nn.Conv2d):
+    """A frozen convolution that is kept as ``how`` says."""
+
+    how: str
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As ``nn.Conv2d``, padded with zeros."""
+        return Used.apply(_as_autocast(input), self)
+
+    def applied(self, x: Tensor) -> Tensor:
+        """[N, in, h, w] to [N, out, h', w']."""
+        return F.conv2d(x, whole(self, x), _bias(self, x), *self._steps)
+
+    def pulled(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient of the output to that of the input."""
+        return conv2d_input(shape, whole(self, gradient), gradient, *self._steps)
+
+    @property
+    def _steps(self) -> Any:
+        return self.stride, self.padding, self.dilation, self.groups
+
+
+class Used(torch.autograd.Function):
+    """One use of a kept layer; nothing is saved for the way back but the layer itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: KeptLinear | KeptConv2d) -> Tensor:
+        ctx.layer, ctx.shape = layer, x.shape
+        return layer.applied(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.layer.pulled(gradients[0], ctx.shape), None
+
+
+def _as_autocast(x: Tensor) -> Tensor:
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def _bias(layer: nn.Module, x: Tensor) -> Tensor | None:
+    bias: Any = layer.bias
+    return None if bias is None else bias.to(x.device, x.dtype, non_blocking=True)
+
+
+def whole(layer: Any, like: Tensor) -> Tensor:
+    """The layer's weight in its own shape, where and in what ``like`` is."""
+    weight = layer.weight.to(like.device, non_blocking=True)
+    if layer.how == "full":
+        return weight.to(like.dtype)
+    scale = layer.scale.to(like.device, non_blocking=True)
+    if layer.how == "fp8":
+        return weight.to(like.dtype).mul_(scale.to(like.dtype))
+    return _from_nf4(weight, scale, layer.code.to(like.device), (layer.out_features, layer.in_features), like.dtype)
+
+
+def packed(weight: Tensor, how: str) -> dict[str, Tensor]:
+    """A weight as it is kept: ``weight`` and what is needed to make it whole."""
+    if how == "full":
+        return {"weight": weight}
+    return _as_fp8(weight) if how == "fp8" else _as_nf4(weight)
+
+
+def _as_fp8(weight: Tensor) -> dict[str, Tensor]:
+    """Each row, scaled by a power of two to where fp8 (e4m3) is finest; such a scale loses nothing in any precision."""
+    largest = weight.flatten(1).float().abs().amax(1).clamp(min=2.0**-100)
+    scale = torch.exp2(torch.ceil(torch.log2(largest / torch.finfo(FP8).max)))
+    scale = scale.view(-1, *(1 for _ in weight.shape[1:]))
+    return {"weight": (weight.float() / scale).to(FP8), "scale": scale}
+
+
+def _as_nf4(weight: Tensor) -> dict[str, Tensor]:
+    from bitsandbytes import functional  # pyright: ignore[reportMissingImports]
+
+    values, state = functional.quantize_4bit(weight.contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
+    return {"weight": values, "scale": state.absmax, "code": state.code}
+
+
+def _from_nf4(values: Tensor, scale: Tensor, code: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    from bitsandbytes import functional  # pyright: ignore[reportMissingImports]
+
+    state = functional.QuantState(
+        scale, shape=torch.Size(shape), code=code, blocksize=NF4_BLOCK, quant_type="nf4", dtype=dtype
+    )
+    return functional.dequantize_4bit(values, state)
+
+
+def repeated_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The linear layers and convolutions of all blocks, by name: nearly all of a model's weights.
+
+    What is not part of a numbered block is small and sensitive: the first and the last layer, embeddings of time.
+    """
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
+    return {name: part for name, part in layers.items() if any(word.isdigit() for word in name.split("."))}
+
+
+def how_kept(layer: nn.Module, base: str) -> str:
+    """full, fp8 or nf4; NF4 is for matrices, so convolutions of such a base are kept in fp8."""
+    return "fp8" if base == "nf4" and isinstance(layer, nn.Conv2d) else base
+
+
+def keep(module: nn.Module, base: str, device: torch.device, away: Collection[str] = ()) -> nn.Module:
+    """Put a frozen module on ``device`` with its blocks' weights kept as ``base`` says, in place.
+
+    Args:
+        base: full, fp8 or nf4.
+        away: names of layers whose weights stay in CPU memory.
+    """
+    for name, layer in repeated_layers(module).items():
+        if base != "full" or name in away:
+            module.set_submodule(name, kept_layer(layer, how_kept(layer, base), device, away=name in away))
+    _move(module, device, away)
+    return module
+
+
+def _move(module: nn.Module, device: torch.device, away: Collection[str]) -> None:
+    """To ``device``, all but the layers that stay ``away``; a tensor of two modules stays one tensor."""
+    moved: dict[Tensor, Tensor] = {}
+    for name, part in module.named_modules():
+        if name not in away:
+            for key, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+                if tensor not in moved:
+                    there = tensor.detach().to(device)
+                    moved[tensor] = nn.Parameter(there, requires_grad=False) if key in part._parameters else there
+                setattr(part, key, moved[tensor])
+
+
+def kept_layer(layer: nn.Linear | nn.Conv2d, how: str, device: torch.device, *, away: bool) -> nn.Module:
+    """The same layer, kept as ``how`` says on ``device`` or in CPU memory; packed on ``device``, which is faster."""
+    kept: Any = KeptLinear(1, 1, device="meta") if isinstance(layer, nn.Linear) else KeptConv2d(1, 1, 1, device="meta")
+    assert getattr(layer, "padding_mode", "zeros") == "zeros"
+    kept.__dict__ |= {key: value for key, value in vars(layer).items() if not key.startswith("_")}
+    parts = packed(layer.weight.data if how == "full" and away else layer.weight.data.to(device), how)
+    parts = {name: _in_cpu_memory(part, device) if away else part for name, part in parts.items()}
+    kept.how = how
+    kept.weight = nn.Parameter(parts.pop("weight"), requires_grad=False)
+    if layer.bias is not None:
+        kept.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)
+    else:
+        kept.bias = None
+    for name, part in parts.items():
+        kept.register_buffer(name, part)
+    return kept
+
+
+def _in_cpu_memory(tensor: Tensor, device: torch.device) -> Tensor:
+    """Pinned where a card will read it, so that a copy neither waits nor is made twice."""
+    tensor = tensor.to(CPU)
+    return tensor.pin_memory() if device.type == "cuda" and torch.cuda.is_available() else tensor
+
+
+def last_layers(module: nn.Module, share: float) -> list[str]:
+    """Names of the last of the blocks' layers that hold at least ``share`` of the blocks' weights."""
+    layers = repeated_layers(module)
+    wanted = share * sum(_size(layer) for layer in layers.values())
+    names: list[str] = []
+    for name, layer in reversed(layers.items()):
+        if wanted <= 0:
+            break
+        names.append(name)
+        wanted -= _size(layer)
+    return names
+
+
+def _size(layer: nn.Module) -> int:
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight.numel()
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features * layer.out_features
+
+
+def bytes_on_card(module: nn.Module, base: str, away: Collection[str] = ()) -> int:
+    """What a module that is still whole takes on a card once it is kept so; works on weightless modules too."""
+    layers = repeated_layers(module)
+    rest = sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
+    rest -= sum(layer.weight.nbytes for layer in layers.values())
+    return rest + sum(_kept_bytes(layer, how_kept(layer, base)) for name, layer in layers.items() if name not in away)
+
+
+def _kept_bytes(layer: nn.Linear | nn.Conv2d, how: str) -> int:
+    count = layer.weight.numel()
+    sizes: Mapping[str, int] = {
+        "full": layer.weight.nbytes,
+        "fp8": count + 4 * layer.weight.shape[0],
+        "nf4": count // 2 + 4 * -(-count // NF4_BLOCK) + 4 * 16,
+    }
+    return sizes[how]
