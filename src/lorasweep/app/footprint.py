@@ -86,11 +86,14 @@ def footprint(run: "RunConfig", counts: "Counts", *, width: int, photos: int, ca
         "remembered photos and captions": remembered(run, counts, photos, captions),
         "judges": judges_bytes(run),
     }
+    if device == "cpu":  # beside a card these lie in the computer's memory
+        standing["states to be saved"] = width * (4 * counts.values + states_bytes(run, counts))
     if run.evaluate.enabled and run.evaluate.model:
         standing["the model that draws"] = sum(counts.frozen.values())
     step = max(counts.step.peak, step_bytes(run, counts))
     drawing = max(counts.forward.peak, counts.picture_out.peak)
-    drawn = 4 * width * counts.values  # of the checkpoint, beside the adapters that are being trained
+    # of the checkpoint, beside the adapters that are being trained; read from its file into the computer's memory first
+    drawn = (2 if device == "cpu" else 1) * 4 * width * counts.values
     phases = {
         "encoding": standing | {"activations": max(counts.picture_in.peak, counts.text_in.peak)},
         "training": standing | {"activations": step},
@@ -114,7 +117,7 @@ def states_bytes(run: "RunConfig", counts: "Counts") -> int:
 def step_bytes(run: "RunConfig", counts: "Counts") -> int:
     """What the optimiser's step takes for a moment; Adafactor goes matrix by matrix."""
     if run.optim.name == "adafactor":
-        return 8 * counts.matrix
+        return 10 * counts.matrix
     return int(STEP_BYTES[run.optim.name] * counts.values)
 
 

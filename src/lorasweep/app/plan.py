@@ -173,9 +173,8 @@ def verdict(need: Footprint, room: int | None, hints: Sequence[Hint], disk: int,
         return f"It fits: {takes}, and {gib(room)} may be used."
     if not hints or not hints[-1].fits:
         return f"It does not fit, whatever is changed: {takes}, and {gib(room)} may be used."
-    return (
-        f"It does not fit: {takes}, and {gib(room)} may be used; it fits with {hints[-1].override} and those before it."
-    )
+    enough = f"with {hints[0].override}" if len(hints) == 1 else f"with the {len(hints)} changes below"
+    return f"It does not fit: {takes}, and {gib(room)} may be used; it fits {enough}."
 
 
 def require_card(run: RunConfig, dataset: Dataset) -> None:
