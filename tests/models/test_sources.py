@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from lorasweep.config.schema import LoraConfig, ModelConfig
 from lorasweep.data.errors import TryAgainError, UserError
 from lorasweep.models.lora_file import write_lora
-from lorasweep.models.sources import Source, find_source
+from lorasweep.models.sources import Source, find_source, shipped_configs
 
 Of = Callable[[str], Any]
 KINDS = ("sd15", "sdxl", "flux")
@@ -143,7 +143,11 @@ def test_a_part_comes_from_the_config_folder_or_is_named(
     (tmp_path / "some" / part).mkdir(parents=True)
     for file in (model_of(kind) / part).iterdir():  # a folder that has this part alone is enough
         shutil.copy(file, tmp_path / "some" / part)
-    assert found(kind, path, config=str(tmp_path / "some")).hashes() == source.hashes()
+    partial = found(kind, path, config=str(tmp_path / "some"))
+    assert partial.hashes() == source.hashes()
+    assert partial.place(part) == tmp_path / "some" / part
+    assert partial.place("scheduler") == shipped_configs(kind) / "scheduler"
+    assert partial.scheduler()["_class_name"]
 
 
 def test_the_bare_transformer_that_its_makers_share_is_known(model_of: Of, tmp_path: Path) -> None:

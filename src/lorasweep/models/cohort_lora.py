@@ -78,7 +78,8 @@ class Layer(nn.Module):
         narrow = F.conv2d(grouped, kernel, None, *how, groups=slots)
         count, _, height, width = narrow.shape
         columns = narrow.reshape(count, slots, rank, height * width).transpose(0, 1)
-        wide = torch.matmul(place.up.unsqueeze(1), columns) * place.scale.unsqueeze(-1)
+        # scaled before, not after: under autocast the product stays in the base's precision, as norms need it on a CPU
+        wide = torch.matmul((place.up * place.scale).unsqueeze(1), columns)
         return wide.reshape(slots * count, -1, height, width)
 
     def _change(self, x: Tensor, y: Tensor | None) -> Tensor:

@@ -144,16 +144,20 @@ def how_kept(layer: nn.Module, base: str) -> str:
     return "fp8" if base == "nf4" and isinstance(layer, nn.Conv2d) else base
 
 
-def keep(module: nn.Module, base: str, device: torch.device, away: Collection[str] = ()) -> nn.Module:
+def keep(
+    module: nn.Module, base: str, device: torch.device, away: Collection[str] = (), *, pinned: bool = False
+) -> nn.Module:
     """Put a frozen module on ``device`` with its blocks' weights kept as ``base`` says, in place.
 
     Args:
         base: full, fp8 or nf4.
         away: names of layers whose weights stay in CPU memory.
+        pinned: copy those to where a card reads fastest; else they stay where they are, in the file even.
     """
     for name, layer in repeated_layers(module).items():
         if base != "full" or name in away:
-            module.set_submodule(name, kept_layer(layer, how_kept(layer, base), device, away=name in away))
+            kept = kept_layer(layer, how_kept(layer, base), device, away=name in away, pinned=pinned)
+            module.set_submodule(name, kept)
     _move(module, device, away)
     return module
 
@@ -170,13 +174,18 @@ def _move(module: nn.Module, device: torch.device, away: Collection[str]) -> Non
                 setattr(part, key, moved[tensor])
 
 
-def kept_layer(layer: nn.Linear | nn.Conv2d, how: str, device: torch.device, *, away: bool) -> nn.Module:
+def kept_layer(
+    layer: nn.Linear | nn.Conv2d, how: str, device: torch.device, *, away: bool, pinned: bool = False
+) -> nn.Module:
     """The same layer, kept as ``how`` says on ``device`` or in CPU memory; packed on ``device``, which is faster."""
     kept: Any = KeptLinear(1, 1, device="meta") if isinstance(layer, nn.Linear) else KeptConv2d(1, 1, 1, device="meta")
     assert getattr(layer, "padding_mode", "zeros") == "zeros"
     kept.__dict__ |= {key: value for key, value in vars(layer).items() if not key.startswith("_")}
     parts = packed(layer.weight.data if how == "full" and away else layer.weight.data.to(device), how)
-    parts = {name: _in_cpu_memory(part, device) if away else part for name, part in parts.items()}
+    if away:
+        parts = {name: part.to(CPU) for name, part in parts.items()}
+    if away and pinned and device.type == "cuda" and torch.cuda.is_available():
+        parts = {name: part.pin_memory() for name, part in parts.items()}
     kept.how = how
     kept.weight = nn.Parameter(parts.pop("weight"), requires_grad=False)
     if layer.bias is not None:
@@ -186,12 +195,6 @@ def kept_layer(layer: nn.Linear | nn.Conv2d, how: str, device: torch.device, *, 
     for name, part in parts.items():
         kept.register_buffer(name, part)
     return kept
-
-
-def _in_cpu_memory(tensor: Tensor, device: torch.device) -> Tensor:
-    """Pinned where a card will read it, so that a copy neither waits nor is made twice."""
-    tensor = tensor.to(CPU)
-    return tensor.pin_memory() if device.type == "cuda" and torch.cuda.is_available() else tensor
 
 
 def last_layers(module: nn.Module, share: float) -> list[str]:

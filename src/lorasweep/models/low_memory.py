@@ -1,7 +1,7 @@
 """Running within a small card: what is kept how and where, and what is refused before anything is loaded."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 DENOISERS = ("unet", "transformer")
 BASES = ("full", "fp8", "nf4")
-SHARE = 0.6
-"""Of the memory that may be used: the most that ``base=auto`` gives to the denoiser. The rest is for adapters, their
-optimisers, activations, and the VAE at work on a large picture."""
+BESIDE = 4.5
+"""GB that a run needs beside the denoiser's weights, at most: adapters with their optimiser, the scorers, and the VAE
+at work on a picture of 1024 pixels, which is 3 GB of it."""
 GB = 2**30
 
 
@@ -60,7 +60,12 @@ def choose_base(sizes: Mapping[str, int], memory_gb: float | None) -> str:
     """
     if memory_gb is None:
         return "full"
-    return next((base for base in BASES if sizes[base] <= SHARE * memory_gb * GB), BASES[-1])
+    return next((base for base in BASES if sizes[base] <= _room(memory_gb)), BASES[-1])
+
+
+def _room(memory_gb: float) -> float:
+    """Bytes for the denoiser: what leaves ``BESIDE`` free, and half where that is more, as small models need less."""
+    return max(memory_gb - BESIDE, memory_gb / 2) * GB
 
 
 def base_of(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
@@ -71,16 +76,21 @@ def base_of(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
     return choose_base({base: bytes_on_card(denoiser, base, away) for base in BASES}, hardware.memory_gb)
 
 
+def way_of(part: str, module: nn.Module, hardware: "HardwareConfig") -> tuple[str, Collection[str]]:
+    """How a part that is still whole is to be kept, and the names of its layers that stay in CPU memory."""
+    if part in DENOISERS:
+        return base_of(module, hardware), last_layers(module, hardware.offload)
+    return "full", repeated_layers(module) if hardware.unload_encoders else ()
+
+
 def placing(hardware: "HardwareConfig", device: torch.device) -> Place:
     """Where and how each part of a model is kept."""
 
     def place(part: str, module: nn.Module) -> nn.Module:
-        if part not in DENOISERS:
-            return keep(module, "full", device, repeated_layers(module) if hardware.unload_encoders else ())
-        base = base_of(module, hardware)
+        base, away = way_of(part, module, hardware)
         if base == "nf4" and not has_bitsandbytes():
             raise UserError(_lacking(module, hardware))
-        return keep(module, base, device, last_layers(module, hardware.offload))
+        return keep(module, base, device, away, pinned=part in DENOISERS)
 
     return place
 
@@ -97,7 +107,7 @@ def _lacking(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
     """What to do where only NF4 would be small enough, and the extra is not there."""
     assert hardware.memory_gb is not None
     shares = (share / 20 for share in range(21))
-    room = SHARE * hardware.memory_gb * GB
+    room = _room(hardware.memory_gb)
     enough = (s for s in shares if bytes_on_card(denoiser, "fp8", last_layers(denoiser, s)) <= room)
     share = next(enough, None)
     instead = "" if share is None else f", or keep a part of it in CPU memory with hardware.offload={share:g}"
@@ -109,6 +119,4 @@ def _lacking(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
 
 def on_card(part: str, module: nn.Module, hardware: "HardwareConfig") -> int:
     """Bytes that a part, still whole and possibly weightless, will take on the card; for plans."""
-    if part not in DENOISERS:
-        return bytes_on_card(module, "full", repeated_layers(module) if hardware.unload_encoders else ())
-    return bytes_on_card(module, base_of(module, hardware), last_layers(module, hardware.offload))
+    return bytes_on_card(module, *way_of(part, module, hardware))

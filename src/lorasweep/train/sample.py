@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
 from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet, Step
-from lorasweep.models.cohort_lora import Adapter, AdapterBank
+from lorasweep.models.cohort_lora import Adapter, AdapterBank, part_of
 from lorasweep.models.family import Family
 from lorasweep.models.lora_file import read_lora
 from lorasweep.train.cache import TextCache
@@ -139,7 +139,7 @@ def _draw_into(
     bank = AdapterBank(adapters, family.device, strength=sheet.look.strength)
     # an adapter without weights is the base model itself
     drawn = family.adapted(bank) if bank.names else family
-    shared = None if any(name.startswith("text_encoder.") for name in bank.names) else texts or TextCache(family)
+    shared = None if any(part_of(name) == "text" for name in bank.names) else texts or TextCache(family)
     for chunk in missing:
         pictures = _draw_chunk(drawn, chunk, sheet, shared, len(adapters))
         for folder, group in zip(folders, pictures.chunk(len(adapters)), strict=True):
