@@ -1,5 +1,6 @@
 """``lorasweep export``: a checkpoint in another program's layout, and what its header tells."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,6 @@ def test_a_file_that_another_trainer_made_is_put_into_kohyas_layout(outcome: Out
 
 
 def _rewrite_manifest(folder: Path, changed: Path) -> None:
-    import hashlib
-
     path = folder / "checkpoints" / "manifest.json"
     manifest = json.loads(path.read_text())
     for line in manifest["checkpoints"]:

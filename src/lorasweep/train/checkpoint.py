@@ -68,7 +68,8 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
     Args:
         scale: alpha / rank.
 
-    With ``save.metadata=private`` none tells of the photos, their folder or their captions.
+    With ``save.metadata=private`` none tells of the photos, their folder or their captions. The trigger is told even
+    then: without the word nobody can use the file.
     """
     config = trial.config
     lr, text_lr = learning_rates(config.optim)
