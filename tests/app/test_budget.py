@@ -2,7 +2,15 @@
 
 import pytest
 
-from lorasweep.app.budget import LEAST_DRAWN, announcement, drawn_steps, glimpsed_steps, sheet_cost, training_cost
+from lorasweep.app.budget import (
+    LEAST_DRAWN,
+    announcement,
+    drawn_steps,
+    folder_announcement,
+    glimpsed_steps,
+    sheet_cost,
+    training_cost,
+)
 from lorasweep.config.schema import (
     EvaluateConfig,
     ModelConfig,
@@ -91,3 +99,21 @@ def test_glimpses_are_the_steps_asked_for_less_those_that_are_drawn_anyway() -> 
     assert "and at 3 steps between to look at only" in announcement(config)
     config.sample.every_steps = None
     assert glimpsed_steps(config, ()) == ()
+
+
+def test_the_announcement_counts_three_finalists_at_each_strength_that_is_not_the_runs_own() -> None:
+    config = run(None)
+    sheet = sheet_cost(config) / training_cost(config)
+    assert f"and {6 * sheet:.0%} for those at other strengths (pick.strengths)." in announcement(config)
+    config.sample.strength = 0.7
+    config.pick.strengths = [0.7, 0.85]
+    assert f"and {3 * sheet:.0%} for those at other strengths" in announcement(config)
+    config.pick.strengths = []
+    assert announcement(config).endswith("for the finalists on fresh seeds.")
+
+
+def test_a_folder_of_files_is_announced_in_pictures() -> None:
+    assert folder_announcement(run(None), 12) == (
+        "Drawing 16 pictures with each of 12 files and the base model, 208 in all, then at most 96 of the finalists on "
+        "fresh seeds and 96 more at other strengths (pick.strengths)."
+    )

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 from contracts.tiny import SIDE, load_tiny, write_tiny_photos
+from contracts.tiny_models import load_tiny_kind, write_tiny
 from safetensors.torch import load_file, save_file
 
 from lorasweep import app, cli
 from lorasweep.app.outcome import Outcome
 from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.schema import LoraConfig
 from lorasweep.data.errors import TryAgainError, UserError
 from lorasweep.data.records import RunView
 from lorasweep.models.lora_file import read_lora, write_lora
@@ -145,6 +147,30 @@ def test_the_files_of_each_trainer_are_drawn_scored_and_picked_from_in_order(
     chosen = names[steps.index(outcome.pick.step)]
     assert outcome.file == folder / chosen
     assert f"Use {chosen} at strength {outcome.pick.strength:g}." in said
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "flux"])
+def test_files_of_other_families_in_both_layouts_are_scored_and_one_of_sd15_among_them_is_skipped(
+    kind: str, checkpoints: list[Path], folder: Path, words: list[str]
+) -> None:
+    model = write_tiny(kind, folder.with_name("model"))
+    family = load_tiny_kind(kind, model)
+    for step, layout in ((100, "kohya"), (200, "diffusers"), (300, "kohya")):
+        adapter = {
+            name: weights._replace(up=torch.randn(weights.up.shape, generator=torch.Generator().manual_seed(step)) / 9)
+            for name, weights in family.initial_adapter(LoraConfig(rank=2, targets="linear"), step).items()
+        }
+        write_lora(folder / f"me-step{step:08d}.safetensors", adapter, family, {}, layout=layout)
+    shutil.copy(checkpoints[0], folder / "me-step00000400.safetensors")
+    outcome, _ = evaluate(folder, without(words, "model.path="), f"model.path={model}", f"model.family={kind}")
+    view = view_of(outcome)
+    assert [scores.step for scores in view.scores if not scores.fresh] == [100, 200, 300]
+    sheets = [tuple(s.sha256 for s in sheet.samples) for sheet in view.samples if not sheet.fresh]
+    assert len(set(sheets)) == 4
+    assert outcome.pick is not None
+    assert outcome.pick.step in (100, 200, 300)
+    (skipped,) = outcome.skipped
+    assert skipped.startswith("me-step00000400.safetensors is skipped: ") and "another family, sd15" in skipped
 
 
 def test_each_file_is_drawn_from_itself_with_the_same_prompts_and_seeds(
@@ -283,7 +309,7 @@ def test_an_interrupted_evaluation_is_finished_by_resume_with_what_was_drawn_alr
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
     again = view_of(outcome)
     assert again.status == "finished"
-    assert outcome.skipped == whole.skipped
+    assert list(outcome.skipped) == halted.provenance["evaluated"]["skipped"]
     assert len(outcome.skipped) == 3
     assert [scores.score for scores in again.scores] == [scores.score for scores in view_of(whole).scores]
     assert outcome.pick is not None and whole.pick is not None
@@ -336,11 +362,9 @@ def test_the_photos_have_the_roles_that_they_were_given_for(
     checkpoints: list[Path], folder: Path, words: list[str], tmp_path: Path
 ) -> None:
     kohya(folder, checkpoints, None)
-    photos = write_tiny_photos(tmp_path / "trained on", count=6)
-    for path in photos.glob("[01234].*"):
+    photos = write_tiny_photos(tmp_path / "trained on", count=19)  # so many that a run of our own would hold some out
+    for path in photos.glob("[01234].*"):  # which are the references
         path.unlink()
-    for copy in range(13):  # so many that a run of our own would hold some out
-        shutil.copy(photos / "5.png", photos / f"copy{copy}.png")
     trained = f"data.path={photos}"
     alone = view_of(evaluate(folder, words)[0])
     assert (len(alone.train), len(alone.held_out)) == (0, 5)
@@ -381,18 +405,21 @@ def test_a_mistake_is_one_sentence_before_anything_is_drawn(
 
 
 @pytest.mark.parametrize(
-    ("what", "sentence"),
+    ("what", "overrides", "sentence"),
     [
-        ("empty", "empty holds no .safetensors file"),
-        ("a.safetensors", "a.safetensors is a file; give the folder"),
-        ("nowhere", "There is no single run"),
+        ("empty", [], "empty holds no .safetensors file"),
+        ("a.safetensors", [], "a.safetensors is a file; give the folder"),
+        ("nowhere", [], "There is no single run"),
+        ("nowhere", ["preset=person_portraits"], "nowhere does not exist; give a folder of LoRA files"),
     ],
 )
-def test_what_is_no_folder_of_files_and_no_run_is_named(tmp_path: Path, what: str, sentence: str) -> None:
+def test_what_is_no_folder_of_files_and_no_run_is_named(
+    tmp_path: Path, what: str, overrides: list[str], sentence: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=sentence):
-        app.evaluate(tmp_path / "mlruns", str(tmp_path / what))
+        app.evaluate(tmp_path / "mlruns", str(tmp_path / what), overrides)
 
 
 def test_a_folder_without_one_good_file_names_each_of_them_and_no_run_begins(
@@ -420,7 +447,7 @@ def test_a_disk_that_is_full_from_the_beginning_leaves_no_run(
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(TryAgainError, match="The disk is full"):
         evaluate(folder, words)
-    assert not list((folder.parent / "mlruns").glob("runs/*"))
+    assert not [path for path in (folder.parent / "mlruns").glob("runs/*") if path.is_dir()]
 
 
 def test_the_trigger_comes_from_the_header_unless_it_is_given_and_a_wrong_one_is_told(

@@ -110,6 +110,8 @@ def _known(root: str | Path, what: str, overrides: Sequence[str]) -> RunView:
     except UserError as error:
         if Path(what).is_file():
             raise UserError(f"{what} is a file; give the folder that holds it, or a run.") from error
+        if overrides and not Path(what).exists():
+            raise UserError(f"{what} does not exist; give a folder of LoRA files.") from error
         if Path(what).is_dir():
             raise UserError(f"{what} holds no .safetensors file; give a folder of LoRA files, or a run.") from error
         raise

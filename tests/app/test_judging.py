@@ -1,0 +1,77 @@
+"""What a run of our own is judged on: finalists at other strengths, and another base than the one trained on."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lorasweep import app
+from lorasweep.config.compose import load_run
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import RunView
+from lorasweep.track.recall import read_run
+
+Overrides = Callable[..., list[str]]
+KEPT = ("p1_plain", "p4_expression")
+DROPPED = ("p2_side", "p3_scene", "p5_accessory", "p6_sketch", "p7_outside", "p8_class")
+JUDGED = [
+    *(f"sample.prompts.{key}.face=false" for key in KEPT),  # nothing on this model has a face
+    *(f"~sample.prompts.{key}" for key in DROPPED),
+    *("evaluate.enabled=true", "evaluate.budget=null", "track.mlflow=false"),
+    *("sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=2", "sample.guidance=1"),
+]
+
+
+def train(overrides: list[str]) -> tuple[RunView, list[str]]:
+    """A judged run of 12 steps with checkpoints at 4, 8 and 12, and what was said."""
+    said: list[str] = []
+    (outcome,) = app.train_together([load_run(overrides)], say=said.append)
+    return read_run(outcome.folder), said
+
+
+def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overrides, tmp_path: Path) -> None:
+    view, said = train(overrides(*JUDGED))
+    assert view.pick is not None
+    assert view.pick.step is not None
+    finalists = {step for step in (view.pick.step, view.pick.best_step, view.pick.runner_up) if step is not None}
+    assert {(each.scores.step, each.strength) for each in view.strengths} == {
+        (step, strength) for step in finalists for strength in (0.7, 0.85)
+    }
+    assert "for those at other strengths (pick.strengths)." in said[0]
+    lines: list[str] = []
+    app.pick(tmp_path / "mlruns", "last", say=lines.append)
+    assert f"Use {view.name}-{view.pick.step:06d}.safetensors at strength {view.pick.strength:g}." in lines
+
+
+def test_without_strengths_nothing_more_is_drawn_and_the_runs_own_is_named(overrides: Overrides) -> None:
+    view, said = train(overrides(*JUDGED, "pick.strengths=[]", "sample.strength=0.9"))
+    assert view.pick is not None
+    assert (view.strengths, view.pick.strength) == ((), 0.9)
+    assert "strengths" not in said[0]
+    assert not list((view.folder / "samples").glob("strength-*"))
+
+
+def test_a_run_can_be_drawn_on_another_base_than_it_is_trained_on(
+    overrides: Overrides, model_folder: Path, tmp_path: Path
+) -> None:
+    tuned = Path(shutil.copytree(model_folder, tmp_path / "tuned"))
+    weights = tuned / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({key: value * 1.1 for key, value in load_file(weights).items()}, weights, {"format": "pt"})
+    plain, moved = (train(overrides(*JUDGED, *more))[0] for more in ([], [f"evaluate.model={tuned}"]))
+    assert [step.loss for step in moved.steps] == [step.loss for step in plain.steps]
+    drawn = [
+        {(s.step, s.fresh): [sample.sha256 for sample in s.samples] for s in view.samples} for view in (plain, moved)
+    ]
+    assert all(drawn[0][key] != drawn[1][key] for key in [(0, False), (4, False), (8, False), (12, False)])
+    models = moved.provenance["weights"]
+    assert models["model"] == plain.provenance["weights"]["model"]
+    assert (models["drawn_on"]["name"], "drawn_on" in plain.provenance["weights"]) == ("tuned", False)
+    assert models["drawn_on"]["sha256"] != models["model"]["sha256"]
+
+
+def test_a_base_to_draw_on_that_is_none_is_told_before_a_run_is_named(overrides: Overrides, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        train(overrides(*JUDGED, "evaluate.model=/nowhere"))
+    assert not list((tmp_path / "mlruns").glob("runs/*"))
