@@ -28,7 +28,7 @@ def test_a_skeleton_of_a_folder_has_that_models_shapes(
     family_of: Callable[[str], Any], model_of: Callable[[str], Path]
 ) -> None:
     for kind in PARAMETERS:
-        assert module_shapes(skeleton(kind, model_of(kind))) == family_of(kind).module_shapes()
+        assert module_shapes(skeleton(kind, model_of(kind).joinpath)) == family_of(kind).module_shapes()
 
 
 def test_shapes_are_those_of_the_weights_in_order_the_denoiser_first() -> None:

@@ -55,7 +55,7 @@ def _written(view: RunView, source: Path, layout: str) -> bytes:
     if layout == "kohya" and "lorasweep.step" in header:  # our own checkpoints are in that layout already
         return source.read_bytes()
     model = from_plain(view.config).model
-    shapes = module_shapes(skeleton(model.family, described(model).folder))
+    shapes = module_shapes(skeleton(model.family, described(model).place))
     adapter = read_adapter(source, model.family, shapes)
     if layout == "kohya":
         return kohya_bytes(adapter, model.family, shapes, header)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.data.errors import UserError
+from lorasweep.data.hashes import file_sha256
 from lorasweep.data.lora_folder import Placed, find_files, place
 from lorasweep.data.records import Checkpoint
 
@@ -72,7 +73,7 @@ def choose_files(folder: Path, headers: Mapping[str, Mapping[str, str]], family:
     return Chosen(
         placed=place({name: headers[name] for name in known.values()}),
         paths={name: folder / name for name in known.values()},
-        sha256={name: _file_sha256(folder / name) for name in known.values()},
+        sha256={name: file_sha256(folder / name) for name in known.values()},
         skipped=tuple(skipped),
     )
 
@@ -85,8 +86,3 @@ def adapter_sha256(adapter: "Adapter") -> str:
         digest.update(weights.down.contiguous().numpy().tobytes())
         digest.update(weights.up.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

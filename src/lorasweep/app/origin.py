@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.config.schema import RunConfig
+from lorasweep.data.hashes import file_sha256
 from lorasweep.data.records import Dataset, JsonDict
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def origin(
     facts["weights"] = {
         "model": {"name": Path(run.model.path).name, "sha256": family.model_hash, "parts": dict(family.hashes)},
         **({"drawn_on": _drawn_on(run, judge.family)} if judge and run.evaluate.model else {}),
-        **({"init": {"name": Path(init).name, "sha256": _sha256(init)}} if init else {}),
+        **({"init": {"name": Path(init).name, "sha256": file_sha256(Path(init).expanduser())}} if init else {}),
         **({name: {"sha256": sha} for name, sha in judge.scorers.weights_sha256.items()} if judge else {}),
     }
     return facts
@@ -53,8 +54,3 @@ def origin(
 
 def _drawn_on(run: RunConfig, family: "Family") -> JsonDict:
     return {"name": Path(str(run.evaluate.model)).name, "sha256": family.model_hash, "parts": dict(family.hashes)}
-
-
-def _sha256(path: str) -> str:
-    with Path(path).expanduser().open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from lorasweep.models.adapting import autocast, carrying, fresh_adapter, text_ta
 from lorasweep.models.clip_text import token_ids
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
 from lorasweep.models.family import Place, Text
+from lorasweep.models.lora_header import base_lines
 from lorasweep.models.reading import read_part, read_tokenizer
 from lorasweep.models.skeletons import module_shapes
 from lorasweep.models.sources import find_source, whole_hash
@@ -202,15 +203,8 @@ class Flux:
         return module_shapes(self.components)
 
     def file_metadata(self) -> dict[str, str]:
-        """Header lines that sd-scripts and ComfyUI tell a FLUX.1 LoRA by."""
-        return {
-            "ss_base_model_version": "flux1",
-            "ss_v2": "False",
-            "ss_new_sd_model_hash": self.hashes.get("file", self.model_hash),
-            "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": "flux-1-dev/lora",
-            "modelspec.implementation": "diffusers",
-        }
+        """What a LoRA file's header says of this model."""
+        return base_lines(self.kind, self.hashes.get("file", self.model_hash))
 
 
 def packed(latents: Tensor) -> Tensor:

@@ -17,11 +17,10 @@ from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.lora_header import diffusers_header, kohya_header, safetensors_bytes
 from lorasweep.models.lora_layouts import Shapes, from_tensors, to_diffusers, to_kohya
 from lorasweep.models.lora_peft import header_alphas
+from lorasweep.models.sources import PICKLES
 
 if TYPE_CHECKING:
     from lorasweep.models.family import Family
-
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
 def write_lora(
@@ -85,6 +84,14 @@ def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights
     if not adapter:
         raise UserError(f"{path.name} holds no LoRA weights; give a LoRA file.")
     return adapter
+
+
+def init_file(path: str) -> Path:
+    """``lora.init`` as a file that is there, or one sentence that it is not."""
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise UserError(f"lora.init is {path!r}, which is no file; name a LoRA file of this base model.")
+    return found
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

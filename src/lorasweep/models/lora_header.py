@@ -14,6 +14,8 @@ from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter
 from lorasweep.models.lora_peft import ADAPTER_METADATA, adapter_metadata
 
+ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base", "flux": "flux-1-dev"}
+"""modelspec's words for the families."""
 BASE_MODELS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
 """sd-scripts' words for the families, by which A1111 takes a file for SDXL."""
 RUN_NAME, FREE_TEXT, WHEN = "the name of the run", "free text", "when it was trained"
@@ -75,6 +77,24 @@ def audit(path: Path) -> list[tuple[str, str, str]]:
 
 def _looks_private(value: str) -> str:
     return next((what for what, pattern in PRIVATE.items() if re.search(pattern, value)), "")
+
+
+def base_lines(kind: str, sha256: str, prediction: str | None = None) -> dict[str, str]:
+    """What a file says of the base model it was trained on.
+
+    Args:
+        sha256: of the checkpoint file, or of all parts of a folder.
+        prediction: epsilon or v_prediction; None for flow matching, for which modelspec has no word.
+    """
+    lines = {
+        "ss_new_sd_model_hash": sha256,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{ARCHITECTURES[kind]}/lora",
+        "modelspec.implementation": "diffusers",
+    }
+    if prediction is not None:
+        lines["modelspec.prediction_type"] = "epsilon" if prediction == "epsilon" else "v"
+    return lines
 
 
 def kohya_header(

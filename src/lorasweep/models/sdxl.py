@@ -15,6 +15,7 @@ from lorasweep.models.adapting import autocast, carrying, fresh_adapter, text_ta
 from lorasweep.models.clip_text import skipped_states, token_ids
 from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
 from lorasweep.models.family import Place, Text
+from lorasweep.models.lora_header import base_lines
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.reading import read_part, read_tokenizer
 from lorasweep.models.samplers import draw_latents
@@ -164,13 +165,5 @@ class SDXL:
         return module_shapes(self.components)
 
     def file_metadata(self) -> dict[str, str]:
-        """Header lines that A1111, ComfyUI and sd-scripts tell an SDXL LoRA by."""
-        return {
-            "ss_base_model_version": "sdxl_base_v1-0",
-            "ss_v2": "False",
-            "ss_new_sd_model_hash": self.hashes.get("file", self.model_hash),
-            "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
-            "modelspec.implementation": "diffusers",
-            "modelspec.prediction_type": "epsilon" if self.schedule.prediction == "epsilon" else "v",
-        }
+        """What a LoRA file's header says of this model."""
+        return base_lines(self.kind, self.hashes.get("file", self.model_hash), self.schedule.prediction)

@@ -1,7 +1,8 @@
 """Full-size models without weights, and the shapes of what may carry an adapter."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,23 +22,38 @@ def module_shapes(components: Mapping[str, nn.Module]) -> dict[str, tuple[int, .
     return shapes
 
 
-def skeleton(kind: str, folder: Path | None = None) -> dict[str, nn.Module]:
-    """The parts of a model that may carry adapters, from the configurations in ``folder``.
+def skeleton(kind: str, place: Callable[[str], Path] | None = None) -> dict[str, nn.Module]:
+    """The parts of a model that may carry adapters, from their configurations.
 
     They lie on the meta device: names, shapes and settings without weights.
 
     Args:
-        folder: a diffusers folder; None is the family's well-known full size.
+        place: the folder of a part's configuration (``Source.place``); None is the family's well-known full size.
     """
-    home = folder or shipped_configs(kind)
-    from lorasweep.models.weightless import part_kinds
+    folder_of = place or shipped_configs(kind).joinpath
+    with torch.device("meta"):
+        parts = (part for part in WEIGHTS[kind] if part != "vae")
+        return {part: from_configuration(part_kinds(kind)[part], folder_of(part)) for part in parts}
 
-    parts: dict[str, nn.Module] = {}
-    for name in (part for part in WEIGHTS[kind] if part != "vae"):
-        build = part_kinds(kind)[name]
-        with torch.device("meta"):
-            if hasattr(build, "load_config"):  # diffusers
-                parts[name] = build.from_config(build.load_config(home / name))
-            else:
-                parts[name] = build(build.config_class.from_pretrained(home / name))
-    return parts
+
+def from_configuration(kind: Any, folder: Path) -> nn.Module:
+    """A part of a model as its configuration describes it, on the device and in the precision that are the default."""
+    if hasattr(kind, "load_config"):  # diffusers
+        return kind.from_config(kind.load_config(folder))
+    return kind(kind.config_class.from_pretrained(folder))
+
+
+def part_kinds(family: str) -> dict[str, Any]:
+    """Part of a model to the class that holds its weights."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+    return {
+        "unet": UNet2DConditionModel,
+        "transformer": FluxTransformer2DModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel if family == "flux" else CLIPTextModelWithProjection,
+        "vae": AutoencoderKL,
+    }

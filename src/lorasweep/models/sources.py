@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from lorasweep.data.errors import TryAgainError, UserError
+from lorasweep.data.hashes import file_sha256
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import ModelConfig
@@ -71,7 +72,7 @@ class Source:
     def hashes(self) -> dict[str, str]:
         """sha256 of what each part with weights is read from; a single file is hashed whole, as Kohya does."""
         parts = [part for part in WEIGHTS[self.kind] if not self.in_file(part)]
-        whole = {"file": file_hash(self.file)} if self.file else {}
+        whole = {"file": file_sha256(self.file)} if self.file else {}
         return whole | {part: folder_hash(self.place(part)) for part in parts}
 
     def scheduler(self) -> dict[str, Any]:
@@ -241,18 +242,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({error}); model.path must be a diffusers folder.") from error
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def folder_hash(folder: Path) -> str:
     """sha256 over names and contents of the safetensors files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.name.encode())
-        digest.update(bytes.fromhex(file_hash(path)))
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 

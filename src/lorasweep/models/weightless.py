@@ -13,8 +13,9 @@ from lorasweep.data.errors import UserError
 from lorasweep.models import FAMILIES
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
-from lorasweep.models.lora_file import read_lora
+from lorasweep.models.lora_file import init_file, read_lora
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
+from lorasweep.models.skeletons import from_configuration, part_kinds
 from lorasweep.models.sources import HUB_ID, WEIGHTS, Source, find_source, read_json, shipped_configs
 
 if TYPE_CHECKING:
@@ -56,30 +57,11 @@ def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) 
     return kind(**parts, **tokenizers, **noise, device=CPU, dtype=dtype, hashes={})
 
 
-def part_kinds(family: str) -> dict[str, Any]:
-    """Part of a model to the class that holds its weights."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
-
-    return {
-        "unet": UNet2DConditionModel,
-        "transformer": FluxTransformer2DModel,
-        "text_encoder": CLIPTextModel,
-        "text_encoder_2": T5EncoderModel if family == "flux" else CLIPTextModelWithProjection,
-        "vae": AutoencoderKL,
-    }
-
-
 def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32 if part == "vae" else dtype)
     try:
-        if hasattr(kind, "load_config"):  # diffusers
-            module = kind.from_config(kind.load_config(folder))
-        else:
-            module = kind(kind.config_class.from_pretrained(folder))
+        module = from_configuration(kind, folder)
     finally:
         torch.set_default_dtype(default)
     return module.requires_grad_(False).eval()
@@ -107,19 +89,12 @@ def weightless_adapter(family: Family, lora: "LoraConfig") -> Adapter:
     """
     with unset_fake_temporarily():
         if lora.init:
-            shapes = {name: (w.down.shape, w.up.shape) for name, w in read_lora(_init(lora.init), family).items()}
+            shapes = {name: (w.down.shape, w.up.shape) for name, w in read_lora(init_file(lora.init), family).items()}
         else:
             shapes = _fresh_shapes(family, lora)
     return {
         name: LoraWeights(torch.empty(down), torch.empty(up), float(lora.alpha)) for name, (down, up) in shapes.items()
     }
-
-
-def _init(path: str) -> Path:
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise UserError(f"lora.init is {path!r}, which is no file; name a LoRA file of this base model.")
-    return found
 
 
 def _fresh_shapes(family: Family, lora: "LoraConfig") -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -1,12 +1,11 @@
 """What a training starts from: PEFT's fresh adapter, or a LoRA file that somebody trained before."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.data.errors import UserError
 from lorasweep.models.cohort_lora import Adapter, part_of
 from lorasweep.models.family import Family
-from lorasweep.models.lora_file import read_lora
+from lorasweep.models.lora_file import init_file, read_lora
 from lorasweep.train.randomness import seed_for
 
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ def starting_adapter(config: "RunConfig", family: Family) -> Adapter:
     """
     if config.lora.init is None:
         return family.initial_adapter(config.lora, seed_for(config.seed, "adapter"))
-    path = Path(config.lora.init).expanduser()
-    if not path.is_file():
-        raise UserError(f"lora.init is {config.lora.init!r}, which is no file; name a LoRA file of this base model.")
-    adapter = read_lora(path, family)
+    adapter = read_lora(init_file(config.lora.init), family)
     if not config.lora.text_encoder and any(part_of(name) == "text" for name in adapter):
         raise UserError(
             f"lora.init is {config.lora.init!r}, which changes the text encoder too; train it on with "

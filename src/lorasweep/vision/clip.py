@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from lorasweep.data.errors import UserError
+from lorasweep.data.hashes import file_sha256
 from lorasweep.data.pictures import Pixels
 from lorasweep.data.records import Floats
 from lorasweep.vision.embedder import unit
-from lorasweep.vision.weights import checked_sha256, file_sha256
+from lorasweep.vision.weights import checked_sha256
 
 LOCAL = "local-dir:"
 BATCH = 32

@@ -1,15 +1,9 @@
 """Files that hold what a scorer learned: found, and known by their hash."""
 
-import hashlib
 from pathlib import Path
 
 from lorasweep.data.errors import UserError
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from lorasweep.data.hashes import file_sha256
 
 
 def checked_sha256(path: Path, expected: str | None, key: str) -> str:
