@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contracts.fixtures import model_folder
+from contracts.fixtures import file_of, model_folder, model_of
 from contracts.tiny import SIDE, write_tiny_photos
 
 from lorasweep.config.compose import as_override
 
-__all__ = ["model_folder"]
+__all__ = ["file_of", "model_folder", "model_of"]
 
 
 @pytest.fixture

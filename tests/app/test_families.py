@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contracts.tiny_models import write_tiny
 
 from lorasweep import app
 from lorasweep.app.outcome import Outcome
@@ -21,17 +20,6 @@ KINDS = ("sd15", "sdxl", "flux")
 
 def ignore(_: str) -> None:
     """Says nothing."""
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny model of a family."""
-    root = tmp_path_factory.mktemp("families")
-
-    def folder(kind: str) -> Path:
-        return root / kind if (root / kind).is_dir() else write_tiny(kind, root / kind)
-
-    return folder
 
 
 def typed(kind: str, model: Path, at: Path, *more: str) -> list[str]:
@@ -56,11 +44,15 @@ def run(kind: str, model: Path, at: Path, *more: str) -> Outcome:
     return outcome
 
 
+@pytest.mark.parametrize("source", ["folder", "single file"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_family_trains_draws_scores_picks_and_goes_on(
-    kind: str, models: Callable[[str], Path], tmp_path: Path
+    kind: str, source: str, model_of: Callable[[str], Path], file_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    outcome = run(kind, models(kind), tmp_path)
+    if source == "folder":
+        outcome = run(kind, model_of(kind), tmp_path)
+    else:
+        outcome = run(kind, file_of(kind), tmp_path, as_override("model.config", str(model_of(kind))))
     view = read_run(outcome.folder)
     assert view.status == "finished"
     assert [scores.step for scores in view.scores if not scores.fresh] == [2, 4]
@@ -85,8 +77,8 @@ def _starts_where_it_ended(longer: Outcome, outcome: Outcome) -> bool:
     return torch.tensor(apart).mean() < 0.2
 
 
-def test_extending_says_which_checkpoints_there_are(models: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sd15", models("sd15"), tmp_path, "evaluate.enabled=false")
+def test_extending_says_which_checkpoints_there_are(model_of: Callable[[str], Path], tmp_path: Path) -> None:
+    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
     with pytest.raises(UserError, match=r"has no checkpoint at step 3; it has 2, 4\."):
         app.extend(tmp_path / "mlruns", outcome.name, 2, 3, say=ignore)
 
@@ -103,37 +95,37 @@ def test_extending_says_which_checkpoints_there_are(models: Callable[[str], Path
     ],
 )
 def test_what_a_family_cannot_do_is_told_before_a_run_is_named(
-    kind: str, override: str, sentence: str, models: Callable[[str], Path], tmp_path: Path
+    kind: str, override: str, sentence: str, model_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    words: Sequence[str] = typed(kind, models(kind), tmp_path, override)
+    words: Sequence[str] = typed(kind, model_of(kind), tmp_path, override)
     with pytest.raises(UserError, match=sentence):
         app.train_together([load_run(words)], say=ignore)
     assert not list((tmp_path / "mlruns").glob("runs/*"))
 
 
-def test_a_lora_of_another_family_is_no_start(models: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sdxl", models("sdxl"), tmp_path, "evaluate.enabled=false")
+def test_a_lora_of_another_family_is_no_start(model_of: Callable[[str], Path], tmp_path: Path) -> None:
+    outcome = run("sdxl", model_of("sdxl"), tmp_path, "evaluate.enabled=false")
     file = read_run(outcome.folder).checkpoints[-1].path
-    words = typed("sd15", models("sd15"), tmp_path, as_override("lora.init", str(file)))
+    words = typed("sd15", model_of("sd15"), tmp_path, as_override("lora.init", str(file)))
     with pytest.raises(UserError, match="a LoRA of another family, sdxl"):
         app.train_together([load_run(words)], say=ignore)
 
 
 def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
-    models: Callable[[str], Path], tmp_path: Path
+    model_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    outcome = run("sd15", models("sd15"), tmp_path, "evaluate.enabled=false")
+    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
     file = read_run(outcome.folder).checkpoints[-1].path
     start = as_override("lora.init", str(file))
     with pytest.raises(UserError, match=r"changes the text encoder too; train it on with lora\.text_encoder=true"):
-        run("sd15", models("sd15"), tmp_path, start, "lora.text_encoder=false")
+        run("sd15", model_of("sd15"), tmp_path, start, "lora.text_encoder=false")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_for_diffusers_changes_the_same_weights(
-    kind: str, models: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = run(kind, models(kind), tmp_path, "evaluate.enabled=false", "lora.alpha=1")
+    outcome = run(kind, model_of(kind), tmp_path, "evaluate.enabled=false", "lora.alpha=1")
     path = app.export(tmp_path / "mlruns", outcome.name, "diffusers", step=4, audit=True)
     config = from_plain(read_run(outcome.folder).config)
     family = load_family(config.model, config.hardware)
@@ -150,8 +142,8 @@ def test_an_export_for_diffusers_changes_the_same_weights(
     assert "4 tell a stranger something of you" in capsys.readouterr().out
 
 
-def test_an_export_asks_which_checkpoint_where_none_was_picked(models: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sd15", models("sd15"), tmp_path, "evaluate.enabled=false")
+def test_an_export_asks_which_checkpoint_where_none_was_picked(model_of: Callable[[str], Path], tmp_path: Path) -> None:
+    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
     with pytest.raises(UserError, match="has no picked checkpoint; name one with --step"):
         app.export(tmp_path / "mlruns", outcome.name)
     with pytest.raises(UserError, match=r"format='a1111'; it must be one of kohya, diffusers"):
