@@ -7,7 +7,7 @@ waits among the saved tensors. Adapters beside such a layer know nothing of it.
 import importlib.util
 from collections.abc import Collection, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,14 +115,14 @@ def _as_fp8(weight: Tensor) -> dict[str, Tensor]:
 
 
 def _as_nf4(weight: Tensor) -> dict[str, Tensor]:
-    from bitsandbytes import functional  # pyright: ignore[reportMissingImports]
+    from bitsandbytes import functional
 
     values, state = functional.quantize_4bit(weight.contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
-    return {"weight": values, "scale": state.absmax, "code": state.code}
+    return {"weight": values, "scale": state.absmax, "code": cast(Tensor, state.code)}
 
 
 def _from_nf4(values: Tensor, scale: Tensor, code: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    from bitsandbytes import functional  # pyright: ignore[reportMissingImports]
+    from bitsandbytes import functional
 
     state = functional.QuantState(
         scale, shape=torch.Size(shape), code=code, blocksize=NF4_BLOCK, quant_type="nf4", dtype=dtype

@@ -33,7 +33,7 @@ def _adamw(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
 
 def _adamw8bit(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
     require_optimizer(optim)
-    from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     betas = (optim.betas[0], optim.betas[1])
     return AdamW8bit(groups, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay)
