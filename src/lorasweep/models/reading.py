@@ -35,6 +35,8 @@ CONVERTERS: Mapping[str, Any] = {
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
 """Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
+CACHE_LINE = 64
+"""Bytes; torch begins every tensor of its own at a multiple of it."""
 
 
 def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
@@ -59,7 +61,16 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: P
     missing = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
     if missing:
         raise UserError(f"model.path holds no whole {part}: {where} lacks {missing}.")
-    return place(part, module.requires_grad_(False).eval())
+    return _aligned(place(part, module.requires_grad_(False).eval()))
+
+
+def _aligned(module: nn.Module) -> nn.Module:
+    """Weights that lie in a mapped file begin where its header ends; a kernel adds in another order there than at the
+    start of a cache line, so that a folder and a single file of the same weights would train to other bits."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % CACHE_LINE:
+            tensor.data = tensor.data.clone()
+    return module
 
 
 def _from_folder(source: Source, kind: Any, part: str, dtype: torch.dtype) -> nn.Module:
