@@ -193,9 +193,10 @@ def noise_photos(folder: Path, side: int, count: int = 4) -> Any:
         path = folder / f"{number}.png"
         Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        photos.append(Photo(path=path, caption=f"s1lv10, {number}", width=side, height=side, sha256=sha256))
+        size = {"width": side, "height": side}
+        photos.append(Photo(path=path, caption=f"s1lv10, {number}", sha256=sha256, repeats=100, **size))
     words = {"trigger": "s1lv10", "class_noun": "person", "fingerprint": "noise"}
-    return Dataset(path=folder, train=tuple(photos), held_out=(), repeats=100, **words)
+    return Dataset(path=folder, train=tuple(photos), held_out=(), **words)
 
 
 @contextlib.contextmanager

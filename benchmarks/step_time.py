@@ -70,6 +70,7 @@ class PeftLoop:
         import torch
         from peft import LoraConfig, inject_adapter_in_model
 
+        from lorasweep.data.buckets import square_placement
         from lorasweep.models.cohort_lora import structural_clone
         from lorasweep.train.cache import LatentCache, TextCache
 
@@ -79,7 +80,7 @@ class PeftLoop:
         self.parameters = [p for p in self.unet.parameters() if p.requires_grad]
         optim = run.optim
         self.optimizer = torch.optim.AdamW(self.parameters, lr=optim.lr, weight_decay=optim.weight_decay)
-        moments = [LatentCache(family)(photo, (64, 64)) for photo in dataset.train]
+        moments = [LatentCache(family)(photo, square_placement((64, 64), 64)) for photo in dataset.train]
         self.means, self.stds = (torch.stack(part) for part in zip(*moments, strict=True))
         self.texts = TextCache(family)([photo.caption for photo in dataset.train], 0)["states"]
 

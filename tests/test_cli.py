@@ -16,6 +16,8 @@ from lorasweep import cli
 from lorasweep.data.errors import RunFailedError, TryAgainError, UserError
 from lorasweep.data.records import Pick
 
+FUNCTIONS = {"import": "import_settings"}  # a function cannot be called import
+
 
 @pytest.fixture
 def app(monkeypatch):
@@ -34,7 +36,7 @@ def app(monkeypatch):
 
         return call
 
-    for name in ("train", *cli.COMMANDS):
+    for name in ("train", *FUNCTIONS.values(), *cli.COMMANDS):
         setattr(fake, name, function(name))
     fake.Multirun = lambda run: contextlib.nullcontext(object())
     monkeypatch.setitem(sys.modules, "lorasweep.app", fake)
@@ -69,6 +71,18 @@ def photos(tmp_path, monkeypatch):
             ["plan", "my photos", "preset=p", "--json", "optim.steps=9"],
             ("plan", ("my photos", ["preset=p", "optim.steps=9"]), {"config_dirs": []}),
         ),
+        (
+            ["caption", "my photos", "trigger=s1lv10", "--json", "prefix=s1lv10 man"],
+            ("caption", ("my photos", ["trigger=s1lv10", "prefix=s1lv10 man"]), {}),
+        ),
+        (
+            ["import", "k.json", "my photos", "--to", "preset/a.yaml", "--steps", "9", "--overwrite"],
+            (
+                "import_settings",
+                ("k.json", "my photos"),
+                {"to": "preset/a.yaml", "like": None, "steps": 9, "overwrite": True},
+            ),
+        ),
         (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {})),
         (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {})),
         (["extend", "r", "steps=40", "--step", "8"], ("extend", (Path("mlruns"), "r", 40, 8), {})),
@@ -100,13 +114,15 @@ def test_every_call_fits_the_function_that_it_is_for():
         "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
         **{"pick": (("root", "run", None), {}), "reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
         "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
+        "caption": (("photos", ["trigger=s1lv10"]), {}),
+        "import": (("k.json", None), {"to": None, "like": None, "steps": None, "overwrite": False}),
         "extend": (("root", "run", 40, None), {}),
         "export": (("root", "run", "kohya"), {"to": None, "step": None, "audit": False}),
         **{"sync": (("root",), {}), "doctor": (("root",), {}), "demo": (("root",), {"fast": False})},
     }
     assert set(shapes) == set(cli.COMMANDS)
     for name, (args, kwargs) in shapes.items():
-        inspect.signature(getattr(real, name)).bind(*args, **kwargs)
+        inspect.signature(getattr(real, FUNCTIONS.get(name, name))).bind(*args, **kwargs)
 
 
 def test_train_hands_over_the_folder_untouched_and_the_overrides(app, photos):

@@ -61,7 +61,7 @@ def _dispatch(words: list[str]) -> int:
         return _train(words[1:])
     parser = _parser()
     chosen, rest = parser.parse_known_args(words)
-    if rest and (chosen.command not in ("evaluate", "plan") or any(word.startswith("-") for word in rest)):
+    if rest and (chosen.command not in TAKES_WORDS or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     chosen.overrides = rest
     from lorasweep import app
@@ -80,12 +80,14 @@ def _dispatch(words: list[str]) -> int:
 def _train(words: list[str]) -> int:
     """``train DIR …``: the folder first, so that it never meets Hydra's grammar; the rest is Hydra's."""
     from lorasweep.config.compose import as_override, hydra_entry, is_multirun
+    from lorasweep.data.folders import words_unsaid
 
     if not words[0].startswith("-"):
         folder = Path(words[0]).expanduser()
         if not folder.is_dir():
             raise UserError(f"the folder of photos {words[0]!r} does not exist; name it right after 'train'")
-        words = [as_override("data.path", str(folder.absolute())), *words[1:]]
+        known = {"data.path": str(folder.absolute()), **words_unsaid(folder.absolute(), words[1:])}
+        words = [*(as_override(key, text) for key, text in known.items()), *words[1:]]
 
     judged: list[bool] = []
     parents: list[Any] = []
@@ -139,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     if name in OF_A_RUN:
         command.add_argument("run", metavar="RUN", help=WHICH_RUN)
-    if name != "plan":  # there it is an override, as in training: track.root
+    if name not in WITHOUT_RUNS:
         command.add_argument("--root", type=Path, default=Path("mlruns"), help="where runs are kept (default: mlruns)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     for flag, how in OPTIONS.get(name, {}).items():
@@ -147,13 +149,39 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
 
 
 OF_A_RUN = ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce")
+TAKES_WORDS = ("caption", "check", "evaluate", "plan")
+"""Commands after whose target any number of ``key=value`` may stand."""
+WITHOUT_RUNS = ("caption", "check", "import", "plan")
+"""Commands without ``--root``: three make no run, in plan it is an override as in training, ``track.root``."""
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "caption": {
+        "folder": {
+            "metavar": "DIR",
+            "help": "the folder of photos; then trigger=WORD with=blip|tagger model=DIR_OR_HUB_ID revision=COMMIT "
+            "offline=true prefix=WORDS ending=.txt|.caption overwrite=true device=auto batch_size=8, and for taggers "
+            "threshold=0.35 character_threshold=0.85 escape=true",
+        },
+    },
     "evaluate": {
         "--config-dir": {"action": "append", "default": [], "metavar": "DIR", "help": "a folder of own presets"},
     },
     "plan": {
         "folder": {"metavar": "DIR", "help": "the folder of photos; what follows are overrides, as for train"},
         "--config-dir": {"action": "append", "default": [], "metavar": "DIR", "help": "a folder of own presets"},
+    },
+    "check": {
+        "folder": {"metavar": "DIR", "help": "the folder of photos; what follows are overrides, as for train"},
+        "--config-dir": {"action": "append", "default": [], "metavar": "DIR", "help": "a folder of own presets"},
+        "--sheet": {"type": Path, "metavar": "FILE", "help": "draw all pictures, with what was found, into this PNG"},
+        "--fix": {"type": Path, "metavar": "DIR", "help": "write a mended copy into this new folder"},
+    },
+    "import": {
+        "file": {"metavar": "FILE", "help": "JSON of Kohya's GUI, TOML of sd-scripts, or a file with its command line"},
+        "folder": {"nargs": "?", "metavar": "DIR", "help": "the photos (default: where the settings say)"},
+        "--to": {"metavar": "FILE", "help": "write FOLDER/preset/NAME.yaml (default: presets/preset/OUTPUT_NAME.yaml)"},
+        "--like": {"metavar": "PRESET", "help": "build on this preset (default: the one for persons on that base)"},
+        "--steps": {"type": int, "metavar": "N", "help": "train so many steps, in place of counting epochs"},
+        "--overwrite": {"action": "store_true", "help": "replace a preset that is already there"},
     },
     "pick": {"--to": {"type": Path, "metavar": "DIR", "help": "copy the picked file into this folder"}},
     "reproduce": {"--verify": {"action": "store_true", "help": "compare hashes and metrics with the original"}},
@@ -179,9 +207,23 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 WHICH_RUN = "a run's name or folder, a folder of another trainer's files, or 'last' for the newest run"
 
 COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
+    "caption": (
+        "write captions beside the photos that have none: DIR trigger=WORD [with=blip|tagger] [key=value …]",
+        lambda app, of: app.caption(of.folder, of.overrides),
+    ),
     "plan": (
         "say what a run would take, without training: DIR preset=NAME [key=value …]; 2 where it cannot fit",
         lambda app, of: app.plan(of.folder, of.overrides, config_dirs=of.config_dir),
+    ),
+    "check": (
+        "say what is wrong with a folder of photos, and change nothing: DIR [preset=NAME] [key=value …]; 2 on errors",
+        lambda app, of: app.check(of.folder, of.overrides, config_dirs=of.config_dir, sheet=of.sheet, fix=of.fix),
+    ),
+    "import": (
+        "turn Kohya's settings into a preset, and say what became of each: FILE [DIR] [--to FOLDER/preset/NAME.yaml]",
+        lambda app, of: app.import_settings(
+            of.file, of.folder, to=of.to, like=of.like, steps=of.steps, overwrite=of.overwrite
+        ),
     ),
     "resume": ("go on with a run that was interrupted", lambda app, of: app.resume(of.root, of.run)),
     "evaluate": (

@@ -70,20 +70,20 @@ def test_each_phase_takes_what_was_planned(kind, optim, models, photos, tmp_path
     family = load_family(run.model, run.hardware)
     weights = sum(t.nbytes for part in (*family.components.values(), family.vae) for t in tensors_of(part))
     assert planned.phases["training"]["frozen weights"] == weights
-    cohort = Cohort(family, 1)
+    cohort, trial = Cohort(family, 1), Trial("a", run, photos, tmp_path)
     with ledger_of(family) as first:
-        cohort.latents(photos.train[0], (SIDE, SIDE))
+        cohort.latents(photos.train[0], trial.placements[0])
     assert planned.phases["encoding"]["activations"] == pytest.approx(first.peak, rel=WITHIN)
     with ledger_of(family) as rest:
-        for photo in photos.train[1:]:
-            cohort.latents(photo, (SIDE, SIDE))
+        for photo, placement in zip(photos.train[1:], trial.placements[1:], strict=True):
+            cohort.latents(photo, placement)
         cohort.texts([*(photo.caption for photo in photos.train), ""], 0)
     remembered = first.now + rest.now
     assert planned.phases["training"]["remembered photos and captions"] == pytest.approx(remembered, rel=WITHIN)
 
     steps = []
     with ledger_of(family) as training:  # from the making of the adapters to a step after a state was saved
-        cohort.admit(Trial("a", run, photos, tmp_path))
+        cohort.admit(trial)
         cohort._step(steps.append)
         cohort._refresh()
         cohort._step(steps.append)

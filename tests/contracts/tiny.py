@@ -133,6 +133,7 @@ def tiny_dataset(folder: Path, *, repeats: int = 2) -> Dataset:
             width=SIDE,
             height=SIDE,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            repeats=repeats,
         )
         for path in sorted(folder.glob("*.png"))
     )
@@ -142,7 +143,6 @@ def tiny_dataset(folder: Path, *, repeats: int = 2) -> Dataset:
         held_out=(),
         trigger="s1lv10",
         class_noun="person",
-        repeats=repeats,
         fingerprint="tiny",
     )
 

@@ -1,5 +1,6 @@
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lorasweep.config.schema import DataConfig
-from lorasweep.data.dataset import all_photos, full_caption, natural_order, read_dataset
+from lorasweep.data.dataset import all_photos, fingerprint, judging_fingerprint, read_dataset
 from lorasweep.data.errors import UserError
 from lorasweep.portraits.folder import write_person
 
@@ -31,7 +32,7 @@ def test_fifteen_photos_train_twelve_and_hold_out_three(person):
     assert len(data.train) == 12
     assert len(data.held_out) == 3
     assert not set(names(data.train)) & set(names(data.held_out))
-    assert data.repeats == 33
+    assert {photo.repeats for photo in (*data.train, *data.held_out)} == {33}
     first = data.train[0]
     assert (first.width, first.height) == (64, 64)
     assert first.sha256 == hashlib.sha256(first.path.read_bytes()).hexdigest()
@@ -40,19 +41,20 @@ def test_fifteen_photos_train_twelve_and_hold_out_three(person):
 def test_below_held_out_from_all_photos_train(person):
     data = read_dataset(DataConfig(path=str(person), held_out_from=16))
     assert (len(data.train), data.held_out) == (15, ())
-    assert data.repeats == 27
+    assert {photo.repeats for photo in data.train} == {27}
 
 
 def test_a_folder_of_held_out_photos_replaces_the_share(person):
     data = read_dataset(DataConfig(path=str(person), held_out_path=str(person.parent / "held_out"), repeats=5))
-    assert (len(data.train), len(data.held_out), data.repeats) == (15, 4, 5)
+    assert (len(data.train), len(data.held_out)) == (15, 4)
+    assert {photo.repeats for photo in (*data.train, *data.held_out)} == {5}
 
 
 def test_many_photos_are_repeated_once(tmp_path):
     for number in range(5):
         flat(tmp_path / f"{number}.png", 40 * number)
     data = read_dataset(DataConfig(path=str(tmp_path)))
-    assert data.repeats == 80
+    assert {photo.repeats for photo in data.train} == {80}
     assert all(photo.caption == "a photo of s1lv10 person" for photo in data.train)
 
 
@@ -60,7 +62,6 @@ def test_photos_come_in_natural_order(tmp_path):
     for name in ("p10.png", "p2.png", "P1.png"):
         flat(tmp_path / name, len(name))
     assert names(read_dataset(DataConfig(path=str(tmp_path))).train) == ["P1.png", "p2.png", "p10.png"]
-    assert sorted(["10", "9", "a"], key=natural_order) == ["9", "10", "a"]
 
 
 def test_captions_are_read_in_utf8_with_or_without_a_mark_and_get_the_trigger(tmp_path):
@@ -73,11 +74,7 @@ def test_captions_are_read_in_utf8_with_or_without_a_mark_and_get_the_trigger(tm
     assert captions == ["s1lv10, Élan, smiling", "photo of S1LV10 person", "a photo of s1lv10 person"]
 
 
-def test_a_longer_word_that_holds_the_trigger_is_not_the_trigger():
-    assert full_caption("an ohwxy cat", "ohwx", "cat") == "ohwx, an ohwxy cat"
-
-
-def test_the_fingerprint_follows_contents_and_captions_and_nothing_else(person, tmp_path):
+def test_the_fingerprint_follows_contents_and_captions_and_not_where_they_lie(person, tmp_path):
     before = read_dataset(DataConfig(path=str(person))).fingerprint
     moved = person.rename(tmp_path / "elsewhere")
     os.utime(moved / "01.png", (0, 0))
@@ -165,3 +162,101 @@ def test_a_photo_may_not_both_train_and_judge(person):
     (held_out / "copy.png").write_bytes((person / "05.png").read_bytes())
     with pytest.raises(UserError, match=r"copy.png is the same picture as .*05.png"):
         read_dataset(DataConfig(path=str(person), held_out_path=str(held_out)))
+
+
+def test_the_fingerprint_follows_repeats_masks_roles_and_regularisation(person):
+    data = read_dataset(DataConfig(path=str(person)))
+    first, *rest = data.train
+    changed = [
+        fingerprint((replace(first, repeats=34), *rest), data.held_out),
+        fingerprint((replace(first, mask_sha256="m"), *rest), data.held_out),
+        fingerprint((replace(first, caption="c"), *rest), data.held_out),
+        fingerprint((replace(first, sha256="s"), *rest), data.held_out),
+        fingerprint(rest, (*data.held_out, first)),
+        fingerprint(data.train, data.held_out, (first,)),
+        fingerprint((*rest, first), data.held_out),
+    ]
+    assert fingerprint(data.train, data.held_out) == data.fingerprint
+    assert len({data.fingerprint, *changed}) == 8
+
+
+def test_only_pictures_and_the_split_change_what_scores_are_measured_by(person):
+    data = read_dataset(DataConfig(path=str(person)))
+    taught = tuple(replace(photo, caption="c", repeats=1, mask_sha256="m") for photo in data.train)
+    same = replace(data, train=taught, regularisation=data.train[:1], fingerprint="f")
+    assert judging_fingerprint(same) == judging_fingerprint(data)
+    assert judging_fingerprint(all_photos(data)) != judging_fingerprint(data)
+    assert judging_fingerprint(replace(data, train=data.train[1:])) != judging_fingerprint(data)
+
+
+def others(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (20, 20), (3 * number, 100, 50)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_pictures_of_others_are_seen_as_often_as_the_subject_and_never_held_out_or_judged_against(person, tmp_path):
+    folder = others(tmp_path / "reg", 7)
+    (folder / "0.txt").write_text("a person in a hat")
+    data = read_dataset(DataConfig(path=str(person), regularisation_path=str(folder)))
+    assert sum(photo.repeats for photo in data.regularisation) == 12 * 33
+    assert [photo.repeats for photo in data.regularisation] == [57, 57, 57, 57, 56, 56, 56]
+    assert [photo.caption for photo in data.regularisation[:2]] == ["a person in a hat", "a photo of person"]
+    assert not {photo.path.parent for photo in (*data.train, *data.held_out)} & {folder}
+    whole = all_photos(data)
+    assert (
+        sum(photo.repeats for photo in whole.regularisation) == sum(photo.repeats for photo in whole.train) == 15 * 33
+    )
+
+
+def test_regularisation_may_lie_in_kohyas_folders_and_of_too_many_the_last_are_left_out(person, tmp_path):
+    others(tmp_path / "reg" / "2_person", 30)
+    data = read_dataset(DataConfig(path=str(person), repeats=3, regularisation_path=str(tmp_path / "reg")))
+    assert [photo.repeats for photo in data.regularisation] == [2] * 18
+    assert {photo.caption for photo in data.regularisation} == {"person"}
+
+
+def test_a_picture_of_the_subject_is_none_of_others_and_its_trigger_is_not_theirs(person, tmp_path):
+    folder = others(tmp_path / "reg", 2)
+    (folder / "0.txt").write_text("S1LV10 person")
+    (folder / "copy.png").write_bytes((person / "05.png").read_bytes())
+    with pytest.raises(UserError) as raised:
+        read_dataset(DataConfig(path=str(person), regularisation_path=str(folder)))
+    lines = str(raised.value).splitlines()
+    assert "0.png is there to keep others of the class as they are, but its caption 'S1LV10 person' holds" in lines[0]
+    assert lines[1].endswith("05.png; regularisation is done with pictures of others.")
+
+
+def test_a_refit_in_kohyas_folders_keeps_every_photos_own_repeats(tmp_path):
+    for number in range(12):
+        folder = tmp_path / f"{number % 2 + 2}_ohwx man"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (24, 24, 3), np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    data = read_dataset(DataConfig(path=str(tmp_path)))
+    assert len(data.held_out) == 2
+    whole = all_photos(data)
+    assert [photo.repeats for photo in whole.train] == [2, 3] * 6
+
+
+def test_a_line_break_in_a_name_breaks_no_sentence_and_a_good_picture_of_such_a_name_is_read(tmp_path):
+    folder = tmp_path / "a=b, {c}\nd"
+    folder.mkdir()
+    flat(folder / "x=1\n{y}, 'z'.png", 90)
+    assert names(read_dataset(DataConfig(path=str(folder))).train) == ["x=1\n{y}, 'z'.png"]
+    (folder / "bad\n.png").write_bytes(b"")
+    (folder / "alone\n.txt").write_text("a")
+    with pytest.raises(UserError) as raised:
+        read_dataset(DataConfig(path=str(folder)))
+    assert [r"alone\n.txt is a caption without" in line for line in str(raised.value).splitlines()] == [True, False]
+
+
+def test_every_file_is_read_once(person, tmp_path, monkeypatch):
+    folder = others(tmp_path / "reg", 3)
+    read: list[Path] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: (read.append(self), whole(self))[1])
+    read_dataset(DataConfig(path=str(person), regularisation_path=str(folder)))
+    assert len(read) == len(set(read)) == 15 + 15 + 3

@@ -52,8 +52,8 @@ def cohort(models, dataset, tmp_path):
         for number in range(width):
             trial = Trial(f"t{number}", dataclasses.replace(run, seed=number), dataset, tmp_path / str(number))
             cohort.admit(trial)
-        for photo in dataset.train:
-            cohort.latents(photo, (SIDE, SIDE))
+        for photo, placement in zip(trial.pictures, trial.placements, strict=True):
+            cohort.latents(photo, placement)
         cohort.texts([*(photo.caption for photo in dataset.train), ""], run.sample.clip_skip)
         return cohort
 

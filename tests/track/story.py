@@ -49,14 +49,13 @@ class Story:
         self.every = every
 
     def meta(self, **changes: object) -> RunMeta:
-        photo = Photo(path=self.folder / "me.png", caption="<b>me</b>", width=64, height=64, sha256="ab")
+        photo = Photo(path=self.folder / "me.png", caption="<b>me</b>", width=64, height=64, sha256="ab", repeats=2)
         dataset = Dataset(
             path=self.folder,
             train=(photo,),
             held_out=(),
             trigger="s1lv10",
             class_noun="person",
-            repeats=2,
             fingerprint="f",
         )
         known = {

@@ -24,7 +24,20 @@ def test_every_record_comes_back_as_it_was(story: Story) -> None:
     assert codec.prompts_from_json(json.loads(json.dumps(codec.prompts_to_json(PROMPTS)))) == PROMPTS
     dataset = story.meta().dataset
     assert dataset is not None
-    assert codec.dataset_from_json(through_json(codec.dataset_to_json(dataset))) == dataset
+    photo = replace(dataset.train[0], mask=folder / "me-masklabel.png", mask_sha256="cd", repeats=7)
+    for one in (dataset, replace(dataset, train=(photo,), regularisation=(replace(photo, mask=None),))):
+        assert codec.dataset_from_json(through_json(codec.dataset_to_json(one))) == one
+
+
+def test_a_run_from_before_each_photo_had_its_own_repeats_can_still_be_read(story: Story) -> None:
+    dataset = story.meta().dataset
+    assert dataset is not None
+    stored = through_json(codec.dataset_to_json(dataset))
+    del stored["regularisation"]
+    for name in ("repeats", "mask", "mask_sha256"):
+        del stored["train"][0][name]
+    back = codec.dataset_from_json({**stored, "repeats": 33})
+    assert back == replace(dataset, train=(replace(dataset.train[0], repeats=1),))
 
 
 def test_scores_come_back_bit_for_bit_with_their_gaps(story: Story) -> None:

@@ -42,7 +42,8 @@ def test_provenance_tells_hashes_versions_and_signatures_but_no_place(story: Sto
         hash_cache=tmp_path / "hashes.json",
     )
     assert found["weights"]["vae"]["files"] == {"vae.safetensors": hashlib.sha256(b"v").hexdigest()}
-    assert found["data"] == {"fingerprint": "f", "train": {"me.png": "ab"}, "held_out": {}}
+    roles = {"train": {"me.png": "ab"}, "held_out": {}, "regularisation": {}}
+    assert found["data"] == {"fingerprint": "f", **roles, "masks": {}}
     assert found["signatures"] == {"run": "r", "evaluation": "e"}
     assert found["packages"]["torch"]
     assert found["machine"] == {"device": "cpu", "threads": 1}

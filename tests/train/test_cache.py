@@ -1,25 +1,33 @@
 """What the base model makes of photos and captions is made once."""
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from contracts.tiny import tiny_run
+from PIL import Image
 
 from lorasweep.config.schema import HardwareConfig, PromptConfig
+from lorasweep.data.buckets import square_placement
+from lorasweep.data.errors import UserError
+from lorasweep.data.hashes import file_sha256
 from lorasweep.data.records import Dataset, Step
 from lorasweep.train.cache import LatentCache, TextCache, cache_folder
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
+
+SQUARE = square_placement((32, 32), 32)
 
 
 def test_a_photo_is_encoded_once_and_found_again_on_disk(
     family: Any, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = dataset.train[0]
-    mean, std = LatentCache(family, tmp_path)(photo, (32, 32))
+    mean, std = LatentCache(family, tmp_path)(photo, SQUARE)
     assert mean.shape == (4, 8, 8)
     assert (std > 0).all()
 
@@ -27,19 +35,19 @@ def test_a_photo_is_encoded_once_and_found_again_on_disk(
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(type(family), "encode_pictures", never)
-    again = LatentCache(family, tmp_path)(photo, (32, 32))
+    again = LatentCache(family, tmp_path)(photo, SQUARE)
     assert torch.equal(again[0], mean)
     assert torch.equal(again[1], std)
 
 
 def test_photos_sizes_and_damage_do_not_mix(family: Any, dataset: Dataset, tmp_path: Path) -> None:
     cache = LatentCache(family, tmp_path)
-    first, second = (cache(photo, (32, 32))[0] for photo in dataset.train[:2])
+    first, second = (cache(photo, SQUARE)[0] for photo in dataset.train[:2])
     assert not torch.equal(first, second)
-    assert cache(dataset.train[0], (16, 16))[0].shape == (4, 4, 4)
+    assert cache(dataset.train[0], square_placement((32, 32), 16))[0].shape == (4, 4, 4)
     for path in tmp_path.iterdir():
         path.write_bytes(b"broken")
-    assert torch.equal(LatentCache(family, tmp_path)(dataset.train[0], (32, 32))[0], first)
+    assert torch.equal(LatentCache(family, tmp_path)(dataset.train[0], SQUARE)[0], first)
 
 
 def test_a_prompts_embedding_does_not_depend_on_its_neighbours(family: Any) -> None:
@@ -96,3 +104,94 @@ def test_what_is_encoded_ahead_and_kept_on_disk_trains_the_same_without_the_enco
         found.append([step.loss for step in steps])
     assert found[0] == found[1]
     assert not (tmp_path / "plain" / "cache").exists()
+
+
+def never(self: Any, pictures: torch.Tensor) -> None:
+    raise AssertionError("encoded again")
+
+
+def test_latents_are_kept_apart_by_photo_place_mirror_image_and_model(
+    family: Any, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, cache = dataset.train[0], LatentCache(family, tmp_path)
+    cache(photo, SQUARE)
+    monkeypatch.setattr(type(family), "encode_pictures", never)
+    cache(photo, SQUARE)
+    moved = dataclasses.replace(photo, path=tmp_path / "elsewhere.png", caption="c", repeats=9)
+    cache(moved, SQUARE)  # found by content: the file need not be there
+    others: list[tuple[Any, Any, Any, bool]] = [
+        (family, dataset.train[1], SQUARE, False),
+        (family, photo, SQUARE, True),
+        (family, photo, dataclasses.replace(SQUARE, resized=(40, 32)), False),
+        (family, photo, dataclasses.replace(SQUARE, bucket=(16, 32)), False),
+        (dataclasses.replace(family, hashes={**family.hashes, "vae": "another"}), photo, SQUARE, False),
+    ]
+    for model, picture, placement, mirrored in others:
+        with pytest.raises(AssertionError, match="encoded again"):
+            LatentCache(model, tmp_path)(picture, placement, mirrored=mirrored)
+
+
+def test_a_photo_that_was_edited_after_it_was_read_is_not_kept_under_its_old_hash(
+    family: Any, dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "0.png"
+    path.write_bytes(dataset.train[1].path.read_bytes())
+    stale = dataclasses.replace(dataset.train[0], path=path)
+    with pytest.raises(UserError, match=r"0\.png was changed after the run began; start a new run, or put the file"):
+        LatentCache(family, tmp_path / "cache")(stale, SQUARE)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_cut_short_anywhere_is_made_anew(
+    family: Any, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = dataset.train[0]
+    mean, std = LatentCache(family, tmp_path)(photo, SQUARE)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    monkeypatch.setattr(type(family), "encode_pictures", lambda *_: (mean[None] + 1, std[None]))
+    for length in {0, 1, 7, 8, 9, 60, *range(0, len(whole), 131), len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        assert torch.equal(LatentCache(family, tmp_path)(photo, SQUARE)[0], mean + 1), length
+    path.write_bytes(whole)
+    assert torch.equal(LatentCache(family, tmp_path)(photo, SQUARE)[0], mean)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_killed_while_it_writes_leaves_nothing_that_is_read(
+    family: Any, dataset: Dataset, tmp_path: Path
+) -> None:
+    """At the moment when all bytes are written and none is forced to disk yet."""
+    photo = dataset.train[0]
+    child = os.fork()
+    if child == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        LatentCache(family, tmp_path)(photo, SQUARE)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".")
+    left.write_bytes(b"broken")
+    mean = LatentCache(family)(photo, SQUARE)[0]
+    assert torch.equal(LatentCache(family, tmp_path)(photo, SQUARE)[0], mean)
+
+
+def test_a_mask_is_kept_by_its_content_and_its_floor(family: Any, dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    Image.new("L", (32, 32), 255).save(path)
+    photo = dataclasses.replace(dataset.train[0], mask=path, mask_sha256=file_sha256(path))
+    data = tiny_run(tmp_path).data
+    cache = LatentCache(family, tmp_path / "cache")
+    assert cache.mask(photo, SQUARE, data) is None
+    files = dataclasses.replace(data, masks="files")
+    assert cache.mask(dataset.train[0], SQUARE, files) is None
+    mask = cache.mask(photo, SQUARE, files)
+    assert mask is not None
+    assert (mask.shape, mask.min()) == ((8, 8), 1.0)
+    path.unlink()
+    again = LatentCache(family, tmp_path / "cache").mask(photo, SQUARE, files)
+    assert again is not None
+    assert torch.equal(again, mask)
+    with pytest.raises(FileNotFoundError):  # another floor is made anew
+        cache.mask(photo, SQUARE, dataclasses.replace(files, mask_floor=0.5))
+    assert cache.mask(photo, SQUARE, dataclasses.replace(data, masks="alpha")) is not None  # of the photo itself

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lorasweep.app.budget import FINALISTS, drawn_steps, glimpsed_steps, strength_sheets
 from lorasweep.app.footprint import states_bytes
+from lorasweep.app.sizes import PictureRow, picture_rows
 from lorasweep.config.schema import RunConfig
+from lorasweep.data.buckets import BucketRow
 from lorasweep.data.records import Dataset
 
 if TYPE_CHECKING:
@@ -27,13 +29,18 @@ class Schedule:
     """What a run does, in numbers."""
 
     photos: int
-    """Trained on."""
+    """Of the subject, trained on."""
+    regularisation: int
+    """Pictures of others of the class, trained on too."""
     held_out: int
-    repeats: int
+    repeats: tuple[int, ...]
+    """How often photos of the subject are seen in an epoch: the different numbers, sorted."""
     captions: int
     """Different ones."""
-    buckets: dict[str, int]
-    """Picture size to photos."""
+    buckets: tuple[BucketRow, ...]
+    """One row a size."""
+    placements: tuple[PictureRow, ...]
+    """One row a picture."""
     steps: int
     steps_per_epoch: int
     epochs: float
@@ -54,10 +61,12 @@ def schedule_of(run: RunConfig, dataset: Dataset) -> Schedule:
     drawn = drawn_steps(run, steps) if run.evaluate.enabled and run.sample.prompts else ()
     return Schedule(
         photos=len(dataset.train),
+        regularisation=len(dataset.regularisation),
         held_out=len(dataset.held_out),
-        repeats=dataset.repeats,
-        captions=len({photo.caption for photo in dataset.train}),
-        buckets={f"{width}x{height}": len(items) for (width, height), items in trial.buckets.items()},
+        repeats=tuple(sorted({photo.repeats for photo in dataset.train})),
+        captions=len({photo.caption for photo in trial.pictures}),
+        buckets=trial.table,
+        placements=picture_rows(trial),
         steps=run.optim.steps,
         steps_per_epoch=trial.steps_per_epoch,
         epochs=run.optim.steps / trial.steps_per_epoch,
@@ -83,7 +92,8 @@ def disk_of(run: RunConfig, counts: "Counts", schedule: Schedule) -> dict[str, i
 
     width, height = picture_size(run)
     state = 4 * counts.values + states_bytes(run, counts)
-    cached = schedule.photos * counts.latents + (schedule.captions + 1) * counts.text
+    encoded = (schedule.photos + schedule.regularisation) * (1 + run.data.flip)  # mirror images have their own latents
+    cached = encoded * counts.latents + (schedule.captions + 1) * counts.text
     pictures = int(schedule.pictures * width * height * PNG_BYTES)
     row = width * len(run.sample.seeds)
     shrunk = min(1.0, STRIP / max(row, height)) ** 2

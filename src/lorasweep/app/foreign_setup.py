@@ -8,6 +8,7 @@ from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import DataConfig, RunConfig
 from lorasweep.data.dataset import fingerprint, read_dataset
 from lorasweep.data.errors import UserError
+from lorasweep.data.folders import words_unsaid
 from lorasweep.data.lora_folder import Placed
 from lorasweep.data.records import Dataset
 from lorasweep.evaluate.identity import ENOUGH_FACES
@@ -32,7 +33,10 @@ def compose(
     headers: Mapping[str, Mapping[str, str]],
     config_dirs: Sequence[str | Path] = (),
 ) -> RunConfig:
-    """The configuration of an evaluation: no photo is held out, and the trigger is the one that the files name."""
+    """The configuration of an evaluation: no photo is held out.
+
+    The trigger is the user's, else the one that the files name, else that of Kohya's folder of photos.
+    """
     words = [as_override("track.root", str(root)), "data.held_out=0", *(_word(word) for word in overrides)]
     keys = {word.partition("=")[0] for word in words}
     if "data.held_out_path" in keys and "data.path" not in keys:  # see `photos_of`
@@ -47,9 +51,11 @@ def compose(
     if not run.evaluate.enabled:
         raise UserError("evaluate.enabled is false; a folder of files is there to be scored, so leave it on.")
     named = next((text for header in headers.values() if (text := header.get("modelspec.trigger_phrase", ""))), "")
+    found = words_unsaid(Path(run.data.path), [*keys, *(["data.trigger"] if named else [])])
     if named and run.data.trigger == DataConfig.trigger:
-        run = dataclasses.replace(run, data=dataclasses.replace(run.data, trigger=named))
-    return run
+        found["data.trigger"] = named
+    changes = {key.removeprefix("data."): text for key, text in found.items()}
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, **changes))
 
 
 def _word(word: str) -> str:

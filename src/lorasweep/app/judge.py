@@ -10,6 +10,7 @@ import numpy as np
 
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.signature import evaluation_signature
+from lorasweep.data.dataset import judging_fingerprint
 from lorasweep.data.records import Checkpoint, Dataset, Evidence, Features, Prompt, SampleSet, Scores
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Judge:
         self.prompts = prompts
         self.family = family
         self.scorers = open_scorers(run.evaluate, str(family.device))
-        self.signature = evaluation_signature(run, self.scorers.weights_sha256, dataset.fingerprint, family.model_hash)
+        photos = judging_fingerprint(dataset)
+        self.signature = evaluation_signature(run, self.scorers.weights_sha256, photos, family.model_hash)
         self._root = Path(run.track.root)
         self._evidence: dict[bool, Evidence] = {}
 

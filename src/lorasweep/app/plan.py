@@ -10,11 +10,13 @@ from lorasweep.app.budget import announcement
 from lorasweep.app.duration import Amounts, Duration, Speed, estimate, measure, remembered_pace
 from lorasweep.app.footprint import GIB, Footprint, Hint, advice, footprint, gib, require_room
 from lorasweep.app.live import Say
+from lorasweep.app.photo_notes import photo_notes
 from lorasweep.app.planned import print_plan, waiting
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import RunConfig
 from lorasweep.data.dataset import all_photos, read_dataset
 from lorasweep.data.errors import UserError
+from lorasweep.data.folders import words_unsaid
 from lorasweep.data.records import Dataset
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 class Plan:
     """A run before it begins."""
 
+    notes: tuple[str, ...]
+    """What the user may not expect of the photos."""
     schedule: Schedule
     drawing: str
     """What judging costs, as the run itself will say it."""
@@ -64,10 +68,14 @@ def plan(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'plan'")
-    words = [as_override("data.path", str(path.absolute())), *overrides]
+    path = path.absolute()
+    known = {"data.path": str(path), **words_unsaid(path, overrides)}
+    words = [*(as_override(key, text) for key, text in known.items()), *overrides]
     run = load_run(words, config_dirs=config_dirs, when_missing={"model.path": ""})
     with waiting("Counting on the base model, without its weights"):
         made = plan_of(run)
+    for note in made.notes:
+        say(note)
     print_plan(made, say)
     return made
 
@@ -87,6 +95,7 @@ def plan_of(run: RunConfig) -> Plan:
     disk, free_disk = disk_of(run, counts, schedule), free_disk_at(Path(run.track.root))
     fits = (room is None or need.needs <= room) and sum(disk.values()) <= free_disk
     return Plan(
+        notes=tuple(photo_notes(run, dataset)),
         schedule=schedule,
         drawing=announcement(run) if run.evaluate.enabled else "Nothing is drawn: evaluate.enabled is false.",
         base=f"kept {counts.base}, computed in {run.hardware.precision}",
@@ -119,11 +128,13 @@ def planned_device(run: RunConfig) -> str:
 
 def footprint_of(run: RunConfig, counting: "Counting", dataset: Dataset, device: str, width: int = 1) -> Footprint:
     """The memory that a run on these photos takes."""
-    texts = {photo.caption for photo in dataset.train} | {""}
+    photos = (*dataset.train, *dataset.regularisation)
+    texts = {photo.caption for photo in photos} | {""}
     prompts = {word for prompt in run.sample.prompts.values() for word in (prompt.text, prompt.negative)}
     captions = len(texts) + (len(prompts) if run.evaluate.enabled else 0)
     counts = counting(run, width)
-    return footprint(run, counts, width=width, photos=len(dataset.train), captions=captions, device=device)
+    encoded = len(photos) * (1 + run.data.flip)
+    return footprint(run, counts, width=width, photos=encoded, captions=captions, device=device)
 
 
 def free_memory(run: RunConfig, device: str) -> int | None:
@@ -158,7 +169,8 @@ def duration_of(run: RunConfig, counts: "Counts", schedule: Schedule, device: st
         torch.set_num_threads(run.hardware.threads)
     speed: Speed = measure(_card(run), PRECISIONS[run.hardware.precision])
     pace = remembered_pace(Path(run.track.root), run, device, torch.get_num_threads())
-    amounts = Amounts(photos=schedule.photos, captions=schedule.captions + 1, pictures=schedule.pictures)
+    encoded = len(schedule.placements) * (1 + run.data.flip)
+    amounts = Amounts(photos=encoded, captions=schedule.captions + 1, pictures=schedule.pictures)
     return estimate(run, counts, amounts, speed, pace)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from lorasweep.app.duration import in_words
 from lorasweep.app.footprint import gib
 from lorasweep.app.live import Say
+from lorasweep.app.sizes import say_sizes, sizes_in_words
 
 if TYPE_CHECKING:
     from lorasweep.app.duration import Duration
@@ -34,6 +35,7 @@ def print_plan(plan: "Plan", say: Say) -> None:
     with console.capture() as caught:
         console.print(table)
     say(caught.get().rstrip())
+    say_sizes(plan.schedule.buckets, say)
     say(plan.drawing)
     say(plan.verdict)
     for number, hint in enumerate(plan.hints, 1):
@@ -52,14 +54,15 @@ def _extra(words: str) -> str:
 def rows_of(plan: "Plan") -> list[tuple[str, str]]:
     """What stands in the table."""
     schedule = plan.schedule
-    sizes = ", ".join(f"{count} at {size}" for size, count in schedule.buckets.items())
+    others = f" and {schedule.regularisation} of others" if schedule.regularisation else ""
+    sizes = sizes_in_words(schedule.buckets)
     return [
-        ("photos", f"{schedule.photos} to train on ({sizes}), {schedule.held_out} held out"),
+        ("photos", f"{schedule.photos} to train on{others} ({sizes}), {schedule.held_out} held out"),
         ("captions", f"{schedule.captions} different"),
         (
             "steps",
             f"{schedule.steps}, {schedule.epochs:.1f} epochs of {schedule.steps_per_epoch} "
-            f"({schedule.repeats} repeats a photo)",
+            f"({_range(schedule.repeats)} repeats a photo)",
         ),
         ("checkpoints", f"{len(schedule.checkpoints)}: {_numbers(schedule.checkpoints)}"),
         ("drawn", f"{_numbers(schedule.drawn) or 'none'}; {schedule.pictures} pictures in all, at most"),
@@ -81,6 +84,10 @@ def memory_rows(memory: "Footprint", base: str) -> list[tuple[str, str]]:
 
 def _parts(parts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {gib(size)}" for name, size in parts.items() if size)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def _numbers(steps: Sequence[int]) -> str:

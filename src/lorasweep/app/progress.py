@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,15 @@ def score_line(scores: Scores) -> str:
     parts = " ".join(f"{name[:1].upper()} {value:.2f}" for name, value in judged.items())
     word = "not measurable" if math.isnan(scores.score) else f"score {scores.score:.3f}"
     return f"{word}  ({parts})"
+
+
+@contextmanager
+def counting(words: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for work of ``total`` equal pieces, where somebody looks at a terminal; gives what moves it on."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task(words, total=total)
+        yield lambda pieces: bars.advance(task, pieces)
 
 
 class Progress:

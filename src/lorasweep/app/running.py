@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.app.budget import announcement
+from lorasweep.app.check import short_warnings
 from lorasweep.app.judge import Judge, load_drawing_family
 from lorasweep.app.live import LiveRun, Say
 from lorasweep.app.multirun import Multirun
 from lorasweep.app.outcome import Outcome
+from lorasweep.app.photo_notes import photo_notes
 from lorasweep.app.plan import require_card
+from lorasweep.app.sizes import say_sizes
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.config.compose import from_plain, to_plain
 from lorasweep.config.schema import RunConfig
@@ -91,11 +94,11 @@ def dataset_of(run: RunConfig) -> Dataset:
 
 def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
     """Group by what can share a base, train group after group, keep the order of `entries`."""
-    from lorasweep.train.trial import cohort_key
+    from lorasweep.train.trial import Trial
 
     groups: dict[object, list[int]] = {}
     for place, entry in enumerate(entries):
-        groups.setdefault(cohort_key(entry.run), []).append(place)
+        groups.setdefault(Trial("", entry.run, entry.dataset, Path()).key, []).append(place)
     outcomes: dict[int, Outcome] = {}
     with graceful_stop() as stop:
         for places in groups.values():
@@ -133,14 +136,26 @@ def _train_group(
         shipper = shipper_of(first.track)
         if shipper is not None:
             closing.callback(shipper.stop)
+        _say_notes(entries, say)
         if first.evaluate.enabled:
             say(announcement(first))
         lives = []
         for entry, judge in zip(entries, judges, strict=True):
             lives.append(_open(entry, family, judge, shipper, parent.name if parent else ""))
             closing.callback(lives[-1].tracker.close)
+        for table in dict.fromkeys(live.trial.table for live in lives):
+            say_sizes(table, say)
         _train_lives(lives, family, _width(width, len(lives)), stop, say)
         return [live.stop() if stop else live.finish() for live in lives]
+
+
+def _say_notes(entries: Sequence[Entry], say: Say) -> None:
+    """What is to be known of the photos, once for runs that share them."""
+    for note in dict.fromkeys(note for entry in entries for note in photo_notes(entry.run, entry.dataset)):
+        say(note)
+    for run in {entry.run.data.path: entry.run for entry in entries}.values():
+        for line in short_warnings(run):
+            say(line)
 
 
 def _train_lives(lives: Sequence[LiveRun], family: "Family", width: int, stop: StopRequest, say: Say) -> None:

@@ -105,7 +105,7 @@ def as_override(key: str, text: str) -> str:
 
     All but ``???``, which is OmegaConf's word for a value that is missing.
     """
-    return f"{key}={_quoted(_literal(text))}"
+    return f"{key}={_quoted(literal(text))}"
 
 
 def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]], float | None]:
@@ -192,7 +192,7 @@ def _quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text that OmegaConf reads as itself; a backslash only counts before ``${``."""
     parts = text.split("${")
     doubled = [part + "\\" * (len(part) - len(part.rstrip("\\"))) for part in parts[:-1]]
@@ -211,7 +211,7 @@ def _inert(node: Any, key: str) -> Any:
     if isinstance(node, str) and "${" in node:
         if not key.endswith("path"):
             raise ValueError(f"{key} is {node!r}; a stored run may hold no ${{…}}")
-        return _literal(node)
+        return literal(node)
     return node
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from lorasweep.config.checks import among, between, multiple_of_8, positive, word
+from lorasweep.config.checks import among, between, multiple_of_8, positive
+from lorasweep.config.photos import DataConfig
 
 
 @dataclass(kw_only=True)
@@ -74,40 +75,6 @@ class HardwareConfig:
         positive("hardware.threads", self.threads)
         positive("hardware.memory_gb", self.memory_gb)
         between("hardware.offload", self.offload, 0, 1)
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    """The photos of one person, object or character."""
-
-    path: str = MISSING
-    """A folder of pictures with ``.txt`` or ``.caption`` files beside them."""
-    trigger: str = "s1lv10"
-    """The made-up word that will call the subject."""
-    class_noun: str = "person"
-    """What the subject is an instance of, in the base model's words."""
-    repeats: int | None = None
-    """How often each picture is seen in an epoch; None means round(400 / pictures)."""
-    caption_dropout: float = 0.05
-    """Share of steps whose caption is empty, so that guidance keeps working. 0 to 1."""
-    shuffle_captions: bool = False
-    """Shuffle comma-separated clauses after the first; turns text caching off."""
-    held_out: float = 0.2
-    """Share of photos kept from training to judge identity and copying. 0 to 0.5; 0 keeps none."""
-    held_out_from: int = 12
-    """Hold photos out only from this many pictures up."""
-    held_out_path: str | None = None
-    """A folder of the same subject's photos that are only judged against; replaces ``held_out``."""
-    train_on: str = "split"
-    """split trains on what is not held out; all trains on every photo, as ``lorasweep refit`` does."""
-
-    def __post_init__(self) -> None:
-        word("data.trigger", self.trigger)
-        word("data.class_noun", self.class_noun)
-        positive("data.repeats", self.repeats)
-        between("data.caption_dropout", self.caption_dropout, 0, 1)
-        between("data.held_out", self.held_out, 0, 0.5)
-        among("data.train_on", self.train_on, ("split", "all"))
 
 
 @dataclass(kw_only=True)

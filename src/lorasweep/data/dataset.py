@@ -1,86 +1,113 @@
-"""A folder of photos, read once: every problem reported together, then captions, split and fingerprint."""
+"""Folders of photos, read once: every problem reported together, then captions, masks, split and fingerprint."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
+from lorasweep.data.captions import full_caption, holds_word, read_captions, regularisation_caption
 from lorasweep.data.errors import UserError
-from lorasweep.data.pictures import FOREIGN, SUFFIXES, cover, decode_picture
+from lorasweep.data.folders import PhotoFolder, files_of, natural_order, photo_folders
+from lorasweep.data.masks import find_masks, mask_of_alpha, mask_of_file, mask_problem
+from lorasweep.data.pictures import cover, decode_upright, to_srgb
 from lorasweep.data.records import Dataset, Floats, Photo
+from lorasweep.data.repeats import plain_repeats, spread_repeats
 from lorasweep.data.split import SIGNATURE_SIDE, choose_held_out
 
 if TYPE_CHECKING:
-    from lorasweep.config.schema import DataConfig
+    from lorasweep.config.photos import DataConfig
 
-CAPTIONS = (".txt", ".caption")
-"""Endings of caption files; where a picture has both, the first one counts."""
-PICTURES_AN_EPOCH = 400
-"""What ``data.repeats: null`` aims at."""
+SUBJECT, HELD_OUT, REGULARISATION = "data.path", "data.held_out_path", "data.regularisation_path"
+"""The keys that name folders of photos."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A photo and its thumbnail, which only the split needs."""
+    """A photo, what its folder's name says of its repeats, and its thumbnail, which only the split needs."""
 
     photo: Photo
+    repeats: int | None
     signature: Floats
 
 
 def read_dataset(data: "DataConfig") -> Dataset:
     """The photos of ``data.path``, split into those that train and those that only judge.
 
-    Reads every picture whole. Raises one UserError that lists all problems found, one sentence a line: a missing or
-    empty folder, a picture that is unreadable, truncated, empty or too large, a caption without its picture or not in
-    UTF-8, a symbolic link that leads out of the folder, a photo that both trains and judges.
+    Reads every picture whole, once, and keeps no pixels. Raises one UserError that lists all problems found, one
+    sentence a line: a missing or empty folder, a sub-folder that is none of Kohya's, a picture that is unreadable,
+    truncated, empty or too large, a caption without its picture or not in UTF-8, a mask that is missing, black or of
+    another shape, a symbolic link that leads out of the folder, a photo that has two roles.
     """
     problems: list[str] = []
-    folder = Path(data.path)
-    looks = _read_folder(folder, "data.path", data, problems)
-    judges = _read_folder(Path(data.held_out_path), "data.held_out_path", data, problems) if data.held_out_path else []
-    problems += _shared_photos(looks, judges)
-    if problems:
-        raise UserError("\n".join(problems))
-    photos = [look.photo for look in looks]
-    if not data.held_out_path:
-        chosen = _held_out_rows(looks, data)
-        judges = [looks[row] for row in chosen]
-        photos = [look.photo for row, look in enumerate(looks) if row not in chosen]
-    held_out = tuple(look.photo for look in judges)
+    looks = _read(SUBJECT, data.path, data, problems)
+    judges = _read(HELD_OUT, data.held_out_path, data, problems)
+    others = _read(REGULARISATION, data.regularisation_path, data, problems)
+    problems += _shared(looks, judges, "a held-out photo must not be trained on")
+    problems += _shared(looks, others, "regularisation is done with pictures of others")
+    problems += _contradictions(data)
+    if problems:  # a line break in a file's name must not break its sentence
+        raise UserError("\n".join(problem.replace("\n", "\\n") for problem in problems))
+    train, held_out = _split(looks, judges, data)
+    regularisation = _regularisation([replace(look.photo, repeats=look.repeats or 1) for look in others], train)
     return Dataset(
-        path=folder,
-        train=tuple(photos),
+        path=Path(data.path),
+        train=train,
         held_out=held_out,
+        regularisation=regularisation,
         trigger=data.trigger,
         class_noun=data.class_noun,
-        repeats=data.repeats or max(1, round(PICTURES_AN_EPOCH / len(photos))),
-        fingerprint=fingerprint(photos, held_out),
+        fingerprint=fingerprint(train, held_out, regularisation),
     )
 
 
 def all_photos(dataset: Dataset) -> Dataset:
     """The same subject with nothing held out: what a refit trains on once the steps are known."""
-    train = tuple(sorted((*dataset.train, *dataset.held_out), key=lambda photo: natural_order(photo.path.name)))
-    return replace(dataset, train=train, held_out=(), fingerprint=fingerprint(train, ()))
+    train = tuple(
+        sorted((*dataset.train, *dataset.held_out), key=lambda photo: (natural_order(photo.path.name), photo.sha256))
+    )
+    regularisation = _regularisation(dataset.regularisation, train)
+    mark = fingerprint(train, (), regularisation)
+    return replace(dataset, train=train, held_out=(), regularisation=regularisation, fingerprint=mark)
 
 
-def fingerprint(train: Sequence[Photo], held_out: Sequence[Photo]) -> str:
-    """sha256 over contents, captions and the split, in order, wherever the files lie and whatever they are called."""
+def fingerprint(train: Sequence[Photo], held_out: Sequence[Photo], regularisation: Sequence[Photo] = ()) -> str:
+    """sha256 over contents, captions, repeats, masks and roles, in order, wherever the files lie and however called."""
     digest = hashlib.sha256()
-    for role, photos in (("train", train), ("held_out", held_out)):
+    for role, photos in (("train", train), ("held_out", held_out), ("regularisation", regularisation)):
         for photo in photos:
-            digest.update(f"{role}\0{photo.sha256}\0{photo.caption}\0".encode())
+            told = (role, photo.sha256, photo.caption, str(photo.repeats), photo.mask_sha256)
+            digest.update("".join(f"{part}\0" for part in told).encode())
     return digest.hexdigest()
 
 
-def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """A sort key that puts ``photo2`` before ``photo10``."""
-    parts = re.findall(r"\d+|\D+", name.casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts] + [(2, 0, name)]
+def judging_fingerprint(dataset: Dataset) -> str:
+    """sha256 over what a score depends on: the contents of the photos that train and of those that judge.
+
+    Captions, repeats, masks and regularisation change a LoRA, and not the measure that is laid on it.
+    """
+    digest = hashlib.sha256()
+    for role, photos in (("train", dataset.train), ("held_out", dataset.held_out)):
+        for photo in photos:
+            digest.update(f"{role}\0{photo.sha256}\0".encode())
+    return digest.hexdigest()
+
+
+def _split(
+    looks: Sequence[_Look], judges: Sequence[_Look], data: "DataConfig"
+) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
+    """Photos that train and photos that judge, with their repeats: those of the latter count in a refit."""
+    chosen = frozenset[int]() if data.held_out_path else _held_out_rows(looks, data)
+    plain = plain_repeats(len(looks) - len(chosen))
+    photos = [replace(look.photo, repeats=data.repeats or look.repeats or plain) for look in looks]
+    train = tuple(photo for row, photo in enumerate(photos) if row not in chosen)
+    if not data.held_out_path:
+        return train, tuple(photos[row] for row in sorted(chosen))
+    usual = round(sum(photo.repeats for photo in train) / len(train))
+    return train, tuple(replace(look.photo, repeats=data.repeats or look.repeats or usual) for look in judges)
 
 
 def _held_out_rows(looks: Sequence[_Look], data: "DataConfig") -> frozenset[int]:
@@ -90,94 +117,113 @@ def _held_out_rows(looks: Sequence[_Look], data: "DataConfig") -> frozenset[int]
     return choose_held_out(signatures, [look.photo.sha256 for look in looks], data.held_out)
 
 
-def _shared_photos(train: Sequence[_Look], held_out: Sequence[_Look]) -> list[str]:
-    known = {look.photo.sha256: look.photo.path for look in train}
+def _regularisation(photos: Sequence[Photo], train: Sequence[Photo]) -> tuple[Photo, ...]:
+    """As many pictures an epoch as the subject has."""
+    repeats = spread_repeats([photo.repeats for photo in photos], sum(photo.repeats for photo in train))
+    return tuple(replace(photo, repeats=count) for photo, count in zip(photos, repeats, strict=True) if count)
+
+
+def _shared(subject: Sequence[_Look], others: Sequence[_Look], why: str) -> list[str]:
+    known = {look.photo.sha256: look.photo.path for look in subject}
     return [
-        f"{look.photo.path} is the same picture as {known[look.photo.sha256]}; a held-out photo must not be trained on."
-        for look in held_out
+        f"{look.photo.path} is the same picture as {known[look.photo.sha256]}; {why}."
+        for look in others
         if look.photo.sha256 in known
     ]
 
 
-def _read_folder(folder: Path, key: str, data: "DataConfig", problems: list[str]) -> list[_Look]:
-    if not folder.is_dir():
-        what = "is a file" if folder.is_file() else "does not exist"
-        problems.append(f"{key} is {str(folder)!r}, which {what}; it must be a folder of pictures.")
+def _contradictions(data: "DataConfig") -> list[str]:
+    if not data.masks_path:
         return []
-    files = _files(folder, problems)
-    problems += [
-        f"{path} is a picture of a kind that cannot be read; save it as JPEG or PNG."
-        for path in files
-        if _ends(path, FOREIGN)
+    if data.masks != "files":
+        return [f"data.masks_path is {data.masks_path!r}, but data.masks is {data.masks!r}; set data.masks=files."]
+    if not Path(data.masks_path).is_dir():
+        return [f"data.masks_path is {data.masks_path!r}, which is no folder; it must be a folder of masks."]
+    return []
+
+
+def _read(key: str, folder: str | None, data: "DataConfig", problems: list[str]) -> list[_Look]:
+    """All pictures of a plain folder, or of Kohya's folders in it; none where ``folder`` is None."""
+    if not folder:
+        return []
+    root = Path(folder)
+    named = (data.path, data.held_out_path, data.regularisation_path, data.masks_path)
+    apart = [Path(other) for other in named if other and other != folder]
+    return [
+        look
+        for found in photo_folders(root, key, problems, apart)
+        for look in _read_folder(found, root, key, data, problems)
     ]
-    pictures = [path for path in files if _ends(path, SUFFIXES)]
-    captions = _captions(files, {path.stem for path in pictures}, problems)
-    if not pictures:
-        problems.append(f"{key} is {str(folder)!r}, which holds no picture; it must hold {', '.join(SUFFIXES)} files.")
-    looks = [_look(path, captions.get(path.stem), data, problems) for path in pictures]
-    return [look for look in looks if look]
 
 
-def _files(folder: Path, problems: list[str]) -> list[Path]:
-    """The folder's own files in natural order; hidden ones (``._x``, ``.DS_Store``) are other programs' litter."""
-    home = folder.resolve()
-    found: list[Path] = []
-    for path in sorted(folder.iterdir(), key=lambda path: natural_order(path.name)):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
-            problems.append(f"{path} is a symbolic link that leads out of {folder}; put the file itself there.")
-            continue
-        found.append(path)
-    return found
+def _read_folder(folder: PhotoFolder, root: Path, key: str, data: "DataConfig", problems: list[str]) -> list[_Look]:
+    files = files_of(folder.path, root, problems)
+    captions = read_captions(files, problems)
+    masks = find_masks(files, root, data, problems, needed=key == SUBJECT)
+    looks: list[_Look] = []
+    for path in files.pictures:
+        caption = captions.get(path.stem)
+        if key == REGULARISATION:
+            text = regularisation_caption(caption, data, folder.words)
+            problems += _trigger_outside(path, text, data.trigger)
+        else:
+            text = full_caption(caption, data, folder.words)
+        look = _look(path, text, masks.get(path), data.masks, problems)
+        if look:
+            looks.append(replace(look, repeats=folder.repeats))
+    return looks
 
 
-def _ends(path: Path, endings: tuple[str, ...]) -> bool:
-    return path.suffix.lower() in endings
+def _trigger_outside(path: Path, caption: str, trigger: str) -> list[str]:
+    if not holds_word(caption, trigger):
+        return []
+    return [
+        f"{path} is there to keep others of the class as they are, but its caption {caption!r} holds the trigger; take "
+        f"{trigger!r} out of it, or choose another data.trigger."
+    ]
 
 
-def _captions(files: Sequence[Path], stems: set[str], problems: list[str]) -> dict[str, str]:
-    """Captions by the stem of their picture."""
-    captions: dict[str, str] = {}
-    for ending in reversed(CAPTIONS):
-        for path in (path for path in files if path.suffix.lower() == ending):
-            if path.stem not in stems:
-                problems.append(
-                    f"{path} is a caption without its picture; a picture called {path.stem!r} must lie beside it."
-                )
-                continue
-            try:
-                captions[path.stem] = " ".join(path.read_text(encoding="utf-8-sig").split())
-            except (UnicodeDecodeError, OSError) as error:
-                problems.append(f"{path} cannot be read as a caption ({error}); it must be text in UTF-8.")
-    return captions
-
-
-def _look(path: Path, caption: str | None, data: "DataConfig", problems: list[str]) -> _Look | None:
+def _look(path: Path, caption: str, mask: Path | None, masks: str, problems: list[str]) -> _Look | None:
     try:
         content = path.read_bytes()
-        picture = decode_picture(path, content)
+        picture = decode_upright(path, content)
     except UserError as error:
         problems.append(str(error))
         return None
     except OSError as error:
         problems.append(f"{path} cannot be read ({error.strerror}); it must be a picture that this user may open.")
         return None
+    mask_sha256 = ""
+    if masks == "alpha":
+        problems += _told(mask_problem(path, mask_of_alpha(picture), picture.size))
+    elif mask is not None:
+        mask_sha256 = _check_mask(mask, picture, problems)
     photo = Photo(
         path=path,
-        caption=full_caption(caption, data.trigger, data.class_noun),
+        caption=caption,
         width=picture.width,
         height=picture.height,
         sha256=hashlib.sha256(content).hexdigest(),
+        mask=mask,
+        mask_sha256=mask_sha256,
     )
-    thumbnail = np.asarray(cover(picture, SIGNATURE_SIDE, SIGNATURE_SIDE), dtype=np.float64)
-    return _Look(photo, thumbnail.ravel() / 255)
+    thumbnail = np.asarray(cover(to_srgb(picture), SIGNATURE_SIDE, SIGNATURE_SIDE), dtype=np.float64)
+    return _Look(photo, None, thumbnail.ravel() / 255)
 
 
-def full_caption(caption: str | None, trigger: str, class_noun: str) -> str:
-    """The caption that is trained on: a plain one where the photo has none, and always with the trigger in it."""
-    if not caption:
-        return f"a photo of {trigger} {class_noun}"
-    if re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, flags=re.IGNORECASE):
-        return caption
-    return f"{trigger}, {caption}"
+def _check_mask(path: Path, picture: Image.Image, problems: list[str]) -> str:
+    """The sha256 of a mask that was read, decoded and found to fit."""
+    try:
+        content = path.read_bytes()
+        problems += _told(mask_problem(path, mask_of_file(path, content), picture.size))
+    except UserError as error:
+        problems.append(str(error))
+        return ""
+    except OSError as error:
+        problems.append(f"{path} cannot be read ({error.strerror}); it must be a mask that this user may open.")
+        return ""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _told(problem: str | None) -> list[str]:
+    return [problem] if problem else []

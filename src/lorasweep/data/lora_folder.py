@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from lorasweep.data.dataset import natural_order
+from lorasweep.data.folders import natural_order
 
 ENDING = ".safetensors"
 GENERIC = frozenset({"pytorch_lora_weights", "adapter_model", "lora"})

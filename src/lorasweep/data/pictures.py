@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from lorasweep.data.buckets import Placement
 from lorasweep.data.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -22,6 +23,17 @@ MAX_PIXELS = 64_000_000
 """A 48 kB PNG can unfold to 400 MB; no photo of a person needs more than this."""
 NEUTRAL = 128
 """Gray that shows through where a picture is transparent."""
+WHITE_IS_ZERO_TAG = 262
+"""A TIFF's tag that is 0 where black and white are the other way round."""
+
+
+class PictureError(UserError):
+    """A file that cannot be used as a picture."""
+
+    def __init__(self, says: str, kind: str) -> None:
+        """``kind`` is empty, unreadable, truncated or too_large, as in ``findings.KINDS``."""
+        super().__init__(says)
+        self.kind = kind
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -34,8 +46,18 @@ def open_picture(path: Path) -> Image.Image:
 
 def decode_picture(path: Path, content: bytes) -> Image.Image:
     """As ``open_picture``, for bytes that were already read from ``path`` (named in errors only)."""
+    return to_srgb(decode_upright(path, content))
+
+
+def decode_upright(path: Path, content: bytes) -> Image.Image:
+    """The picture in its own colours, upright and 8 bits deep, its transparency still there; errors as above."""
+    return set_upright(decode_stored(path, content))
+
+
+def decode_stored(path: Path, content: bytes) -> Image.Image:
+    """The picture as its file has it: mode, orientation and depth are its own. Raises PictureError."""
     if not content:
-        raise UserError(f"{path} is empty (0 bytes); it must be a picture.")
+        raise PictureError(f"{path} is empty (0 bytes); it must be a picture.", "empty")
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels; the bound below is lower and is an error.
@@ -44,18 +66,27 @@ def decode_picture(path: Path, content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise _too_large(path, "more than 178") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is not a picture that can be read; it must be one of {', '.join(FORMATS)}.") from error
+        says = f"{path} is not a picture that can be read; it must be one of {', '.join(FORMATS)}."
+        raise PictureError(says, "unreadable") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise _too_large(path, f"{picture.width * picture.height / 1e6:.0f}")
     try:
         picture.load()  # verify() passes a truncated JPEG in silence
     except Exception as error:  # decoders fail in many ways: OSError, SyntaxError, struct.error, zlib.error, ...
-        raise UserError(f"{path} is truncated or damaged ({error}); replace it with a whole picture.") from error
-    return _to_srgb(_eight_bits(_upright(picture)))
+        says = f"{path} is truncated or damaged ({error}); replace it with a whole picture."
+        raise PictureError(says, "truncated") from error
+    return picture
 
 
-def _too_large(path: Path, megapixels: str) -> UserError:
-    return UserError(f"{path} has {megapixels} megapixels; at most {MAX_PIXELS / 1e6:.0f} are accepted.")
+def set_upright(picture: Image.Image) -> Image.Image:
+    """A stored picture turned as its EXIF says, 8 bits deep."""
+    white_is_zero = getattr(picture, "tag_v2", {}).get(WHITE_IS_ZERO_TAG) == 0
+    return _eight_bits(_upright(picture), white_is_zero=white_is_zero)
+
+
+def _too_large(path: Path, megapixels: str) -> PictureError:
+    says = f"{path} has {megapixels} megapixels; at most {MAX_PIXELS / 1e6:.0f} are accepted."
+    return PictureError(says, "too_large")
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -65,15 +96,29 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pillow's own ``convert`` clips 16-bit gray to white instead of scaling it."""
+def _eight_bits(picture: Image.Image, *, white_is_zero: bool) -> Image.Image:
+    """Pillow's own ``convert`` clips 16-bit gray to white instead of scaling it.
+
+    Colour with 16 bits never gets here: Pillow's decoders keep its upper 8.
+
+    Args:
+        white_is_zero: whether it comes from a TIFF of that kind, which Pillow turns round with 8 bits but not with 16.
+    """
     if not picture.mode.startswith(("I", "F")):
         return picture
-    values = np.asarray(picture, dtype=np.float64)
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
     top = float(values.max(initial=0.0))
     full = next((scale for scale in _full_scales(picture.mode) if top <= scale), top)
-    scaled = np.clip(np.nan_to_num(values) / full, 0, 1) * 255
-    return Image.fromarray(np.round(scaled).astype(np.uint8))
+    scaled = np.clip(values / full, 0, 1)
+    if white_is_zero and picture.mode.startswith("I;16"):
+        scaled = 1 - scaled
+    gray = Image.fromarray(np.round(scaled * 255).astype(np.uint8))
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        gray = Image.merge("LA", (gray, Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))))
+    if "icc_profile" in picture.info:
+        gray.info["icc_profile"] = picture.info["icc_profile"]
+    return gray
 
 
 def _full_scales(mode: str) -> tuple[float, ...]:
@@ -83,12 +128,18 @@ def _full_scales(mode: str) -> tuple[float, ...]:
     return (1.0, 255.0, 65535.0) if mode == "F" else (65535.0, 2.0**31 - 1)
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
+def with_alpha(picture: Image.Image) -> Image.Image:
+    """The picture as RGBA where some of it may be transparent; as it was where nothing can be."""
+    return picture.convert("RGBA") if picture.has_transparency_data and picture.mode != "RGBA" else picture
+
+
+def to_srgb(picture: Image.Image) -> Image.Image:
+    """RGB in sRGB from an upright picture, what is transparent on neutral gray."""
     profile = picture.info.get("icc_profile")
-    if picture.mode in ("P", "PA", "LA", "RGBa", "La") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
+    picture = with_alpha(picture)
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    colour = _apply_profile(picture.convert("RGB") if alpha else picture, profile).convert("RGB")
+    colour = picture.convert("RGB") if alpha or picture.mode == "P" else picture  # profiles do not reach palettes
+    colour = _apply_profile(colour, profile).convert("RGB")
     if alpha is None:
         return colour
     ground = Image.new("RGB", picture.size, (NEUTRAL, NEUTRAL, NEUTRAL))
@@ -113,6 +164,19 @@ def cover(picture: Image.Image, width: int, height: int) -> Image.Image:
     if picture.size == (width, height):
         return picture
     return ImageOps.fit(picture, (width, height), method=Image.Resampling.LANCZOS, centering=(0.5, 0.5))
+
+
+def placed(picture: Image.Image, placement: Placement) -> Image.Image:
+    """``picture``, of any mode, as it is trained on: scaled to ``placement.resized``, then cut to its bucket.
+
+    A mask goes the same way, so that it lies where it lay.
+    """
+    if placement.fitted:
+        return cover(picture, *placement.bucket)
+    if picture.size != placement.resized:
+        picture = picture.resize(placement.resized, Image.Resampling.LANCZOS)
+    (left, top), (width, height) = placement.corner, placement.bucket
+    return picture.crop((left, top, left + width, top + height))
 
 
 def load_pixels(path: Path, width: int | None = None, height: int | None = None) -> Pixels:

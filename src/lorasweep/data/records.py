@@ -39,6 +39,12 @@ class Photo:
     height: int
     sha256: str
     """Of the file's bytes."""
+    repeats: int = 1
+    """How often it is seen in an epoch."""
+    mask: Path | None = None
+    """A gray picture, white where the loss counts. None counts everywhere, or reads the photo's own transparency."""
+    mask_sha256: str = ""
+    """Of the mask file's bytes, '' without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +56,10 @@ class Dataset:
     held_out: tuple[Photo, ...]
     trigger: str
     class_noun: str
-    repeats: int
     fingerprint: str
-    """sha256 over contents and captions in order; independent of where the folder lies."""
+    """sha256 over contents, captions, repeats and masks in order; independent of where the folder lies."""
+    regularisation: tuple[Photo, ...] = ()
+    """Pictures of others of the class, trained on beside the subject's. Their repeats add up to the subject's."""
 
 
 @dataclass(frozen=True, kw_only=True)

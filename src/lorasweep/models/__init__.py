@@ -33,6 +33,8 @@ def _flux() -> type[Family]:
 
 FAMILIES: dict[str, Callable[[], type[Family]]] = {"sd15": _sd15, "sdxl": _sdxl, "flux": _flux}
 """Opened on demand: diffusers takes seconds to import, and LoRA files can be read without it."""
+PICTURE_UNITS = {"sd15": 8, "sdxl": 8, "flux": 16}
+"""Pixels that must divide every side of a picture: the encoder halves it three times, and FLUX's tokens are 2 x 2."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -54,13 +56,13 @@ def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
     return marked(family)
 
 
-def device_of(name: str) -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU."""
+def device_of(name: str, key: str = "hardware.device") -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU. Errors say ``key``."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"hardware.device is {name!r}, but torch sees no CUDA device; use auto or cpu.")
+        raise UserError(f"{key} is {name!r}, but torch sees no CUDA device; use auto or cpu.")
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"hardware.device is {name!r}; it must be auto, cpu, cuda or cuda:N.") from error
+        raise UserError(f"{key} is {name!r}; it must be auto, cpu, cuda or cuda:N.") from error

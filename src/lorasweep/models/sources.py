@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from lorasweep.data.errors import TryAgainError, UserError
+from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
+from lorasweep.data.hub import HUB_ID, fetch_folder
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import ModelConfig
@@ -39,7 +39,6 @@ PREFIXES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """How the keys of a part begin in a single checkpoint file."""
 VAE_PREFIXES = ("first_stage_model.", "vae.")
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 HUB_REST = ["*.fp16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*"]
 QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", ".comfy_quant", ".absmax")
@@ -172,47 +171,12 @@ def _kind_of(keys: Iterable[str]) -> str:
 
 def _from_hub(name: str, key: str, model: "ModelConfig") -> Path:
     """The local snapshot of a hub id at its pinned revision."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-        LocalEntryNotFoundError,
-    )
-
     if not HUB_ID.fullmatch(name):
         raise UserError(
             f"{key} is {name!r}, which is no folder or file here; give a diffusers folder, a .safetensors "
             "checkpoint, a hub id owner/name, or the word portraits."
         )
-    if model.revision is None:
-        raise UserError(
-            f"{key} is {name!r}, which is no folder or file here; if it is a hub id, pin it with "
-            "model.revision=COMMIT, since a branch may change."
-        )
-    offline = model.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    try:
-        found = snapshot_download(
-            name,
-            revision=model.revision,
-            allow_patterns=HUB_FILES,
-            ignore_patterns=HUB_REST,
-            local_files_only=offline,
-        )
-    except LocalEntryNotFoundError as error:
-        if not offline:
-            raise TryAgainError(f"The hub does not answer, and {name} at {model.revision} is not on disk.") from error
-        raise UserError(
-            f"{key} is {name!r} at revision {model.revision}, which is not in the hub's cache on this machine; go "
-            "online once, or give a local folder."
-        ) from error
-    except (HTTPError, OSError, ValueError) as error:
-        refused = isinstance(error, OSError | ValueError)  # what breaks off on the way is neither
-        if not refused or (isinstance(error, HfHubHTTPError) and error.response.status_code >= 500):
-            raise TryAgainError(f"The hub broke off while {name} was fetched ({error}).") from error
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        why = lines[min(1, len(lines) - 1)].removesuffix(".")  # the first one is the HTTP status
-        raise UserError(f"{key} is {name!r}, which the hub does not give out ({why}).") from error
-    return Path(found)
+    return fetch_folder(name, model.revision, HUB_FILES, key=key, offline=model.offline, ignored=HUB_REST)
 
 
 def _check_folder(folder: Path, kind: str) -> None:

@@ -10,13 +10,14 @@ from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lorasweep.data.errors import UserError
+from lorasweep.data.hub import HUB_ID
 from lorasweep.models import FAMILIES
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
 from lorasweep.models.lora_file import init_file, read_lora
 from lorasweep.models.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.skeletons import from_configuration, part_kinds
-from lorasweep.models.sources import HUB_ID, WEIGHTS, Source, find_source, read_json, shipped_configs
+from lorasweep.models.sources import WEIGHTS, Source, find_source, read_json, shipped_configs
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig

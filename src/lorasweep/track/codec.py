@@ -108,6 +108,7 @@ def dataset_to_json(dataset: Dataset) -> JsonDict:
         "path": str(dataset.path),
         "train": [_photo_to_json(photo) for photo in dataset.train],
         "held_out": [_photo_to_json(photo) for photo in dataset.held_out],
+        "regularisation": [_photo_to_json(photo) for photo in dataset.regularisation],
     }
 
 
@@ -116,8 +117,10 @@ def dataset_from_json(payload: JsonDict) -> Dataset:
         "path": Path(payload["path"]),
         "train": tuple(_photo_from_json(photo) for photo in payload["train"]),
         "held_out": tuple(_photo_from_json(photo) for photo in payload["held_out"]),
+        "regularisation": tuple(_photo_from_json(photo) for photo in payload.get("regularisation", ())),
     }
-    return Dataset(**_with(payload, **exact))
+    known = {name: value for name, value in payload.items() if name != "repeats"}  # older runs: one number for all
+    return Dataset(**_with(known, **exact))
 
 
 def path_to_json(path: Path, folder: Path) -> str:
@@ -135,8 +138,10 @@ def _with(payload: JsonDict, **exact: Any) -> JsonDict:
 
 
 def _photo_to_json(photo: Photo) -> JsonDict:
-    return {**vars(photo), "path": str(photo.path.absolute())}
+    mask = None if photo.mask is None else str(photo.mask.absolute())
+    return {**vars(photo), "path": str(photo.path.absolute()), "mask": mask}
 
 
 def _photo_from_json(payload: JsonDict) -> Photo:
-    return Photo(**_with(payload, path=Path(payload["path"])))
+    mask = Path(payload["mask"]) if payload.get("mask") else None
+    return Photo(**_with(payload, path=Path(payload["path"]), mask=mask))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lorasweep.data.records import Dataset, JsonDict
+from lorasweep.data.folders import kohya_name
+from lorasweep.data.records import Dataset, JsonDict, Photo
 from lorasweep.track.run_folder import write_json
 from lorasweep.track.secrets import redact
 
@@ -93,11 +94,20 @@ def code_state(package: Path) -> JsonDict:
 
 
 def _photos(dataset: Dataset) -> JsonDict:
+    """Hashes by name; by place and name in Kohya's folders, where two pictures may be called alike."""
+    roles = {"train": dataset.train, "held_out": dataset.held_out, "regularisation": dataset.regularisation}
     return {
         "fingerprint": dataset.fingerprint,
-        "train": {photo.path.name: photo.sha256 for photo in dataset.train},
-        "held_out": {photo.path.name: photo.sha256 for photo in dataset.held_out},
+        **{role: {_name(photo, dataset.path): photo.sha256 for photo in photos} for role, photos in roles.items()},
+        "masks": {_name(photo, dataset.path): photo.mask_sha256 for photo in dataset.train if photo.mask},
     }
+
+
+def _name(photo: Photo, folder: Path) -> str:
+    """Never an absolute path."""
+    if photo.path.is_relative_to(folder):
+        return photo.path.relative_to(folder).as_posix()
+    return f"{photo.path.parent.name}/{photo.path.name}" if kohya_name(photo.path.parent.name) else photo.path.name
 
 
 def _cached_hash(path: Path, cache: dict[str, str] | None) -> str:

@@ -10,19 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.pictures import load_pixels
+from lorasweep.data.buckets import Placement
+from lorasweep.data.hashes import read_unchanged
+from lorasweep.data.masks import load_mask, mask_weights, require_some
+from lorasweep.data.pictures import decode_picture, placed
 from lorasweep.data.records import Photo
 from lorasweep.models.family import Family, Text
 from lorasweep.models.lora_header import safetensors_bytes
-from lorasweep.train.order import Bucket
 
 if TYPE_CHECKING:
+    from lorasweep.config.photos import DataConfig
     from lorasweep.config.schema import RunConfig
 
 
@@ -32,25 +36,47 @@ def cache_folder(run: "RunConfig") -> Path | None:
 
 
 class LatentCache:
-    """Photo and size to mean and standard deviation, each [c, h, w] on the family's device.
+    """Photo and how it is placed to mean and standard deviation, each [c, h, w] on the family's device.
 
-    Entries are keyed by content: the photo's sha256, the size and the base model. Each photo is encoded alone, so
-    that its latents do not depend on what was encoded beside it.
+    Entries are keyed by content: the photo's sha256, its placement, whether it is mirrored, and the base model. Each
+    photo is encoded alone, so that its latents do not depend on what was encoded beside it. A file that was edited
+    after it was read is refused (UserError), not kept under the hash that it had.
     """
 
     def __init__(self, family: Family, folder: Path | None = None) -> None:
         self._family = family
         self._store = _Store(family.device, folder)
 
-    def __call__(self, photo: Photo, bucket: Bucket) -> tuple[Tensor, Tensor]:
-        key = hashlib.sha256(f"{photo.sha256}/{bucket}/{self._family.model_hash}".encode()).hexdigest()
-        found = self._store.get(key, lambda: self._encoded(photo, bucket))
+    def __call__(self, photo: Photo, placement: Placement, *, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+        parts = ("latents", photo.sha256, placement, mirrored, self._family.model_hash)
+        found = self._store.get(_key(*parts), lambda: self._encoded(photo, placement, mirrored))
         return found["mean"], found["std"]
 
-    def _encoded(self, photo: Photo, bucket: Bucket) -> Mapping[str, Tensor]:
-        pixels = torch.tensor(load_pixels(photo.path, *bucket)).permute(2, 0, 1)
+    def mask(self, photo: Photo, placement: Placement, data: "DataConfig", *, mirrored: bool = False) -> Tensor | None:
+        """[h, w] fp32, how much each latent counts, ``data.mask_floor`` to 1; None where all of them do.
+
+        Latents do not depend on the mask, so that masked and unmasked runs share them.
+        """
+        if data.masks == "off" or (data.masks == "files" and photo.mask is None):
+            return None
+        shape = self._family.latent_shape(*placement.bucket)
+        source = photo.sha256 if data.masks == "alpha" else photo.mask_sha256
+        parts = ("mask", data.masks, source, placement, mirrored, data.mask_floor, shape)
+        return self._store.get(_key(*parts), lambda: self._masked(photo, placement, data, mirrored))["mask"]
+
+    def _encoded(self, photo: Photo, placement: Placement, mirrored: bool) -> Mapping[str, Tensor]:
+        picture = placed(decode_picture(photo.path, read_unchanged(photo.path, photo.sha256)), placement)
+        pixels = torch.tensor(np.asarray(picture)).permute(2, 0, 1)
+        pixels = pixels.flip(2) if mirrored else pixels  # not the latents: an encoder does not see both sides alike
         mean, std = self._family.encode_pictures(pixels[None].float() / 127.5 - 1)
         return {"mean": mean[0], "std": std[0]}
+
+    def _masked(self, photo: Photo, placement: Placement, data: "DataConfig", mirrored: bool) -> Mapping[str, Tensor]:
+        _, rows, columns = self._family.latent_shape(*placement.bucket)
+        weights = mask_weights(load_mask(photo, data.masks), placement, columns, rows, data.mask_floor)
+        require_some(weights, photo, placement)
+        mask = torch.tensor(weights, dtype=torch.float32, device=self._family.device)
+        return {"mask": mask.flip(1) if mirrored else mask}
 
 
 class TextCache:
@@ -72,6 +98,10 @@ class TextCache:
     @torch.no_grad()
     def _encoded(self, text: str, clip_skip: int) -> Text:
         return self._family.encode_prompts([text], clip_skip)
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
 
 
 class _Store:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
 from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint
+from lorasweep.data.records import Checkpoint, Photo
 from lorasweep.models.cohort_lora import Adapter, LoraWeights
 from lorasweep.models.family import Family
 from lorasweep.models.lora_file import write_lora
@@ -83,7 +83,8 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
         "ss_text_encoder_lr": str(text_lr) if config.lora.text_encoder else "None",
         "ss_optimizer": config.optim.name,
         "ss_lr_scheduler": config.optim.schedule,
-        "ss_num_train_images": str(len(trial.dataset.train) * trial.dataset.repeats),
+        "ss_num_train_images": str(sum(photo.repeats for photo in trial.dataset.train)),
+        "ss_num_reg_images": str(sum(photo.repeats for photo in trial.dataset.regularisation)),
         "ss_batch_size_per_device": str(config.optim.batch_size),
         "ss_gradient_accumulation_steps": str(config.optim.gradient_accumulation),
         "ss_noise_offset": str(config.optim.noise_offset),
@@ -93,6 +94,8 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
         "ss_session_id": str(seed_for(config.seed, f"session/{trial.name}") % 2**32),
         "ss_clip_skip": str(config.sample.clip_skip + 1),
         "modelspec.title": trial.name,
+        "ss_enable_bucket": str(config.data.buckets != "square"),
+        "ss_bucket_no_upscale": str(not config.data.upscale),
         "modelspec.resolution": f"{config.model.resolution}x{config.model.resolution}",
         "modelspec.trigger_phrase": config.data.trigger,
         "lorasweep.run": trial.name,
@@ -103,14 +106,35 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
 
 
 def _photo_metadata(trial: Trial) -> dict[str, str]:
-    """What Kohya says of the photos: their folder's name, their number, how often each clause of a caption occurs."""
-    clauses = Counter(part.strip() for photo in trial.dataset.train for part in photo.caption.split(","))
-    folder = {"n_repeats": trial.dataset.repeats, "img_count": len(trial.dataset.train)}
+    """What Kohya says of the photos: folders, numbers, sizes, and how often each clause of a caption occurs."""
+    clauses: dict[str, Counter[str]] = {}
+    for photo in trial.dataset.train:
+        told = clauses.setdefault(photo.path.parent.name, Counter())
+        told.update(part.strip() for part in photo.caption.split(","))
     return {
         "ss_sd_model_name": Path(trial.config.model.path).name,
-        "ss_dataset_dirs": json.dumps({trial.dataset.path.name: folder}),
-        "ss_tag_frequency": json.dumps({trial.dataset.path.name: dict(sorted(clauses.items()))}),
+        "ss_dataset_dirs": json.dumps(_folders(trial.dataset.train)),
+        "ss_reg_dataset_dirs": json.dumps(_folders(trial.dataset.regularisation)),
+        "ss_bucket_info": json.dumps(_bucket_info(trial)),
+        "ss_tag_frequency": json.dumps({name: dict(sorted(told.items())) for name, told in clauses.items()}),
     }
+
+
+def _folders(photos: Sequence[Photo]) -> dict[str, dict[str, int]]:
+    """Folder to pictures and to how often each is seen an epoch; the least, where that differs within a folder."""
+    found: dict[str, dict[str, int]] = {}
+    for photo in photos:
+        told = found.setdefault(photo.path.parent.name, {"n_repeats": photo.repeats, "img_count": 0})
+        told["n_repeats"] = min(told["n_repeats"], photo.repeats)
+        told["img_count"] += 1
+    return found
+
+
+def _bucket_info(trial: Trial) -> dict[str, Any]:
+    """Sizes with the pictures an epoch shows of each, and how far width / height is off on average."""
+    errors = [abs(p.bucket[0] / p.bucket[1] - p.size[0] / p.size[1]) for p in trial.placements]
+    buckets = {n: {"resolution": row.bucket, "count": row.shown} for n, row in enumerate(trial.table)}
+    return {"buckets": buckets, "mean_img_ar_error": sum(errors) / len(errors)}
 
 
 def adopt_files(folder: Path, checkpoints: Sequence[Checkpoint]) -> None:

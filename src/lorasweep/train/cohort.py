@@ -3,6 +3,9 @@
 ``admit`` a trial, ``run_interval`` until something is worth looking at, ``evict`` what is not worth going on with.
 Slots share the base model's forward and backward pass and nothing else: pictures, noise, rate, clipping, optimiser,
 loss scale and step count are each slot's own.
+
+Where pictures have several sizes, all slots follow one sequence of them. A trial that comes in while the others are at
+another place of the sequence keeps its slot and waits until they are where it goes on; alone it waits for nobody.
 """
 
 import math
@@ -19,35 +22,17 @@ from lorasweep.models.cohort_lora import Adapter, AdapterBank, Dropout
 from lorasweep.models.family import Family, Text
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.checkpoint import TrainingState, load_state, save_checkpoint, save_state
+from lorasweep.train.loss import row_errors
 from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.randomness import seed_for
 from lorasweep.train.schedules import lr_factor
-from lorasweep.train.starting import mean_scale, starting_adapter
-from lorasweep.train.trial import Trial, cohort_key, encode_ahead, micro_batch, stacked
+from lorasweep.train.slot import Slot, diverged, told, whole
+from lorasweep.train.starting import starting_adapter
+from lorasweep.train.trial import Trial, encode_ahead, micro_batch, stacked
 
 GROWTH_STEPS = 2000
 """Good steps after which an fp16 loss scale is doubled."""
 FIRST_LOSS_SCALE = 2.0**16
-
-
-class Slot:
-    """One trial in its place."""
-
-    def __init__(self, trial: Trial, state: TrainingState, now: float) -> None:
-        self.trial = trial
-        self.state = state
-        self.saved_at = now
-        self.scale = mean_scale(state.adapter)
-        self.optimizer: SlotOptimizer | None = None
-
-    @property
-    def finished(self) -> bool:
-        return self.state.step >= self.trial.config.optim.steps
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the step that comes next."""
-        return self.trial.config.optim.lr * lr_factor(self.trial.config.optim, self.state.step)
 
 
 class Cohort:
@@ -71,23 +56,25 @@ class Cohort:
         """Whether ``run_interval`` ended because it was asked to stop."""
         self._clock = clock
         self._slots: list[Slot] = []
+        self._waiting: list[Slot] = []
+        """Admitted, and trained from where the others reach their place in the sequence of sizes."""
         self._bank: AdapterBank | None = None
         self._trained: Family = family
 
     @property
     def busy(self) -> bool:
         """Whether any slot is taken."""
-        return bool(self._slots)
+        return bool(self._slots or self._waiting)
 
     @property
     def free_slots(self) -> int:
         """How many trials may be admitted now."""
-        return self.width - len(self._slots)
+        return self.width - len(self._slots) - len(self._waiting)
 
     @property
     def trials(self) -> tuple[str, ...]:
         """Names, in the order of the slots."""
-        return tuple(slot.trial.name for slot in self._slots)
+        return tuple(slot.trial.name for slot in (*self._slots, *self._waiting))
 
     def admit(self, trial: Trial) -> int:
         """Take a trial in, fresh or from the newest whole state in its folder.
@@ -100,17 +87,28 @@ class Cohort:
         """
         if not self.free_slots:
             raise UserError(f"{trial.name} was admitted to a cohort of {self.width} that is full; evict a trial first.")
-        for slot in self._slots:
-            if cohort_key(slot.trial.config) != cohort_key(trial.config):
+        for slot in (*self._slots, *self._waiting):
+            if slot.trial.key != trial.key:
                 raise UserError(f"{trial.name} cannot be trained beside {slot.trial.name}: their cohort keys differ.")
         slot = Slot(trial, load_state(trial, self.family) or self._fresh(trial), self._clock())
         if not slot.finished:
             if trial.config.hardware.unload_encoders:
                 encode_ahead(trial, self.latents, self.texts)
                 self._give_back()
-            self._unstack()
-            self._slots.append(slot)
+            self._waiting.append(slot)
+            self._let_in()
         return slot.state.step
+
+    def _let_in(self) -> None:
+        """Whoever waits for the place where the others are now begins to train; where nobody trains, the first does."""
+        if not self._waiting:
+            return
+        place = (self._slots or self._waiting)[0].place
+        ready = [slot for slot in self._waiting if slot.place == place]
+        if ready:
+            self._unstack()
+            self._slots += ready
+            self._waiting = [slot for slot in self._waiting if slot not in ready]
 
     def _fresh(self, trial: Trial) -> TrainingState:
         half = trial.config.hardware.precision == "fp16"
@@ -126,19 +124,19 @@ class Cohort:
         self._unstack()
         if save:
             save_state(slot.trial, self.family, slot.state)
-        self._slots.remove(slot)
+        (self._slots if slot in self._slots else self._waiting).remove(slot)
 
     def adapter(self, name: str) -> Adapter:
         """A copy of a trial's adapter as it is now."""
         slot = self._slot(name)
-        return self._bank.export(self._slots.index(slot)) if self._bank else slot.state.adapter
+        return self._bank.export(self._slots.index(slot)) if self._bank and slot in self._slots else slot.state.adapter
 
     def widths_met(self, name: str) -> tuple[int, ...]:
         """The cohort widths that a trial was trained at so far, over all its sessions."""
         return tuple(sorted(self._slot(name).state.widths))
 
     def _slot(self, name: str) -> Slot:
-        return next(slot for slot in self._slots if slot.trial.name == name)
+        return next(slot for slot in (*self._slots, *self._waiting) if slot.trial.name == name)
 
     def run_interval(
         self, on_step: Callable[[Step], None], should_stop: Callable[[], bool] = lambda: False
@@ -155,7 +153,8 @@ class Cohort:
             UserError: the disk is full or memory does not suffice for one trial.
         """
         self.stopped = False
-        while self._slots and not self.stopped:
+        while self.busy and not self.stopped:
+            self._let_in()
             events = self._step(on_step)
             events += self._save_due()
             if should_stop():
@@ -180,8 +179,8 @@ class Cohort:
         if not due:
             return []
         self._refresh()
-        broken = [slot for slot in due if not _whole(slot.state.adapter)]
-        events: list[Checkpoint | Failure] = [_diverged(slot) for slot in broken]
+        broken = [slot for slot in due if not whole(slot.state.adapter)]
+        events: list[Checkpoint | Failure] = [diverged(slot) for slot in broken]
         for slot in due:
             if slot not in broken:
                 events.append(save_checkpoint(slot.trial, self.family, slot.state))
@@ -257,7 +256,7 @@ class Cohort:
                 failed.append(slot)
                 continue
             slot.state.step += 1
-            on_step(_told(slot, loss, norm, lr))
+            on_step(told(slot, loss, norm, lr))
         self._release(failed)
         return failures
 
@@ -288,7 +287,8 @@ class Cohort:
         timesteps = torch.cat(parts)
         text = self._trained.training_text(self._text(batch.texts), batch.sizes, batch.guidance)
         answer = self._trained.denoise(self.family.noised(latents, noise, timesteps), timesteps, text)
-        errors = (answer - self.family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
+        squared = (answer - self.family.target(latents, noise, timesteps)).square()
+        errors = row_errors(squared, batch.masks) * batch.weights
         weights = [self.family.loss_weights(t, o.min_snr_gamma) for t, o in zip(parts, optims, strict=True)]
         return (errors.view(len(optims), -1) * torch.stack(weights)).mean(1)
 
@@ -339,7 +339,7 @@ class Cohort:
                 "or set hardware.gradient_checkpointing=true, hardware.base=fp8 or hardware.offload=0.5."
             ) from error
         self.width = len(self._slots) // 2
-        for slot in self._slots[self.width :]:
+        for slot in (*self._slots[self.width :], *self._waiting):
             self.returned.append(slot.trial)
             self.evict(slot.trial.name)
         self._give_back()
@@ -348,28 +348,3 @@ class Cohort:
         """What torch keeps for the next tensors of these sizes, which may never come."""
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _whole(adapter: Adapter) -> bool:
-    return all(bool(w.down.isfinite().all()) and bool(w.up.isfinite().all()) for w in adapter.values())
-
-
-def _diverged(slot: Slot) -> Failure:
-    step, lr = slot.state.step, slot.trial.config.optim.lr
-    reason = f"The weights are no longer finite at step {step}; lower optim.lr (now {lr:g})."
-    return Failure(trial=slot.trial.name, step=step, reason=reason)
-
-
-def _told(slot: Slot, loss: float, norm: float, lr: float) -> Step:
-    step = slot.state.step
-    assert slot.optimizer is not None
-    lr *= slot.optimizer.pace
-    return Step(
-        trial=slot.trial.name,
-        step=step,
-        epoch=(step - 1) // slot.trial.steps_per_epoch,
-        loss=loss,
-        lr=lr,
-        effective_lr=lr * slot.scale,
-        grad_norm=norm,
-    )

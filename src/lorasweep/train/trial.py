@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lorasweep.data.buckets import BucketRow, Placement, bucket_rule, bucket_table, place_pictures
+from lorasweep.data.captions import loose_clauses, shuffled
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.data.records import Dataset, Photo
+from lorasweep.models import PICTURE_UNITS
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.order import Bucket, Pictures, bucket_sequence, epoch_batches
 from lorasweep.train.randomness import normal, stream
@@ -31,10 +34,52 @@ class Trial:
     """Everything it leaves lies under here: ``checkpoints/`` and ``state/``."""
 
     @cached_property
+    def pictures(self) -> tuple[Photo, ...]:
+        """All that is trained on: the subject's photos, then those that keep the class from being forgotten."""
+        return (*self.dataset.train, *self.dataset.regularisation)
+
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        """How often each of ``pictures`` is seen in an epoch."""
+        return tuple(photo.repeats for photo in self.pictures)
+
+    @cached_property
+    def placements(self) -> tuple[Placement, ...]:
+        """How each of ``pictures`` gets to the size that it is trained at."""
+        model = self.config.model
+        rule = bucket_rule(self.config.data, model.resolution, PICTURE_UNITS.get(model.family, 8))
+        sizes = [(photo.width, photo.height) for photo in self.pictures]
+        return place_pictures(sizes, rule, [str(photo.path) for photo in self.pictures])
+
+    @cached_property
     def buckets(self) -> Mapping[Bucket, tuple[int, ...]]:
-        """Picture size to photos; one square size for now."""
-        side = self.config.model.resolution
-        return {(side, side): tuple(range(len(self.dataset.train)))}
+        """Size to the indices of its pictures, in the order of sizes."""
+        sizes = sorted({placed.bucket for placed in self.placements})
+        return {size: tuple(n for n, placed in enumerate(self.placements) if placed.bucket == size) for size in sizes}
+
+    @property
+    def table(self) -> tuple[BucketRow, ...]:
+        """What becomes of the pictures in an epoch, size by size."""
+        return bucket_table(self.placements, self.repeats, self.rows)
+
+    @cached_property
+    def sequence(self) -> tuple[Bucket, ...]:
+        """Size of every step of an epoch, the same in all epochs."""
+        return bucket_sequence(self.buckets, self.repeats, self.rows)
+
+    @property
+    def pattern(self) -> tuple[Bucket, ...]:
+        """What trials side by side must share of their sizes: the one that there is, or the whole sequence."""
+        return tuple(self.buckets) if len(self.buckets) == 1 else self.sequence
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Trials with equal keys can be trained side by side."""
+        return (*cohort_key(self.config), self.pattern)
+
+    def place(self, step: int) -> int:
+        """Where in ``pattern`` the step after ``step`` steps stands; trials side by side stand at one place."""
+        return step % len(self.pattern)
 
     @cached_property
     def rows(self) -> int:
@@ -44,21 +89,20 @@ class Trial:
     @cached_property
     def steps_per_epoch(self) -> int:
         """Optimiser steps an epoch."""
-        return len(bucket_sequence(self.buckets, self.dataset.repeats, self.rows))
+        return len(self.sequence)
 
     @cached_property
     def saved_steps(self) -> frozenset[int]:
         """Steps (1-based) after which a checkpoint is written."""
         return frozenset(checkpoint_steps(self.config))
 
-    def photos(self, step: int) -> tuple[Bucket, list[Photo]]:
-        """What step ``step`` (0 is the first) is trained on."""
+    def items(self, step: int) -> tuple[int, ...]:
+        """Which of ``pictures`` step ``step`` (0 is the first) is trained on; all are of one size."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
-            self._epochs[epoch] = epoch_batches(self.buckets, self.dataset.repeats, self.rows, self.config.seed, epoch)
-        batch = self._epochs[epoch][place]
-        return batch.bucket, [self.dataset.train[item] for item in batch.items]
+            self._epochs[epoch] = epoch_batches(self.buckets, self.repeats, self.rows, self.config.seed, epoch)
+        return self._epochs[epoch][place].items
 
     @cached_property
     def _epochs(self) -> dict[int, tuple[Pictures, ...]]:
@@ -76,6 +120,8 @@ class Rows:
     texts: list[str]
     sizes: list[tuple[int, ...]]
     guidance: list[float]
+    masks: list[Tensor | None]
+    weights: list[float]
 
 
 @dataclass(frozen=True)
@@ -90,6 +136,10 @@ class Batch:
     sizes: list[tuple[int, ...]]
     """Photo (height, width), corner of the crop (top, left), picture (height, width), as SDXL was told in training."""
     guidance: list[float]
+    masks: list[Tensor | None]
+    """[h, w] how much each latent counts; None where all count alike."""
+    weights: Tensor
+    """[N] how much each row counts."""
 
 
 def micro_batch(trial: Trial, latents: LatentCache, step: int, part: int) -> Rows:
@@ -97,18 +147,18 @@ def micro_batch(trial: Trial, latents: LatentCache, step: int, part: int) -> Row
 
     Every number is a function of (seed, epoch, step, row) and of what it is for.
     """
-    bucket, photos = trial.photos(step)
-    size = trial.config.optim.batch_size
-    numbers = range(part * size, (part + 1) * size)
-    rows = [_row(trial, latents(photos[n], bucket), photos[n], bucket, step, n) for n in numbers]
+    items, size = trial.items(step), trial.config.optim.batch_size
+    rows = [_row(trial, latents, items[n], step, n) for n in range(part * size, (part + 1) * size)]
     return Rows(*(list(column) for column in zip(*rows, strict=True)))
 
 
 def _row(
-    trial: Trial, moments: tuple[Tensor, Tensor], photo: Photo, bucket: Bucket, step: int, row: int
-) -> tuple[Tensor, Tensor, float, str, tuple[int, ...], float]:
-    config, (mean, std) = trial.config, moments
+    trial: Trial, latents: LatentCache, item: int, step: int, row: int
+) -> tuple[Tensor, Tensor, float, str, tuple[int, ...], float, Tensor | None, float]:
+    config, photo, placement = trial.config, trial.pictures[item], trial.placements[item]
     place = {"epoch": step // trial.steps_per_epoch, "step": step, "item": row}
+    mirrored = is_mirrored(config, place)
+    mean, std = latents(photo, placement, mirrored=mirrored)
     shape = tuple(mean.shape)
     noise = normal(stream(config.seed, "noise", **place), shape)
     if config.optim.noise_offset:
@@ -116,27 +166,35 @@ def _row(
         noise = noise + config.optim.noise_offset * offset
     sampled = mean + std * normal(stream(config.seed, "posterior", **place), shape).to(mean.device)
     uniform = float(stream(config.seed, "timestep", **place).random())
-    caption = _caption(trial, photo.caption, place)
-    return sampled, noise, uniform, caption, crop_of(photo, bucket), config.optim.guidance
+    caption = _caption(config, photo.caption, place)
+    mask = latents.mask(photo, placement, config.data, mirrored=mirrored)
+    weight = 1.0 if item < len(trial.dataset.train) else config.data.regularisation_weight
+    crop = crop_of(placement, mirrored=mirrored)
+    return sampled, noise, uniform, caption, crop, config.optim.guidance, mask, weight
 
 
-def crop_of(photo: Photo, bucket: Bucket) -> tuple[int, ...]:
+def is_mirrored(config: "RunConfig", place: Mapping[str, int]) -> bool:
+    """Whether the picture at a place (epoch, step, item) of a training is shown mirrored."""
+    return config.data.flip and stream(config.seed, "flip", **place).random() < 0.5
+
+
+def crop_of(placement: Placement, *, mirrored: bool = False) -> tuple[int, ...]:
     """Photo (height, width), corner (top, left) of the centred crop after scaling, picture (height, width)."""
-    width, height = bucket
-    scale = max(width / photo.width, height / photo.height)
-    left, top = round(photo.width * scale - width) // 2, round(photo.height * scale - height) // 2
-    return photo.height, photo.width, top, left, height, width
+    (left, top), (across, down) = placement.corner, placement.size
+    if mirrored:
+        left = placement.resized[0] - placement.bucket[0] - left
+    return down, across, top, left, placement.bucket[1], placement.bucket[0]
 
 
-def _caption(trial: Trial, caption: str, place: Mapping[str, int]) -> str:
-    data = trial.config.data
-    if data.caption_dropout and stream(trial.config.seed, "caption dropout", **place).random() < data.caption_dropout:
+def _caption(config: "RunConfig", caption: str, place: Mapping[str, int]) -> str:
+    data = config.data
+    if data.caption_dropout and stream(config.seed, "caption dropout", **place).random() < data.caption_dropout:
         return ""
     if not data.shuffle_captions:
         return caption
-    first, *rest = [clause.strip() for clause in caption.split(",")]
-    order = stream(trial.config.seed, "caption order", **place).permutation(len(rest))
-    return ", ".join([first, *(rest[i] for i in order)])
+    loose = loose_clauses(caption, data.keep_clauses)
+    order = stream(config.seed, "caption order", **place).permutation(loose).tolist()
+    return shuffled(caption, data.keep_clauses, order)
 
 
 def encode_ahead(trial: Trial, latents: LatentCache, texts: TextCache) -> None:
@@ -144,10 +202,11 @@ def encode_ahead(trial: Trial, latents: LatentCache, texts: TextCache) -> None:
 
     Captions that are shuffled, and those that a trained encoder reads, are made anew at every step all the same.
     """
-    config, photos = trial.config, trial.dataset.train
-    for bucket, items in trial.buckets.items():
-        for item in items:
-            latents(photos[item], bucket)
+    config, photos = trial.config, trial.pictures
+    for photo, placement in zip(photos, trial.placements, strict=True):
+        for mirrored in (False, True) if config.data.flip else (False,):
+            latents(photo, placement, mirrored=mirrored)
+            latents.mask(photo, placement, config.data, mirrored=mirrored)
     if config.lora.text_encoder or config.data.shuffle_captions:
         return
     prompts = fill_prompts(config.sample, config.data) if config.sample.prompts else ()
@@ -165,13 +224,15 @@ def stacked(parts: Sequence[Rows], device: torch.device) -> Batch:
         texts=[text for part in parts for text in part.texts],
         sizes=[size for part in parts for size in part.sizes],
         guidance=[guidance for part in parts for guidance in part.guidance],
+        masks=[mask for part in parts for mask in part.masks],
+        weights=torch.tensor([weight for part in parts for weight in part.weights], device=device),
     )
 
 
 def cohort_key(config: "RunConfig") -> tuple[object, ...]:
-    """Trials with equal keys can be trained side by side: the base, the targets and the shape of a step are shared.
+    """Trials that train side by side have equal keys: the base, the targets and the shape of a step are shared.
 
-    Learning rates, schedules, ranks, alphas, seeds, data and lengths may differ.
+    Learning rates, schedules, ranks, alphas, seeds, data and lengths may differ, as long as ``Trial.pattern`` does not.
     """
     model, hardware, optim = config.model, config.hardware, config.optim
     return (

@@ -50,18 +50,19 @@ def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
     if evaluate.face == "facenet":
         return faces.FaceNet(evaluate.face_weights, evaluate.face_weights_sha256, device)
     if evaluate.face == "portraits":
-        return faces.PortraitFaces(_shipped_weights())
+        return faces.PortraitFaces(shipped_weights())
     raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
 
 
 def _open_clip(evaluate: "EvaluateConfig", device: str) -> "Clip":
     from lorasweep.vision.clip import LOCAL, Clip
 
-    name = f"{LOCAL}{_shipped_weights() / 'scorer'}" if evaluate.clip == "portraits" else evaluate.clip
+    name = f"{LOCAL}{shipped_weights() / 'scorer'}" if evaluate.clip == "portraits" else evaluate.clip
     return Clip(name, evaluate.clip_weights, evaluate.clip_weights_sha256, device)
 
 
-def _shipped_weights() -> Path:
+def shipped_weights() -> Path:
+    """The folder of the drawn world's networks."""
     from lorasweep.portraits.manifest import WEIGHTS
 
     return WEIGHTS

@@ -38,7 +38,7 @@ class FaceNet:
         path = Path(weights) if weights else _own_weights()
         self.sha256 = checked_sha256(path, sha256, "evaluate.face_weights")
         self._device = device
-        self._detector: Any = MTCNN(keep_all=True, device=device)
+        self.detector: Any = MTCNN(keep_all=True, device=device)
         network: Any = InceptionResnetV1(pretrained=None)
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -54,33 +54,43 @@ class FaceNet:
         return merge([self._look(picture) for picture in pictures], 512)
 
     def _look(self, picture: Pixels) -> Seen | None:
-        found = find_faces(self._detector, picture)
+        found = find_faces(self.detector, picture)
         if found is None:
             return None
         boxes, points = found
-        with torch.no_grad():
-            vector = self._network(_crop(picture, boxes[0]).to(self._device)).cpu().numpy()
         size = np.array(picture.shape[1::-1], dtype=np.float64)
         return Seen(
-            vectors=unit(vector),
+            vectors=self.vector(picture, boxes[0])[None],
             count=np.array([len(boxes)]),
             boxes=boxes[:1] / np.tile(size, 2),
             landmarks=points[:1] / size,
         )
 
+    @torch.no_grad()
+    def vector(self, picture: Pixels, box: Floats) -> Floats:
+        """[512] the unit vector of the face in ``box``, [4] in pixels."""
+        return unit(self._network(_crop(picture, box).to(self._device)).cpu().numpy())[0]
+
 
 def find_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats] | None:
     """Boxes [F, 4] and landmarks [F, 5, 2] in pixels of the faces MTCNN is SURE of, largest first; None without one."""
+    found = find_sure_faces(detector, picture)
+    return None if found is None else found[:2]
+
+
+def find_sure_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats, Floats] | None:
+    """``find_faces``, and the probability [F] of each."""
     try:
         boxes, chances, points = detector.detect(Image.fromarray(picture), landmarks=True)
     except (RuntimeError, ValueError, IndexError):  # pictures too small for its first stage
         return None
     if boxes is None:
         return None
-    keep = np.asarray(chances, dtype=np.float64) >= SURE
+    chances = np.asarray(chances, dtype=np.float64)
+    keep = chances >= SURE
     boxes, points = np.asarray(boxes, dtype=np.float64)[keep], np.asarray(points, dtype=np.float64)[keep]
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
-    return (boxes[order], points[order]) if len(order) else None
+    return (boxes[order], points[order], chances[keep][order]) if len(order) else None
 
 
 def _crop(picture: Pixels, box: Floats) -> torch.Tensor:

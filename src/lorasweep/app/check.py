@@ -1,0 +1,251 @@
+"""``lorasweep check``: what is wrong with a folder of photos, before it is trained on. Originals are never changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasweep.app.checked import print_check, warnings_in_short
+from lorasweep.app.live import Say
+from lorasweep.app.mending import mend, require_new_folder
+from lorasweep.app.plan import planned_device
+from lorasweep.app.progress import counting
+from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.schema import RunConfig
+from lorasweep.data.buckets import Placement, bucket_rule, place_pictures
+from lorasweep.data.caption_lint import lint_captions
+from lorasweep.data.check_copies import check_copies
+from lorasweep.data.check_faces import check_faces
+from lorasweep.data.check_files import PhotoFiles, read_files
+from lorasweep.data.check_pictures import check_pictures
+from lorasweep.data.check_set import check_set
+from lorasweep.data.errors import UserError
+from lorasweep.data.facts import FaceFacts, PictureFacts
+from lorasweep.data.findings import KINDS, LEVELS, Finding
+from lorasweep.data.folders import words_unsaid
+from lorasweep.data.picture_facts import read_facts
+from lorasweep.data.pictures import PictureError, set_upright, to_srgb
+from lorasweep.report.check_sheet import save_check_sheet
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from lorasweep.vision.face_finder import FaceFinder
+
+PLAIN = "person_sd15"
+"""What a folder is judged for where no preset is named."""
+OF_TRIGGER = ("trigger_missing", "trigger_inside_word")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """All that was read of a data set, pictures in order of the files."""
+
+    files: PhotoFiles
+    pictures: tuple[PictureFacts, ...]
+    faces: tuple[FaceFacts, ...]
+    """As many as pictures, or none where nobody looked for faces."""
+    broken: tuple[Finding, ...]
+    """Files that cannot be used as pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """What ``lorasweep check`` found."""
+
+    folder: Path
+    judged_for: str
+    """The resolution and subject that findings are about, in words."""
+    pictures: int
+    """That can be read."""
+    captions: int
+    faces: int | None
+    """Pictures with a face; None where faces were not looked for."""
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    advice: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    """What was not checked, and why."""
+    sheet: Path | None
+    mended: Path | None
+    fits: bool
+    """Whether training would start: there is no error."""
+    verdict: str
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Errors first."""
+        return (*self.errors, *self.warnings, *self.advice)
+
+
+def check(
+    folder: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    config_dirs: Sequence[str | Path] = (),
+    sheet: str | Path | None = None,
+    fix: str | Path | None = None,
+    say: Say = print,
+) -> CheckResult:
+    """Look at every picture, face and caption in ``folder`` and say what is wrong, as for a run of these words.
+
+    Args:
+        sheet: a PNG file to draw all pictures into, each with what was found on it.
+        fix: a new folder for a mended copy; ``folder`` itself is never changed.
+
+    Raises:
+        UserError: no such folder, a bad word, or a place to write to that is taken.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'check'")
+    if fix is not None:
+        require_new_folder(Path(fix), path)
+    run, notes = _run_for(path, overrides, config_dirs)
+    finder, why = finder_for(run)
+    looked = look_at(path, run, finder)
+    findings = judge(looked, run, trigger=_tells_trigger(path, overrides))
+    result = _result(path, run, looked, findings, (*notes, *why))
+    if sheet is not None:
+        save_check_sheet(result.findings, looked.files.pictures, result.verdict, Path(sheet))
+        result = replace(result, sheet=Path(sheet))
+    if fix is not None:
+        result = replace(result, mended=mend(looked, run, path, Path(fix)))
+    print_check(result, say)
+    return result
+
+
+def findings_of(folder: Path, run: RunConfig, finder: "FaceFinder | None") -> tuple[Finding, ...]:
+    """All findings about ``folder`` for such a run, errors first; without a finder nothing is said of faces."""
+    return judge(look_at(folder, run, finder), run)
+
+
+def finder_for(run: RunConfig) -> tuple["FaceFinder | None", tuple[str, ...]]:
+    """The finder of ``evaluate.face`` where the subject has a face, and what it cannot do, in sentences."""
+    from lorasweep.vision.face_finder import open_finder
+
+    if not any(prompt.face for prompt in run.sample.prompts.values()):
+        return None, (f"Faces were not looked for: {run.preset} is about {run.data.class_noun}.",)
+    finder = open_finder(run.evaluate, planned_device(run))
+    if finder.unknown:
+        return finder, (f"Whether all faces are one person's was not checked: {finder.unknown}",)
+    return finder, ()
+
+
+def look_at(folder: Path, run: RunConfig, finder: "FaceFinder | None") -> Looked:
+    """Read every picture once, one at a time: what is kept of each is about 10 kB."""
+    files = read_files(folder, run.data)
+    pictures: list[PictureFacts] = []
+    faces: list[FaceFacts] = []
+    broken: list[Finding] = []
+    with counting("Looking at pictures", len(files.pictures)) as seen:
+        for path in files.pictures:
+            seen(1)
+            try:
+                facts, stored = read_facts(path)
+            except PictureError as error:
+                broken.append(Finding(kind=error.kind, text=str(error), paths=(path,)))
+                continue
+            pictures.append(facts)
+            if finder is not None:
+                faces.append(_face(path, stored, finder))
+    return Looked(files=files, pictures=tuple(pictures), faces=tuple(faces), broken=tuple(broken))
+
+
+def _face(path: Path, stored: "Image.Image", finder: "FaceFinder") -> FaceFacts:
+    from lorasweep.vision.face_facts import face_facts
+
+    return face_facts(path, to_srgb(set_upright(stored)), finder)
+
+
+def judge(looked: Looked, run: RunConfig, *, trigger: bool = True) -> tuple[Finding, ...]:
+    """What all rules say, errors first. ``trigger``: whether captions are asked for the trigger."""
+    found = [*cheap_findings(looked, run, trigger=trigger)]
+    found += check_faces(looked.faces, run.model.resolution)
+    found += check_set(looked.faces)
+    return tuple(sorted(found, key=_rank))
+
+
+def cheap_findings(looked: Looked, run: RunConfig, *, trigger: bool = True) -> list[Finding]:
+    """What files, pictures and captions say without a look at faces."""
+    rule = bucket_rule(run.data, run.model.resolution)
+    placements = [_placement(facts, run) for facts in looked.pictures]
+    said = lint_captions(looked.files.captions, run.data.trigger)
+    return [
+        *looked.files.findings,
+        *looked.broken,
+        *check_pictures(looked.pictures, placements, rule.shortest, rule.longest),
+        *check_copies(looked.pictures),
+        *(finding for finding in said if trigger or finding.kind not in OF_TRIGGER),
+    ]
+
+
+def short_warnings(run: RunConfig) -> list[str]:
+    """What is to be said of the photos as a run begins, without a look at faces; errors were raised before."""
+    path = Path(run.data.path)
+    findings = cheap_findings(look_at(path, run, None), run, trigger=False)
+    return warnings_in_short(findings, run.data.path)
+
+
+def _placement(facts: PictureFacts, run: RunConfig) -> Placement | None:
+    """None for a picture that is too small to be trained on as it is."""
+    rule = bucket_rule(run.data, run.model.resolution)
+    try:
+        return place_pictures([(facts.width, facts.height)], rule)[0]
+    except UserError:
+        return None
+
+
+def _rank(finding: Finding) -> tuple[int, int]:
+    """By level, then by kind; sorting keeps the order of the files."""
+    return LEVELS.index(finding.level), list(KINDS).index(finding.kind)
+
+
+def _run_for(
+    folder: Path, overrides: Sequence[str], config_dirs: Sequence[str | Path]
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The run that these words mean; without a preset a person on SD 1.5, and a line that says so."""
+    named = any(word.startswith("preset=") for word in overrides)
+    known = {"data.path": str(folder.absolute()), **words_unsaid(folder.absolute(), overrides)}
+    words = [*(as_override(key, text) for key, text in known.items()), *([] if named else [f"preset={PLAIN}"])]
+    run = load_run([*words, *overrides], config_dirs=config_dirs, when_missing={"model.path": ""})
+    if named:
+        return run, ()
+    side, noun = run.model.resolution, run.data.class_noun
+    return run, (f"No preset was named: pictures are judged for {side} pixels and as photos of one {noun}.",)
+
+
+def _tells_trigger(folder: Path, overrides: Sequence[str]) -> bool:
+    """Whether the trigger is known: said, or read from Kohya's folders. A default is no reason to blame captions."""
+    said = any(word.startswith("data.trigger=") for word in overrides)
+    return said or "data.trigger" in words_unsaid(folder.absolute(), overrides)
+
+
+def _result(
+    folder: Path, run: RunConfig, looked: Looked, findings: Sequence[Finding], notes: tuple[str, ...]
+) -> CheckResult:
+    errors, warnings, advice = (tuple(each for each in findings if each.level == level) for level in LEVELS)
+    return CheckResult(
+        folder=folder,
+        judged_for=f"{run.model.resolution} pixels, {run.data.class_noun}",
+        pictures=len(looked.pictures),
+        captions=len(looked.files.captions),
+        faces=sum(facts.count > 0 for facts in looked.faces) if looked.faces else None,
+        errors=errors,
+        warnings=warnings,
+        advice=advice,
+        notes=notes,
+        sheet=None,
+        mended=None,
+        fits=not errors,
+        verdict=_verdict(len(looked.pictures), len(errors), len(warnings), len(advice)),
+    )
+
+
+def _verdict(pictures: int, errors: int, warnings: int, advice: int) -> str:
+    counts = ", ".join(f"{count} {word}" for count, word in ((warnings, "to mend"), (advice, "to look at")) if count)
+    if errors:
+        return f"Training would not start: {errors} to put right first" + (f", {counts}." if counts else ".")
+    return f"{pictures} pictures can be trained on" + (
+        f"; {counts}." if counts else ", and nothing is wrong with them."
+    )

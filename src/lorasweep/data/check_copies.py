@@ -1,0 +1,84 @@
+"""Pictures that are there twice, whole, cropped a little, or mirrored: pure rules over their hashes and thumbnails."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorasweep.data.facts import PictureFacts
+from lorasweep.data.findings import Finding
+
+NEAR, LOOK = 6, 12
+"""Bits of 63 in which two hashes differ: near copies, and those worth a second look. Of 3,000 pairs of drawn photos of
+one person three are below 6, all of another colour; JPEG at quality 30 costs 2, a crop by 5 % 10."""
+NEAR_COLOUR, LOOK_COLOUR = 0.15, 0.08
+"""Root mean square difference of two thumbnails, of 1, up to which either counts. Pairs within 12 bits of each other
+that are no copies had 0.10 or more."""
+
+
+def check_copies(pictures: Sequence[PictureFacts]) -> list[Finding]:
+    """One finding for each picture that copies an earlier one; the copy of a copy names the first."""
+    found: list[Finding] = []
+    for later, earlier, mirrored in copies_of(pictures):
+        one, other = pictures[later].path, pictures[earlier].path
+        if mirrored:
+            says = f"{one} is {other.name} mirrored; nobody's face is symmetric, so keep the one that is the right way."
+        else:
+            says = f"{one} shows the same as {other.name}; keep the better one, or it counts double."
+        found.append(Finding(kind="mirrored_duplicate" if mirrored else "duplicate", text=says, paths=(one, other)))
+    return found
+
+
+def copies_of(pictures: Sequence[PictureFacts]) -> list[tuple[int, int, bool]]:
+    """(copy, first of its like, whether mirrored) by row, in order of the copies."""
+    if len(pictures) < 2:
+        return []
+    hashes = np.stack([facts.hashes for facts in pictures])
+    mirrored = np.stack([facts.mirror_hashes for facts in pictures])
+    thumbnails = np.stack([facts.thumbnails for facts in pictures])
+    first = list(range(len(pictures)))
+    turned = [False] * len(pictures)
+    found: list[tuple[int, int, bool]] = []
+    for row in range(1, len(pictures)):
+        straight = _copies(row, hashes, hashes, thumbnails, thumbnails)
+        across = _copies(row, hashes, mirrored, thumbnails, thumbnails[:, :, :, ::-1])
+        nearest = np.minimum(straight, across)
+        best = int(nearest.argmin())
+        if not np.isfinite(nearest[best]):
+            continue
+        flipped = bool(across[best] < straight[best])
+        first[row], turned[row] = first[best], turned[best] ^ flipped
+        found.append((row, first[row], turned[row]))
+    return found
+
+
+def _copies(
+    row: int,
+    hashes: NDArray[np.bool_],
+    others: NDArray[np.bool_],
+    thumbnails: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+) -> NDArray[np.float64]:
+    """[row] the difference of each earlier picture, infinite where it is no copy.
+
+    The whole of either is compared with every trim of the other, hashes [N, T, 63] and thumbnails [N, T, S, S, 3].
+    """
+    bits: NDArray[np.int64] = np.concatenate(
+        [
+            (hashes[row, None, :1] != others[:row]).sum(axis=2),
+            (hashes[row, None, 1:] != others[:row, :1]).sum(axis=2),
+        ],
+        axis=1,
+    )
+    result = np.full(row, np.inf)
+    near: list[int] = np.flatnonzero(bits.min(axis=1) <= LOOK).tolist()
+    for at in near:
+        trim = int(bits[at].argmin())
+        trims = colours.shape[1]
+        mine, its = (0, trim) if trim < trims else (trim - trims + 1, 0)
+        gap: NDArray[np.float64] = thumbnails[row, mine].astype(np.float64) - colours[at, its]
+        difference = float(np.sqrt(np.mean(gap**2))) / 255
+        near_enough = NEAR_COLOUR if int(bits[at, trim]) <= NEAR else LOOK_COLOUR
+        if difference <= near_enough:
+            result[at] = difference
+    return result

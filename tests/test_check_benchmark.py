@@ -1,0 +1,134 @@
+"""The measure of ``lorasweep check``: what it plants is what it says, and what counts as found."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import check, check_content
+from benchmarks.check_faults import Chance, stream
+from benchmarks.check_sets import clean_album, write_set
+from lorasweep.data.findings import KINDS
+
+PICTURES = 5
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A fault in a small set: ``planted(kind, way)`` is the set and the plant."""
+
+    def plant(kind, way=0, count=2):
+        there = write_set(clean_album(17, PICTURES), tmp_path / f"{kind}-{way}" / "set")
+        return there, check.PLANTERS[kind][way](Chance(there, stream(0, kind, way), count))
+
+    return plant
+
+
+def test_every_kind_of_finding_is_planted():
+    assert set(check.PLANTERS) == set(KINDS)
+
+
+def test_the_halves_share_no_set_and_no_person():
+    seeds = {half: {case.seed for case in check.cases(half, ["clean", *check.PLANTERS])} for half in check.HALVES}
+    assert not seeds["A"] & seeds["B"]
+    assert clean_album(min(seeds["A"])).identity != clean_album(min(seeds["B"])).identity
+
+
+def test_a_clean_set_is_a_function_of_its_seed_and_varies():
+    album = clean_album(3)
+    assert album == clean_album(3)
+    assert 12 <= len(album.shots) <= 20
+    assert len({shot.file for shot in album.shots}) == len(album.shots)
+    for part in ("background", "shirt", "gaze", "expression"):
+        words = [getattr(shot.scene, part) for shot in album.shots]
+        assert max(map(words.count, words)) <= len(words) / 2
+    assert all(album.trigger in album.caption(shot) for shot in album.shots)
+
+
+@pytest.mark.parametrize(
+    ("kind", "true_of"),
+    [
+        ("sixteen_bit", lambda picture: picture.mode == "I;16"),
+        ("cmyk", lambda picture: picture.mode == "CMYK"),
+        ("alpha", lambda picture: np.asarray(picture.getchannel("A")).min() == 0),
+        ("rotated", lambda picture: picture.getexif()[0x0112] in (3, 6, 8)),
+        ("animated", lambda picture: picture.n_frames == 3),
+        ("small", lambda picture: max(picture.size) < 256),
+    ],
+)
+def test_planted_files_are_what_they_are_said_to_be(planted, kind, true_of):
+    _, plant = planted(kind)
+    assert len(plant.must) == 2
+    for path in plant.must:
+        with Image.open(path) as picture:
+            assert true_of(picture), path
+
+
+@pytest.mark.parametrize("way", range(len(check.PLANTERS["truncated"])))
+def test_a_truncated_file_begins_well_and_cannot_be_read_to_its_end(planted, way):
+    for path in planted("truncated", way)[1].must:
+        with Image.open(path) as picture, pytest.raises(OSError, match=r"truncated|Truncated|broken"):
+            picture.load()
+
+
+def test_a_phrase_is_invented_only_where_the_thing_is_not(planted):
+    there, plant = planted("invented_phrase", 1, PICTURES)
+    shown = {shot.stem for shot in there.album.shots if shot.scene.accessory == "microphone"}
+    assert plant.must
+    assert not shown & {path.stem for path in plant.must}
+    assert all(path.read_text().endswith("with a microphone\n") for path in plant.must)
+
+
+def test_a_stranger_is_far_from_the_person():
+    rng = np.random.default_rng(1)
+    one = clean_album(1).identity
+    assert check_content.identity_distance(one, check_content.stranger(one, rng)) >= check_content.STRANGER
+
+
+def record(kind, must=(), may=(), also=(), said=()):
+    """What a set gave."""
+    return {"half": "B", "kind": kind, "number": 0, "pictures": 10} | {
+        "must": list(must),
+        "may": list(may),
+        "also": list(also),
+        "said": [[each, list(names)] for each, names in said],
+    }
+
+
+def test_found_is_the_right_kind_for_every_planted_file():
+    small = {"kind": "small", "must": ["a", "b"]}
+    assert check.judge(record(**small, said=[("small", ["a"]), ("small", ["b"])])).found
+    half = check.judge(record(**small, said=[("small", ["a"])]))
+    assert (half.found, half.named) == (False, 1)
+    assert not check.judge(record(**small, said=[("large", ["a", "b"])])).found
+    assert check.judge(record("one_pose", said=[("one_pose", [])])).found
+    assert not check.judge(record("one_pose", said=[("one_outfit", [])])).found
+
+
+def test_a_false_alarm_is_another_kind_or_another_file_and_advice_is_none():
+    pair = {"kind": "duplicate", "must": ["copy"], "may": ["a"], "also": ["small"]}
+    said = [("duplicate", ["a", "copy"]), ("duplicate", ["copy", "c"]), ("small", ["copy"]), ("small", ["d"])]
+    verdict = check.judge(record(**pair, said=[*said, ("rotated", ["d"]), ("one_outfit", [])]))
+    assert verdict.false == {("duplicate", "c"), ("small", "d"), ("one_outfit", "")}
+    assert verdict.advice == {("rotated", "d")}
+
+
+def test_figures_count_sets_and_files():
+    records = [
+        record("clean"),
+        record("clean", said=[("no_face", ["a"])]),
+        record("small", ["a", "b"], said=[("small", ["a", "b"])]),
+        record("small", ["a", "b"], said=[("small", ["a"]), ("no_face", ["c"])]),
+    ]
+    found = check.figures(records)
+    assert (found["clean_sets"], found["false_alarms"], found["pictures_wrongly_named"]) == (2, 0.5, 0.05)
+    assert found["kinds"]["small"] == {"sets": 2, "found": 1, "files": 4, "named": 3, "false_alarms": 1} | {
+        "said_of_others": 0
+    }
+    assert found["kinds_at_goal"] == 0
+
+
+@pytest.mark.parametrize("kind", ["truncated", "duplicate", "caption_orphan"])
+def test_what_is_planted_is_found(kind):
+    verdict = check.judge(check.checked(check.Case("A", kind, 0)))
+    assert verdict.found
+    assert not verdict.false
