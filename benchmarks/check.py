@@ -151,7 +151,7 @@ class _Remembering:
     """A finder that looks once at each picture: most of a faulty set are those of the clean one."""
 
     def __init__(self, finder: Any) -> None:
-        self._finder, self.turned, self.unknown = finder, finder.turned, finder.unknown
+        self._finder, self.unknown = finder, finder.unknown
         self._folder = SCRATCH / f"faces-{_hash(SEARCH)}"
 
     def find(self, picture: Any) -> Any:
@@ -164,7 +164,8 @@ class _Remembering:
             kept = json.loads(file.read_text(encoding="utf-8"))
             return Found(**{name: np.array(rows).reshape(shape) for name, (shape, rows) in kept.items()})
         found = self._finder.find(picture)
-        write_json(file, {name: [rows.shape, rows.tolist()] for name, rows in vars(found).items()})
+        plain = {name: np.asarray(rows) for name, rows in vars(found).items()}
+        write_json(file, {name: [rows.shape, rows.tolist()] for name, rows in plain.items()})
         return found
 
 

@@ -115,6 +115,7 @@ def test_every_call_fits_the_function_that_it_is_for():
         **{"pick": (("root", "run", None), {}), "reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
         "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
         "caption": (("photos", ["trigger=s1lv10"]), {}),
+        "check": (("photos", ["preset=p"]), {"config_dirs": [], "sheet": None, "fix": None}),
         "import": (("k.json", None), {"to": None, "like": None, "steps": None, "overwrite": False}),
         "extend": (("root", "run", 40, None), {}),
         "export": (("root", "run", "kohya"), {"to": None, "step": None, "audit": False}),
