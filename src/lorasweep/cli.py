@@ -79,15 +79,15 @@ def _dispatch(words: list[str]) -> int:
 
 def _train(words: list[str]) -> int:
     """``train DIR …``: the folder first, so that it never meets Hydra's grammar; the rest is Hydra's."""
-    from lorasweep.config.compose import as_override, hydra_entry, is_multirun
-    from lorasweep.data.folders import words_unsaid
+    from lorasweep.config.compose import hydra_entry, is_multirun
 
     if not words[0].startswith("-"):
         folder = Path(words[0]).expanduser()
         if not folder.is_dir():
             raise UserError(f"the folder of photos {words[0]!r} does not exist; name it right after 'train'")
-        known = {"data.path": str(folder.absolute()), **words_unsaid(folder.absolute(), words[1:])}
-        words = [*(as_override(key, text) for key, text in known.items()), *words[1:]]
+        from lorasweep.app.photo_words import folder_words
+
+        words = [*folder_words(folder, words[1:]), *words[1:]]
 
     judged: list[bool] = []
     parents: list[Any] = []

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lorasweep.app.importing import import_settings
-from lorasweep.app.kohya_folder import count_folder, regularisation_repeats
+from lorasweep.app.kohya_folder import count_folder
 from lorasweep.cli import main
 from lorasweep.config.compose import from_plain, load_run, to_plain
 from lorasweep.config.kohya_files import read_kohya
 from lorasweep.config.photos import DataConfig
+from lorasweep.data.repeats import spread_repeats
 
 LIST = Path(__file__).parents[1] / "config" / "kohya_keys.txt"
 
@@ -330,7 +331,7 @@ def test_regularisation_pictures_double_the_windows_steps_and_fill_sd_scripts_ep
     [((1, 1, 1), 20, (7, 7, 6)), ((10, 10, 10), 15, (10, 10, 0)), ((2, 2), 4, (2, 2)), ((), 4, ())],
 )
 def test_regularisation_pictures_are_repeated_as_sd_scripts_do(repeats, total, expected):
-    assert regularisation_repeats(repeats, total) == expected
+    assert spread_repeats(repeats, total, passing=True) == expected
 
 
 def test_pictures_turned_by_their_camera_are_counted_as_they_lie_in_the_file(tmp_path):

@@ -43,5 +43,10 @@ def test_they_add_up_to_the_subjects_exactly_and_differ_from_sd_scripts_in_the_l
     assert sum(abs(ours - other) for ours, other in zip(spread, theirs, strict=True)) == over
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 400))
+def test_where_the_total_may_be_passed_they_are_those_of_sd_scripts(repeats, total):
+    assert list(spread_repeats(repeats, total, passing=True)) == sd_scripts(repeats, total)
+
+
 def test_no_pictures_of_others_stay_none():
     assert spread_repeats([], 400) == ()

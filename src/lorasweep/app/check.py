@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from lorasweep.app.checked import print_check, warnings_in_short
 from lorasweep.app.live import Say
 from lorasweep.app.mending import mend, require_new_folder
+from lorasweep.app.photo_words import folder_words
 from lorasweep.app.plan import planned_device
 from lorasweep.app.progress import counting
-from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
-from lorasweep.data.buckets import Placement, bucket_rule, place_pictures
+from lorasweep.data.buckets import BucketRule, Placement, bucket_rule, place_pictures
 from lorasweep.data.caption_lint import lint_captions
 from lorasweep.data.check_copies import check_copies
 from lorasweep.data.check_faces import check_faces
@@ -169,7 +170,7 @@ def judge(looked: Looked, run: RunConfig, *, trigger: bool = True) -> tuple[Find
 def cheap_findings(looked: Looked, run: RunConfig, *, trigger: bool = True) -> list[Finding]:
     """What files, pictures and captions say without a look at faces."""
     rule = bucket_rule(run.data, run.model.resolution)
-    placements = [_placement(facts, run) for facts in looked.pictures]
+    placements = [_placement(facts, rule) for facts in looked.pictures]
     said = lint_captions(looked.files.captions, run.data.trigger)
     return [
         *looked.files.findings,
@@ -187,9 +188,8 @@ def short_warnings(run: RunConfig) -> list[str]:
     return warnings_in_short(findings, run.data.path)
 
 
-def _placement(facts: PictureFacts, run: RunConfig) -> Placement | None:
+def _placement(facts: PictureFacts, rule: BucketRule) -> Placement | None:
     """None for a picture that is too small to be trained on as it is."""
-    rule = bucket_rule(run.data, run.model.resolution)
     try:
         return place_pictures([(facts.width, facts.height)], rule)[0]
     except UserError:
@@ -206,9 +206,12 @@ def _run_for(
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """The run that these words mean; without a preset a person on SD 1.5, and a line that says so."""
     named = any(word.startswith("preset=") for word in overrides)
-    known = {"data.path": str(folder.absolute()), **words_unsaid(folder.absolute(), overrides)}
-    words = [*(as_override(key, text) for key, text in known.items()), *([] if named else [f"preset={PLAIN}"])]
-    run = load_run([*words, *overrides], config_dirs=config_dirs, when_missing={"model.path": ""})
+    preset = [] if named else [f"preset={PLAIN}"]
+    run = load_run(
+        [*folder_words(folder, overrides), *preset, *overrides],
+        config_dirs=config_dirs,
+        when_missing={"model.path": ""},
+    )
     if named:
         return run, ()
     side, noun = run.model.resolution, run.data.class_noun

@@ -4,7 +4,6 @@ Counted by Kohya's own rules, not by ours, since it is Kohya's steps that are wa
 them, whatever way up the camera was held, and only endings that Kohya reads.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from lorasweep.config.kohya_steps import Counts, Length
 from lorasweep.config.photos import DataConfig
 from lorasweep.data.buckets import Size, bucket_rule, bucket_table, place_pictures, steps_an_epoch
 from lorasweep.data.errors import UserError
+from lorasweep.data.repeats import spread_repeats
 
 BY_GUI = (".jpg", ".jpeg", ".png", ".webp")
 BY_SCRIPTS = (*BY_GUI, ".bmp")
@@ -70,7 +70,7 @@ def count_folder(data: DataConfig, resolution: int, batch: int) -> Counts:
         )
     others = _pictures(Path(data.regularisation_path)) if data.regularisation_path else []
     total = sum(picture.repeats for picture in subject)
-    spread = regularisation_repeats([picture.repeats for picture in others], total)
+    spread = spread_repeats([picture.repeats for picture in others], total, passing=True)
     added = [_Shown(picture.path, count) for picture, count in zip(others, spread, strict=True) if count]
     pictures = [*subject, *added]
     sizes = [_size(picture.path) for picture in pictures]
@@ -78,25 +78,6 @@ def count_folder(data: DataConfig, resolution: int, batch: int) -> Counts:
     table = bucket_table(placed, [picture.repeats for picture in pictures], batch)
     by_gui = sum(picture.repeats for picture in subject if picture.path.suffix.lower() in BY_GUI)
     return Counts(pictures=by_gui, batches=steps_an_epoch(table))
-
-
-def regularisation_repeats(repeats: Sequence[int], total: int) -> tuple[int, ...]:
-    """How often sd-scripts shows each regularisation picture, so that they reach ``total`` (DreamBoothDataset).
-
-    Taken in turn with their folder's repeats until the total is reached, what comes after is left out; too few are
-    raised by one in turn.
-    """
-    spread = [0] * len(repeats)
-    reached = 0
-    for place, wanted in enumerate(repeats):
-        if reached < total:
-            spread[place] = wanted
-            reached += wanted
-    while repeats and reached < total:
-        for place in range(min(len(spread), total - reached)):
-            spread[place] += 1
-            reached += 1
-    return tuple(spread)
 
 
 def _pictures(root: Path) -> list[_Shown]:

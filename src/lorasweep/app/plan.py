@@ -11,12 +11,12 @@ from lorasweep.app.duration import Amounts, Duration, Speed, estimate, measure, 
 from lorasweep.app.footprint import GIB, Footprint, Hint, advice, footprint, gib, require_room
 from lorasweep.app.live import Say
 from lorasweep.app.photo_notes import photo_notes
+from lorasweep.app.photo_words import folder_words
 from lorasweep.app.planned import print_plan, waiting
-from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
 from lorasweep.data.dataset import all_photos, read_dataset
 from lorasweep.data.errors import UserError
-from lorasweep.data.folders import words_unsaid
 from lorasweep.data.records import Dataset
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def plan(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'plan'")
-    path = path.absolute()
-    known = {"data.path": str(path), **words_unsaid(path, overrides)}
-    words = [*(as_override(key, text) for key, text in known.items()), *overrides]
+    words = [*folder_words(path, overrides), *overrides]
     run = load_run(words, config_dirs=config_dirs, when_missing={"model.path": ""})
     with waiting("Counting on the base model, without its weights"):
         made = plan_of(run)

@@ -11,7 +11,7 @@ def plain_repeats(photos: int) -> int:
     return max(1, round(PICTURES_AN_EPOCH / photos))
 
 
-def spread_repeats(repeats: Sequence[int], total: int) -> tuple[int, ...]:
+def spread_repeats(repeats: Sequence[int], total: int, *, passing: bool = False) -> tuple[int, ...]:
     """Repeats of regularisation pictures raised, or cut, until they add up to ``total``.
 
     As in sd-scripts (``library/train_util.py``, DreamBoothDataset): pictures are taken in turn with the repeats of
@@ -21,10 +21,12 @@ def spread_repeats(repeats: Sequence[int], total: int) -> tuple[int, ...]:
     Args:
         repeats: of each picture as its folder says, 1 or more.
         total: the subject's pictures an epoch.
+        passing: let that picture keep all its repeats, exactly as sd-scripts does.
     """
     spread: list[int] = []
     for wanted in repeats:
-        spread.append(min(wanted, total - sum(spread)))
-    short = total - sum(spread)
+        left = max(0, total - sum(spread))
+        spread.append(wanted if passing and left else min(wanted, left))
+    short = max(0, total - sum(spread))
     each, rest = divmod(short, len(spread)) if spread else (0, 0)
     return tuple(count + each + (place < rest) for place, count in enumerate(spread))
