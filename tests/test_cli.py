@@ -348,3 +348,19 @@ def test_the_console_script_is_main():
 def test_extend_asks_for_a_number_of_steps(word, capsys):
     assert cli.main(["extend", "r", "--", word]) == cli.USAGE
     assert f"extend was told '{word}'; say how many steps to go on for, as in steps=400" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_that_opens_models_repeats_no_librarys_complaint():
+    script = "from lorasweep import cli\ncli.main(['pick', 'nothing'])\n"
+    script += "from lorasweep.config.compose import load_run\nfrom lorasweep.models import load_family\n"
+    script += "run = load_run(['preset=person_portraits', 'data.path=here'])\nload_family(run.model, run.hardware)\n"
+    source = Path(lorasweep.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "kernels" not in done.stderr

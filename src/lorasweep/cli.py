@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import math
 import os
 import re
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     With LORASWEEP_TRACEBACK in the environment they are raised as they came.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # It complains of a faster kernel for CPUs as soon as PEFT finds it, whether anything is packed or not.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if os.environ.get("LORASWEEP_TRACEBACK"):
         return _dispatch(words)
     try:
