@@ -488,7 +488,6 @@ def test_any_path_is_data(tmp_path_factory, path):
         ("k.json", "[1]", "holds a list; it must be settings by name"),
         ("k.json", '{"learning_rate_te": 1, "epoch": 1}', "holds no settings of a LoRA"),
         ("k.toml", "a = ", "is neither JSON nor TOML nor a command line"),
-        ("k.toml", "[[datasets]]\nresolution = 512\n", "holds no settings of a LoRA"),
         ("k.sh", "accelerate launch train_db.py --network_dim 4", "calls train_db.py; it must call train_network.py"),
         ("k.sh", "train_network.py --network_dim 4\ntrain_network.py --network_dim 8", "holds 2 commands"),
         ("k.sh", "train_network.py --network_dim '4", "cannot be split into words"),

@@ -1,11 +1,19 @@
 """What ``lorasweep import`` prints: a row for every setting that became something, the others by name."""
 
+import os
+import shlex
+import subprocess
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lorasweep.app.live import Say
+from lorasweep.config.compose import PRESETS_VARIABLE, as_override
 from lorasweep.config.kohya_draft import CARRIED, DEFAULT, INERT, LOST, NEAR, OFF, UNKNOWN, Line, plain
+from lorasweep.config.schema import RunConfig
+from lorasweep.data.errors import UserError
+from lorasweep.data.folders import words_unsaid
 
 if TYPE_CHECKING:
     from lorasweep.app.importing import Imported
@@ -37,10 +45,36 @@ def print_imported(made: "Imported", say: Say) -> None:
         names = [line.key for line in made.lines if line.kind == kind]
         if names:
             say(_wrapped(title, names, ", "))
-    say(f"effective rate lr * alpha / rank: {made.effective_rate:g}, as there")
+    if made.effective_rate is None:
+        say(f"A dataset file says nothing of rank, rates and steps; they are those of {made.base}.")
+    else:
+        say(f"effective rate lr * alpha / rank: {made.effective_rate:g}, as there")
     say(f"{made.preset} builds on preset={made.base}, which says how pictures are drawn and judged.")
     say("From 12 photos up a fifth is not trained on but judged by; with data.held_out=0 all train, as in Kohya.")
     say(f"train with it:  {made.train}")
+
+
+def train_command(preset: Path, sets: Mapping[str, Any], run: RunConfig) -> str:
+    """What to type to train with a preset's file; words that a Kohya folder's name would take the place of are said."""
+    folder = str(sets.get("data.path", ""))
+    words = ["lorasweep", "train", folder or "DIR", f"preset={preset.stem}"]
+    if folder and "data.trigger" in sets and Path(folder).is_dir():
+        words += [as_override(key, sets[key]) for key in _named_otherwise(Path(folder), sets)]
+    if not run.model.path:
+        words.append("model.path=FILE")
+    here = os.environ.get(PRESETS_VARIABLE)
+    if not here or Path(here).resolve() != preset.parent.parent.resolve():
+        words += ["--config-dir", str(preset.parent.parent)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _named_otherwise(folder: Path, sets: Mapping[str, Any]) -> list[str]:
+    """Keys whose value a Kohya folder's name would take the place of."""
+    try:
+        found = words_unsaid(folder.absolute(), [])
+    except UserError:  # folders of several names, which only a word for all of them makes one subject
+        return ["data.trigger"]
+    return [key for key, word in found.items() if sets.get(key, word) != word]
 
 
 def _wrapped(title: str, parts: Sequence[str], between: str) -> str:

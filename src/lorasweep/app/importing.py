@@ -2,24 +2,25 @@
 
 import os
 import re
-import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lorasweep.app.imported import print_imported
+from lorasweep.app.imported import print_imported, train_command
 from lorasweep.app.kohya_folder import counts_of
+from lorasweep.app.kohya_places import carry_folders
 from lorasweep.app.live import Say
 from lorasweep.config.compose import PRESETS_VARIABLE, as_override, load_run, presets
-from lorasweep.config.kohya_base import carry_machine, carry_model, carry_photos
+from lorasweep.config.kohya_base import carry_machine, carry_model, carry_photos, carry_resolution
 from lorasweep.config.kohya_draft import CARRIED, INERT, LOST, NEAR, Draft, Line, left_over
 from lorasweep.config.kohya_files import KohyaFile, read_kohya
+from lorasweep.config.kohya_folding import fold, note_others
 from lorasweep.config.kohya_gui import draft_of, spread, stated_family
 from lorasweep.config.kohya_prompts import SamplePrompt, carry_prompts, prompts_in, prompts_of
 from lorasweep.config.kohya_steps import carry_steps, length_of, steps_of
 from lorasweep.config.kohya_training import (
+    carry_batch,
     carry_lora,
     carry_loss,
     carry_optimizer,
@@ -35,6 +36,20 @@ from lorasweep.data.folders import names_of
 
 DEFAULT_FOLDER = "presets"
 """Where presets go that no ``--to`` and no LORASWEEP_CONF names a place for."""
+DATASET_ALONE = (carry_resolution, carry_photos, carry_batch)
+"""What a dataset file that was named without a LoRA's settings says."""
+ALL = (
+    carry_model,
+    carry_machine,
+    carry_photos,
+    carry_lora,
+    carry_optimizer,
+    carry_rates,
+    carry_schedule,
+    carry_loss,
+    carry_batch,
+    carry_step,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +63,8 @@ class Imported:
     """The preset that it builds on."""
     lines: tuple[Line, ...]
     """What became of every key of the file, and of Kohya's defaults that count."""
-    effective_rate: float
-    """lr * alpha / rank, the same as there."""
+    effective_rate: float | None
+    """lr * alpha / rank, the same as there; None where the file does not say it."""
     train: str
     """The command that trains with it."""
 
@@ -82,14 +97,14 @@ def import_settings(
     model = _base_of(base).model
     draft = draft_of(settings, model.family)
     _same_family(draft, settings, base, model.family)
-    _carry_all(draft)
-    if folder is not None:
-        draft.sets["data.path"] = str(_existing(folder))
-        draft.note("train_data_dir", INERT, "the folder that was named counts")
-    trigger = _carry_names(draft)
-    _carry_length(draft, settings, steps, model.resolution)
-    carry_prompts(draft, _prompts(settings, draft), trigger)
-    draft.sets.pop("model.family")
+    named = None if folder is None else str(_existing(folder))
+    trigger = _carry_photos(draft, settings, named)
+    if settings.kind != "dataset":
+        _carry_length(draft, settings, steps, model.resolution, named)
+        carry_prompts(draft, _prompts(settings, draft), trigger)
+    elif steps is not None:
+        draft.sets["optim.steps"] = steps
+    draft.sets.pop("model.family", None)
     target = _target(path, draft, to)
     run = _write(target, base, draft, path, overwrite=overwrite)
     lines = (*draft.lines.values(), *left_over(spread(settings), draft.lines))
@@ -98,26 +113,31 @@ def import_settings(
         name=target.stem,
         base=base,
         lines=lines,
-        effective_rate=run.optim.lr * run.lora.alpha / run.lora.rank,
-        train=_command(target, draft, run),
+        effective_rate=None if settings.kind == "dataset" else run.optim.lr * run.lora.alpha / run.lora.rank,
+        train=train_command(target, draft.sets, run),
     )
     print_imported(made, say)
     return made
 
 
-def _carry_all(draft: Draft) -> None:
-    for carry in (
-        carry_model,
-        carry_machine,
-        carry_photos,
-        carry_lora,
-        carry_optimizer,
-        carry_rates,
-        carry_schedule,
-        carry_loss,
-        carry_step,
-    ):
+def _carry_photos(draft: Draft, settings: KohyaFile, folder: str | None) -> str:
+    """All but the steps and what is drawn; returns the trigger, '' where nothing tells it.
+
+    Args:
+        folder: the photos, where they are named beside the settings.
+    """
+    file, arguments = settings.dataset, draft.said
+    if file is not None:
+        fold(draft, file)
+    for carry in DATASET_ALONE if settings.kind == "dataset" else ALL:
         carry(draft)
+    if folder is not None:
+        draft.sets["data.path"] = folder
+        draft.note("train_data_dir", INERT, "the folder that was named counts")
+    if file is None:
+        return _carry_names(draft)
+    note_others(draft, file, arguments)
+    return carry_folders(draft, file, folder) or _carry_names(draft)
 
 
 def _base_of(preset: str) -> RunConfig:
@@ -166,11 +186,11 @@ def _carry_names(draft: Draft) -> str:
     return trigger
 
 
-def _carry_length(draft: Draft, settings: KohyaFile, steps: int | None, resolution: int) -> None:
+def _carry_length(draft: Draft, settings: KohyaFile, steps: int | None, resolution: int, folder: str | None) -> None:
     length = length_of(draft, settings.kind == "gui")
     if steps is not None:
         length = replace(length, steps=steps)
-    counts = counts_of(draft, length, resolution)
+    counts = counts_of(draft, length, resolution, settings.dataset, folder)
     carry_steps(draft, length, steps_of(draft, length, counts), counts)
     if steps is not None:
         draft.note(length.name, INERT, f"--steps counts: optim.steps={steps}")
@@ -225,13 +245,3 @@ def _write(target: Path, base: str, draft: Draft, source: Path, *, overwrite: bo
         run = _composed(target.stem, [trial])
     write_atomically(target, text.encode())
     return run
-
-
-def _command(target: Path, draft: Draft, run: RunConfig) -> str:
-    words = ["lorasweep", "train", draft.sets.get("data.path", "DIR"), f"preset={target.stem}"]
-    if not run.model.path:
-        words.append("model.path=FILE")
-    here = os.environ.get(PRESETS_VARIABLE)
-    if not here or Path(here).resolve() != target.parent.parent.resolve():
-        words += ["--config-dir", str(target.parent.parent)]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

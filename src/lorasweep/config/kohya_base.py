@@ -14,7 +14,7 @@ def carry_model(draft: Draft) -> None:
     draft.note("flux1_checkbox" if draft.family == "flux" else "sdxl", CARRIED, f"model.family={draft.family}")
     if path := draft.text("pretrained_model_name_or_path"):
         draft.carry("pretrained_model_name_or_path", "model.path", path)
-    _carry_resolution(draft)
+    carry_resolution(draft)
     if draft.family == "flux":
         return
     predicts = "v_prediction" if draft.flag("v_parameterization") else "epsilon"
@@ -29,7 +29,8 @@ def carry_model(draft: Draft) -> None:
         draft.carry("clip_skip", "sample.clip_skip", max(0, skipped - 1), "1 is the last layer there, 0 here")
 
 
-def _carry_resolution(draft: Draft) -> None:
+def carry_resolution(draft: Draft) -> None:
+    """One side, since buckets are of its square's area."""
     said = draft.text("resolution")
     sides = [int(side) for side in re.findall(r"\d+", said)]
     if not said:
@@ -69,13 +70,14 @@ def carry_photos(draft: Draft) -> None:
     if others:
         draft.carry("reg_data_dir", "data.regularisation_path", others)
         draft.carry("prior_loss_weight", "data.regularisation_weight", draft.number("prior_loss_weight"))
-    _carry_buckets(draft)
+    carry_buckets(draft)
     _carry_captions(draft)
     draft.carry("flip_aug", "data.flip", draft.flag("flip_aug"))
     _carry_masks(draft)
 
 
-def _carry_buckets(draft: Draft) -> None:
+def carry_buckets(draft: Draft) -> None:
+    """The sizes that pictures are trained at."""
     on = draft.flag("enable_bucket")
     draft.carry("enable_bucket", "data.buckets", "kohya" if on else "square")
     if not on:

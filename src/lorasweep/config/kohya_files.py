@@ -5,9 +5,12 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+
+from lorasweep.config.kohya_dataset import DatasetFile, dataset_file
+from lorasweep.config.kohya_keys import is_off
 
 LARGEST = 2_000_000
 """Bytes; settings take some kilobytes."""
@@ -25,19 +28,23 @@ class KohyaFile:
 
     path: Path
     kind: str
-    """gui (JSON), toml or command."""
+    """gui (JSON), toml, command, or dataset: folders and captions alone, no settings of a LoRA."""
     values: Mapping[str, Any]
     script: str | None = None
     """A key of SCRIPTS; None where only a command line would tell."""
+    dataset: DatasetFile | None = None
+    """The file that ``dataset_config`` names, or the settings themselves where their kind is dataset."""
 
 
 def read_kohya(path: Path) -> KohyaFile:
     """The settings in ``path``.
 
     Raises:
-        ValueError: the file is none of the three kinds, or its settings are not those of a LoRA.
+        ValueError: the file is none of the kinds, or its settings are not those of a LoRA.
     """
     text = _text_of(path)
+    if re.search(r"\bdatasets\b", text) and (tables := _tables(path, text)) and "datasets" in tables:
+        return KohyaFile(path=path, kind="dataset", values={}, dataset=dataset_file(path, tables))
     if text.lstrip().startswith(("{", "[{")) or path.suffix.lower() == ".json":
         file = _read_json(path, text)
     elif path.suffix.lower() == ".toml" or not re.search(r"(?m)(^|\s)--\w", text):
@@ -47,9 +54,39 @@ def read_kohya(path: Path) -> KohyaFile:
     if not any(mark in file.values for mark in MARKS):
         raise ValueError(
             f"{path} holds no settings of a LoRA, none of {', '.join(MARKS)}; it must be settings of Kohya's LoRA tab "
-            "or of train_network.py, not of DreamBooth, fine-tuning or a dataset"
+            "or of train_network.py, or a dataset file, not of DreamBooth or fine-tuning"
         )
-    return file
+    name = file.values.get("dataset_config")
+    return file if is_off(name) else replace(file, dataset=_dataset_config(path, str(name)))
+
+
+def _tables(path: Path, text: str) -> dict[str, Any] | None:
+    """TOML or JSON as it is; None where it is neither, or no table."""
+    try:
+        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+
+
+def _dataset_config(path: Path, name: str) -> DatasetFile:
+    """As sd-scripts finds it, from where it is called, or beside the settings."""
+    place = _beside(path, name)
+    if place is None:
+        raise ValueError(
+            f"{path} names the dataset file {name!r}, which is not here; put it beside {path.name}, or take "
+            "dataset_config out and name the folder of the photos after the settings"
+        )
+    if place.suffix.lower() not in (".toml", ".json"):
+        raise ValueError(f"dataset_config is {name!r}; it must end in .toml or .json")
+    tables = _tables(place, _text_of(place))
+    if tables is None:
+        raise ValueError(f"{place} is no dataset file; it must be {place.suffix[1:].upper()} with datasets in it")
+    return dataset_file(place, tables)
+
+
+def _beside(path: Path, *names: str) -> Path | None:
+    return next((place for name in names for place in (Path(name), path.parent / name) if place.is_file()), None)
 
 
 def _text_of(path: Path) -> str:
@@ -161,9 +198,8 @@ def additional_arguments(path: Path, text: str) -> dict[str, Any]:
 
 
 def _config_file(path: Path, name: str) -> dict[str, Any]:
-    for place in (Path(name), Path(f"{name}.toml"), path.parent / name, path.parent / f"{name}.toml"):
-        if place.is_file():
-            return _read_toml(place, _text_of(place))
+    if place := _beside(path, name, f"{name}.toml"):
+        return _read_toml(place, _text_of(place))
     raise ValueError(
         f"{path} names the config file {name!r}, which is not here; put it beside {path.name}, or import it"
     )

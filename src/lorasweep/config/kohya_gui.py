@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from lorasweep.config.kohya_dataset import Part
 from lorasweep.config.kohya_draft import Draft, Said
 from lorasweep.config.kohya_files import SCRIPTS, KohyaFile, additional_arguments
 from lorasweep.config.kohya_keys import as_number, is_off
@@ -113,10 +114,11 @@ def script_said(file: KohyaFile) -> Iterator[tuple[str, Said]]:
 
 def spread(file: KohyaFile) -> dict[str, Any]:
     """Every key of a file that a line must be given for; arguments inside arguments have their own."""
+    listed = {said.key: said.written for said in file.dataset.written} if file.dataset else {}
     if file.kind == "gui":
         extra = {f"additional_parameters {key}": value for key, value in _additional(file).items()}
-        return {**file.values, **extra}
-    return {said.key: said.written for _, said in script_said(file)}
+        return {**file.values, **extra, **listed}
+    return {said.key: said.written for _, said in script_said(file)} | listed
 
 
 def gui_said(file: KohyaFile) -> dict[str, Said]:
@@ -195,9 +197,14 @@ def guessed_family(file: KohyaFile) -> str:
     values = file.values
     if "flux" in str(values.get("network_module")) or any(key in values for key in ("clip_l", "t5xxl", "ae")):
         return "flux"
-    large = any(int(side) >= 768 for side in re.findall(r"\d+", str(values.get("resolution", ""))))
+    told = [values.get("resolution", ""), *(part.said["resolution"].value for part in _parts(file))]
+    large = any(int(side) >= 768 for side in re.findall(r"\d+", str(told)))
     named = re.search(r"xl|pony|illustrious|noob", str(values.get("pretrained_model_name_or_path", "")), re.IGNORECASE)
     return "sdxl" if large or named else "sd15"
+
+
+def _parts(file: KohyaFile) -> list[Part]:
+    return [part for part in file.dataset.parts if "resolution" in part.said] if file.dataset else []
 
 
 def _refuse_other_families(file: KohyaFile) -> None:

@@ -1,8 +1,8 @@
 """What Kohya's settings are called, and which of them mean nothing here or cannot be carried over.
 
 Key names are facts of bmaltais/kohya_ss 45088f04 (the LoRA tab, ``kohya_gui/lora_gui.py``) and kohya-ss/sd-scripts
-48d368fa (``train_network.py``, ``sdxl_train_network.py``, ``flux_train_network.py``); ``tests/config/kohya_keys.txt``
-lists them, and a test holds this table to the list.
+48d368fa (``train_network.py``, ``sdxl_train_network.py``, ``flux_train_network.py``, and ``library/config_util.py`` for
+dataset files); ``tests/config/kohya_keys.txt`` lists them, and a test holds this table to the list.
 """
 
 from collections.abc import Mapping
@@ -27,6 +27,12 @@ BECOMES: Mapping[str, str] = {
     "cache_latents_to_disk": "hardware.cache",
     # photos
     "train_data_dir": "data.path",
+    "dataset_config": "read: folders, repeats and captions",
+    "image_dir": "data.path",
+    "num_repeats": "data.repeats",
+    "class_tokens": "data.trigger, data.class_noun",
+    "is_reg": "data.regularisation_path",
+    "batch_size": "optim.batch_size",
     "reg_data_dir": "data.regularisation_path",
     "prior_loss_weight": "data.regularisation_weight",
     "enable_bucket": "data.buckets",
@@ -226,9 +232,10 @@ _UNLIKE: tuple[tuple[str, str, str], ...] = (
     ("1", "training starts anew", "initial_epoch"),
     ("", "inpainting models are not trained", "train_inpainting"),
     ("", "ControlNets are not read", "controlnet_model_name_or_path"),
-    ("", "folders and repeats of a dataset file are not read; put pictures into folders N_token", "dataset_config"),
     ("", "no code of others is run", "dataset_class"),
-    ("", "captions are read from files beside the pictures", "in_json"),
+    ("", "captions are read from files beside the pictures", "in_json metadata_file"),
+    ("", "nothing here reads attributes of pictures", "custom_attributes"),
+    ("1", "a LoRA is always trained at its full strength", "network_multiplier"),
     ("1", "repeats are read from the folders' names", "dataset_repeats"),
     ("1", "one process trains; optim.gradient_accumulation makes as large a step", "num_processes num_machines"),
 )
@@ -246,7 +253,7 @@ def is_known(key: str) -> bool:
 
 def is_off(value: Any, off: str = "") -> bool:
     """Whether a setting's value asks for nothing: empty, zero, false, or the word or number ``off``."""
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return not value
     word, number = str(value).strip().lower(), as_number(value)
     return word in ("", "none", "false", off.lower()) or (number is not None and number in (0, as_number(off)))

@@ -252,9 +252,13 @@ def _carry_timesteps(draft: Draft) -> None:
         draft.note("model_prediction_type", LOST, "the loss of every noise level weighs alike, as with raw")
 
 
-def carry_step(draft: Draft) -> None:
-    """What makes one step."""
+def carry_batch(draft: Draft) -> None:
+    """Pictures that are shown at once."""
     draft.carry("train_batch_size", "optim.batch_size", draft.whole("train_batch_size"))
+
+
+def carry_step(draft: Draft) -> None:
+    """What makes one step of several batches."""
     draft.carry(
         "gradient_accumulation_steps", "optim.gradient_accumulation", draft.whole("gradient_accumulation_steps")
     )

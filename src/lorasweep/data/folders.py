@@ -95,7 +95,7 @@ def names_of(root: Path) -> tuple[str, str] | None:
         UserError: folders of several subjects, since a run teaches one.
     """
     folders = photo_folders(root, "data.path", [])
-    names = {folder.path.name: _split(folder.words) for folder in folders if folder.words}
+    names = {folder.path.name: split_words(folder.words) for folder in folders if folder.words}
     if not names:
         return None
     triggers = {trigger.casefold(): trigger for trigger, _ in names.values()}
@@ -152,6 +152,12 @@ def files_of(folder: Path, root: Path, problems: list[str]) -> Files:
     )
 
 
+def split_words(words: str) -> tuple[str, str]:
+    """Trigger and class noun in a folder's words; '' where there is but one."""
+    first, _, rest = words.partition(" ")
+    return first.strip(",") or first, rest.strip(" ,")
+
+
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """A sort key that puts ``photo2`` before ``photo10``."""
     parts = re.findall(r"\d+|\D+", name.casefold())
@@ -190,7 +196,7 @@ def _case_clashes(folders: Sequence[PhotoFolder]) -> list[str]:
     first: dict[str, tuple[str, str]] = {}
     problems: list[str] = []
     for folder in folders:
-        for words in (folder.words, _split(folder.words)[0]):
+        for words in (folder.words, split_words(folder.words)[0]):
             known, where = first.setdefault(words.casefold(), (words, folder.path.name))
             if known != words:
                 problems.append(f"{folder.path} says {words!r} where {where!r} says {known!r}; write them alike.")
@@ -203,11 +209,6 @@ def _no_picture(root: Path, key: str) -> str:
     says = f"{key} is {str(root)!r}, which holds no picture; "
     below = sorted(child.parent for child in root.glob("*/*_*") if child.is_dir() and kohya_name(child.name))
     return says + (f"did you mean {str(below[0])!r}?" if below else f"it must hold {', '.join(SUFFIXES)} files.")
-
-
-def _split(words: str) -> tuple[str, str]:
-    first, _, rest = words.partition(" ")
-    return first.strip(",") or first, rest.strip(" ,")
 
 
 def _is_text(path: Path) -> bool:
