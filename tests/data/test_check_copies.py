@@ -78,7 +78,7 @@ def test_a_copy_whose_edge_was_cut_off_is_found_by_the_trims_of_either(trim):
 
 
 def test_the_copy_of_a_copy_names_the_first():
-    one, two = pair()
+    one, two = pair(bits=2, colour=0.02)
     three = picture("c.png", seed=3, hashes=two.hashes, thumbnails=two.thumbnails)
     far = picture("d.png", seed=4)
     assert copies_of([one, far, two, three]) == [(2, 0, False), (3, 0, False)]
