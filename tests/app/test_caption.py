@@ -265,6 +265,16 @@ def test_the_command_prints_what_it_wrote_as_json(photos, tagger, capsys):
     assert Path(result["author"]["model"]) == tagger
 
 
+def test_as_json_a_finding_has_its_level(photos, tagger, capsys):
+    (photos / "c.txt").write_text("arafed man")
+    assert cli.main(["caption", str(photos), *words(tagger), "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [(each["kind"], each["level"], each["paths"]) for each in findings] == [
+        ("trigger_missing", "warning", [str(photos / "c.txt")]),
+        ("invented_phrase", "advice", [str(photos / "c.txt")]),
+    ]
+
+
 def test_findings_leave_the_exit_code_fine_and_a_bad_word_does_not(photos, tagger, capsys):
     (photos / "c.txt").write_text("")
     assert cli.main(["caption", str(photos), *words(tagger)]) == 0

@@ -1,6 +1,6 @@
 """What ``lorasweep check`` has to say about photos and captions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LEVELS = ("error", "warning", "advice")
@@ -56,8 +56,8 @@ class Finding:
     """One sentence: what, where, its value, and what to do about it."""
     paths: tuple[Path, ...] = ()
     """The files it is about; empty where it is about the set as a whole."""
+    level: str = field(init=False)
+    """error, warning or advice, as its kind has it; a field, so that ``--json`` tells it."""
 
-    @property
-    def level(self) -> str:
-        """error, warning or advice."""
-        return KINDS[self.kind]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", KINDS[self.kind])
