@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from contracts.tiny import tiny_run
 from PIL import Image
 
 from lorasweep.config.schema import HardwareConfig, PromptConfig
+from lorasweep.data.atomic import DAY
 from lorasweep.data.buckets import square_placement
 from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
@@ -174,6 +176,14 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_read(
     left.write_bytes(b"broken")
     mean = LatentCache(family)(photo, SQUARE)[0]
     assert torch.equal(LatentCache(family, tmp_path)(photo, SQUARE)[0], mean)
+
+
+def test_a_run_sweeps_what_a_killed_one_left_in_the_shared_folder(family: Any, tmp_path: Path) -> None:
+    for name, age in ((".old.1.tmp", DAY + 60), (".live.2.tmp", 0.0)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    LatentCache(family, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".live.2.tmp"]
 
 
 def test_a_mask_is_kept_by_its_content_and_its_floor(family: Any, dataset: Dataset, tmp_path: Path) -> None:

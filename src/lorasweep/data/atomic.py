@@ -3,11 +3,14 @@
 import contextlib
 import errno
 import os
+import time
 from pathlib import Path
 
 from lorasweep.data.errors import TryAgainError, UserError
 
 SUFFIX = ".tmp"
+DAY = 24 * 60 * 60.0
+"""Seconds. No file takes as long to write, so that one whose last byte is older belongs to nobody."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -43,10 +46,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed process left half-written in ``folder``, which no other process may be writing to."""
+def sweep_temporaries(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what a killed process left half-written in ``folder``; nothing where there is no such folder.
+
+    Args:
+        older_than: seconds since the last byte was written: ``DAY`` where other processes may be writing too, 0 where
+            none can be.
+    """
     for leftover in folder.glob(f".*{SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process sweeps as well, or it is somebody else's to remove
+            if not older_than or time.time() - leftover.stat().st_mtime > older_than:
+                leftover.unlink()
 
 
 def not_written(path: Path, error: OSError) -> UserError:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from lorasweep.data.atomic import write_atomically
+from lorasweep.data.atomic import DAY, sweep_temporaries, write_atomically
 from lorasweep.data.buckets import Placement
 from lorasweep.data.hashes import read_unchanged
 from lorasweep.data.masks import load_mask, mask_weights, require_some
@@ -111,6 +111,8 @@ class _Store:
         self._device = device
         self._folder = folder
         self._memory: dict[str, Mapping[str, Tensor]] = {}
+        if folder is not None:  # other runs write there at the same time
+            sweep_temporaries(folder, older_than=DAY)
 
     def get(self, key: str, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
         if self._folder is None:
