@@ -24,6 +24,8 @@ def app(monkeypatch):
     """A stand-in for lorasweep.app that notes every call; `app.answers[name]` is returned, or raised."""
     fake = types.ModuleType("lorasweep.app")
     fake.calls, fake.answers = [], {}
+    # Rooms within it are real, whether another test has imported them or not.
+    fake.__path__ = [str(Path(lorasweep.__file__).parent / "app")]
 
     def function(name):
         def call(*args, **kwargs):
