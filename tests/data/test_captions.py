@@ -11,6 +11,7 @@ from lorasweep.data.captions import (
     full_caption,
     holds_word,
     loose_clauses,
+    noun_beside,
     prefixed,
     read_caption,
     regularisation_caption,
@@ -121,3 +122,22 @@ def test_another_encoding_is_named(tmp_path, content, says):
 def test_a_prefix_that_is_there_already_stays_in_front_of_the_trigger_and_single():
     assert full_caption("masterpiece, smiling", data(caption_prefix="masterpiece")) == "masterpiece, ohwx, smiling"
     assert full_caption("masterpiece", data(caption_prefix="masterpiece")) == "masterpiece, ohwx"
+
+
+@pytest.mark.parametrize(
+    ("words", "usual", "expected"),
+    [
+        ("girl", "1girl", "1girl"),
+        ("old woman", "1girl", "1girl"),
+        ("Boy", "1girl", "1boy"),
+        ("man", "1boy", "1boy"),
+        ("fox", "1girl", "1girl"),
+        ("1boy", "1girl", "1boy"),
+        ("2girls, hat", "1girl", "2girls, hat"),
+        ("girl", "person", "girl"),
+        ("girl", "character", "girl"),
+        ("girl", "", "girl"),
+    ],
+)
+def test_a_folders_plain_word_does_not_take_the_place_of_a_tag(words, usual, expected):
+    assert noun_beside(words, usual) == expected

@@ -208,7 +208,7 @@ def _run_for(
     named = any(word.startswith("preset=") for word in overrides)
     preset = [] if named else [f"preset={PLAIN}"]
     run = load_run(
-        [*folder_words(folder, overrides), *preset, *overrides],
+        [*folder_words(folder, overrides, config_dirs), *preset, *overrides],
         config_dirs=config_dirs,
         when_missing={"model.path": ""},
     )

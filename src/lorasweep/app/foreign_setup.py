@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import DataConfig, RunConfig
+from lorasweep.data.captions import noun_beside
 from lorasweep.data.dataset import fingerprint, read_dataset
 from lorasweep.data.errors import UserError
 from lorasweep.data.folders import words_unsaid
@@ -52,6 +53,8 @@ def compose(
         raise UserError("evaluate.enabled is false; a folder of files is there to be scored, so leave it on.")
     named = next((text for header in headers.values() if (text := header.get("modelspec.trigger_phrase", ""))), "")
     found = words_unsaid(Path(run.data.path), [*keys, *(["data.trigger"] if named else [])])
+    if "data.class_noun" in found:
+        found["data.class_noun"] = noun_beside(found["data.class_noun"], run.data.class_noun)
     if named and run.data.trigger == DataConfig.trigger:
         found["data.trigger"] = named
     changes = {key.removeprefix("data."): text for key, text in found.items()}

@@ -12,6 +12,7 @@ from lorasweep.app.live import Say
 from lorasweep.config.compose import PRESETS_VARIABLE, as_override
 from lorasweep.config.kohya_draft import CARRIED, DEFAULT, INERT, LOST, NEAR, OFF, UNKNOWN, Line, plain
 from lorasweep.config.schema import RunConfig
+from lorasweep.data.captions import noun_beside
 from lorasweep.data.errors import UserError
 from lorasweep.data.folders import words_unsaid
 
@@ -74,6 +75,8 @@ def _named_otherwise(folder: Path, sets: Mapping[str, Any]) -> list[str]:
         found = words_unsaid(folder.absolute(), [])
     except UserError:  # folders of several names, which only a word for all of them makes one subject
         return ["data.trigger"]
+    if "data.class_noun" in found:
+        found["data.class_noun"] = noun_beside(found["data.class_noun"], str(sets.get("data.class_noun", "")))
     return [key for key, word in found.items() if sets.get(key, word) != word]
 
 

@@ -31,6 +31,7 @@ from lorasweep.config.kohya_training import (
 from lorasweep.config.preset_file import preset_text
 from lorasweep.config.schema import RunConfig
 from lorasweep.data.atomic import write_atomically
+from lorasweep.data.captions import noun_beside
 from lorasweep.data.errors import UserError
 from lorasweep.data.folders import names_of
 
@@ -94,13 +95,13 @@ def import_settings(
     path = Path(file).expanduser()
     settings = read_kohya(path)
     base = like or f"person_{draft_of(settings).family}"
-    model = _base_of(base).model
-    draft = draft_of(settings, model.family)
-    _same_family(draft, settings, base, model.family)
+    usual = _base_of(base)
+    draft = draft_of(settings, usual.model.family)
+    _same_family(draft, settings, base, usual.model.family)
     named = None if folder is None else str(_existing(folder))
-    trigger = _carry_photos(draft, settings, named)
+    trigger = _carry_photos(draft, settings, named, usual.data.class_noun)
     if settings.kind != "dataset":
-        _carry_length(draft, settings, steps, model.resolution, named)
+        _carry_length(draft, settings, steps, usual.model.resolution, named)
         carry_prompts(draft, _prompts(settings, draft), trigger)
     elif steps is not None:
         draft.sets["optim.steps"] = steps
@@ -120,11 +121,12 @@ def import_settings(
     return made
 
 
-def _carry_photos(draft: Draft, settings: KohyaFile, folder: str | None) -> str:
+def _carry_photos(draft: Draft, settings: KohyaFile, folder: str | None, usual: str) -> str:
     """All but the steps and what is drawn; returns the trigger, '' where nothing tells it.
 
     Args:
         folder: the photos, where they are named beside the settings.
+        usual: the class noun of the preset that this one builds on.
     """
     file, arguments = settings.dataset, draft.said
     if file is not None:
@@ -135,9 +137,9 @@ def _carry_photos(draft: Draft, settings: KohyaFile, folder: str | None) -> str:
         draft.sets["data.path"] = folder
         draft.note("train_data_dir", INERT, "the folder that was named counts")
     if file is None:
-        return _carry_names(draft)
+        return _carry_names(draft, usual)
     note_others(draft, file, arguments)
-    return carry_folders(draft, file, folder) or _carry_names(draft)
+    return carry_folders(draft, file, folder, usual) or _carry_names(draft, usual)
 
 
 def _base_of(preset: str) -> RunConfig:
@@ -167,7 +169,7 @@ def _existing(folder: str | Path) -> Path:
     return path.absolute()
 
 
-def _carry_names(draft: Draft) -> str:
+def _carry_names(draft: Draft, usual: str) -> str:
     """Trigger and class noun from the folders' names, which are all that Kohya knows of them."""
     path = Path(draft.sets.get("data.path", ""))
     try:
@@ -180,7 +182,7 @@ def _carry_names(draft: Draft) -> str:
     trigger, noun = names
     draft.sets["data.trigger"] = trigger
     if noun:
-        draft.sets["data.class_noun"] = noun
+        draft.sets["data.class_noun"] = noun = noun_beside(noun, usual)
     says = f"data.trigger={trigger}{f', data.class_noun={noun}' if noun else ''}"
     draft.lines["(folder names)"] = Line(key="(folder names)", value=None, kind=CARRIED, says=says)
     return trigger

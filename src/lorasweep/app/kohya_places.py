@@ -7,6 +7,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from lorasweep.config.kohya_dataset import DatasetFile, Subset
 from lorasweep.config.kohya_draft import CARRIED, DEFAULT, INERT, LOST, NEAR, Draft, Line, shown
 from lorasweep.config.kohya_folding import argument_of
+from lorasweep.data.captions import noun_beside
 from lorasweep.data.folders import kohya_name, photo_folders, split_words
 
 
@@ -22,11 +23,12 @@ class Place:
     subsets: tuple[Subset, ...]
 
 
-def carry_folders(draft: Draft, file: DatasetFile, folder: str | None) -> str:
+def carry_folders(draft: Draft, file: DatasetFile, folder: str | None, usual: str) -> str:
     """Set ``data.path``, repeats, regularisation, trigger and class; returns the trigger, '' where none is told.
 
     Args:
         folder: the photos, where they are named beside the settings.
+        usual: the class noun of the preset that this one builds on.
     """
     subjects, others = places_of(draft, file, is_reg=False), places_of(draft, file, is_reg=True)
     folders = f"{_count(len(subjects), 'folder')}, {len(others)} of regularisation" if others else ""
@@ -34,7 +36,7 @@ def carry_folders(draft: Draft, file: DatasetFile, folder: str | None) -> str:
     draft.note("dataset_config", CARRIED, f"read: {_count(len(file.parts), 'dataset')}, {folders}")
     _carry_subjects(draft, subjects, folder)
     _carry_others(draft, others)
-    return _carry_words(draft, subjects)
+    return _carry_words(draft, subjects, usual)
 
 
 def places_of(draft: Draft, file: DatasetFile, *, is_reg: bool) -> tuple[Place, ...]:
@@ -126,7 +128,7 @@ def _carry_others(draft: Draft, places: Sequence[Place]) -> None:
         _say(draft, places, name, CARRIED, f"data.regularisation_path={path}")
 
 
-def _carry_words(draft: Draft, places: Sequence[Place]) -> str:
+def _carry_words(draft: Draft, places: Sequence[Place], usual: str) -> str:
     """Trigger and class noun from class_tokens, as from a Kohya folder's name."""
     for place in places:
         _say(draft, [place], "is_reg", INERT, "off")
@@ -143,7 +145,7 @@ def _carry_words(draft: Draft, places: Sequence[Place]) -> str:
     draft.sets["data.trigger"] = trigger
     says = f"data.trigger={trigger}"
     if len(nouns) == 1 and (noun := nouns.pop()):
-        draft.sets["data.class_noun"] = noun
+        draft.sets["data.class_noun"] = noun = noun_beside(noun, usual)
         says += f", data.class_noun={noun}"
     _say(draft, places, "class_tokens", NEAR, f"{says}: the trigger is put into captions that lack it")
     return trigger

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lorasweep.config.schema import RunConfig
+from lorasweep.data.captions import noun_beside
 from lorasweep.data.errors import UserError
 from lorasweep.data.folders import names_of
 from lorasweep.data.records import Dataset
@@ -29,7 +30,13 @@ def _name_notes(run: RunConfig, dataset: Dataset) -> Iterator[str]:
         return
     if not trigger or trigger != run.data.trigger:
         return
+    noun = noun_beside(class_noun, run.data.class_noun)
     if class_noun and class_noun == run.data.class_noun:
         yield f"The folder's name says data.trigger={trigger} and data.class_noun={class_noun!r}."
+    elif class_noun and noun == run.data.class_noun:
+        yield (
+            f"The folder's name says data.trigger={trigger}; {class_noun!r} does not take the place of the tag "
+            f"data.class_noun={noun}."
+        )
     else:
         yield f"The folder's name says data.trigger={trigger}."

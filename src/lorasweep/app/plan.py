@@ -68,7 +68,7 @@ def plan(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'plan'")
-    words = [*folder_words(path, overrides), *overrides]
+    words = [*folder_words(path, overrides, config_dirs), *overrides]
     run = load_run(words, config_dirs=config_dirs, when_missing={"model.path": ""})
     with waiting("Counting on the base model, without its weights"):
         made = plan_of(run)

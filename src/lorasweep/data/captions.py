@@ -1,7 +1,7 @@
 """What a picture is trained with: its caption file, made whole; or, where it has none, the words for its subject."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 TAG = re.compile(r"\d+(girl|boy|other)s?\+?", flags=re.ASCII)
 """Class nouns of tagged pictures, as danbooru counts who is in them."""
+TAG_OF: Mapping[str, str] = {
+    **dict.fromkeys(("girl", "woman", "female", "lady"), "1girl"),
+    **dict.fromkeys(("boy", "man", "male"), "1boy"),
+}
+"""What plain words for one person are called where tags count who is in a picture."""
 DRAWN = ("style", "character")
 """Last words of class nouns whose pictures are no photos."""
 
@@ -47,6 +52,17 @@ def subject_caption(trigger: str, class_noun: str, folder_words: str = "") -> st
     if TAG.fullmatch(class_noun.strip()):
         return f"{trigger}, {class_noun.strip()}"
     return f"{trigger} {class_noun}" if _drawn(class_noun) else f"a photo of {trigger} {class_noun}"
+
+
+def noun_beside(words: str, usual: str) -> str:
+    """The class noun that a Kohya folder's class words mean where without them it would be ``usual``.
+
+    Where that is a tag, such as ``1girl``, plain words do not take its place, since the base model was taught tags: a
+    girl is ``1girl``, a man ``1boy``, and what is no such word leaves it as it is. Words that hold a tag count.
+    """
+    if not TAG.fullmatch(usual.strip()) or any(TAG.fullmatch(word) for word in re.split(r"[\s,]+", words)):
+        return words
+    return TAG_OF.get(words.rpartition(" ")[2].casefold(), usual)
 
 
 def regularisation_caption(caption: str | None, data: "DataConfig", folder_words: str = "") -> str:
