@@ -5,8 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from lorasweep.data.records import AtStrength, RunView
-from lorasweep.report.page import render, render_comparison, write_comparison, write_report
+from lorasweep.data.records import AtStrength, RunView, Validation
+from lorasweep.report.charts import draw
+from lorasweep.report.page import render, render_comparison, validation_chart, write_comparison, write_report
 from lorasweep.report.pictures import contact_sheet, data_uri
 
 
@@ -77,6 +78,27 @@ def test_a_run_that_is_still_training_has_a_page(view: RunView) -> None:
     page = render(replace(view, status="running", pick=None, scores=(), samples=view.samples[:1]))
     assert "No pick yet" in page
     assert "300 of 300 steps" in page
+
+
+def test_losses_on_fixed_noise_are_shown_over_the_base_models_and_called_evidence(view: RunView) -> None:
+    assert "Loss on fixed noise" not in render(view)
+    found = [Validation(trial="t", step=s, held_out=0.2 + s / 1e4, train=0.4 - s / 1e3) for s in (0, 100, 200, 300)]
+    page = render(replace(view, validation=tuple(found), dvar_step=128))
+    assert "Loss on fixed noise" in page
+    assert "<title>held-out photos, step 200: 1.100</title>" in page
+    assert "<title>training photos, step 200: 0.500</title>" in page
+    assert "Evidence only: it does not pick." in page
+    assert "would have stopped at step 128." in page
+    blind = tuple(replace(each, held_out=float("nan")) for each in found)
+    page = render(replace(view, validation=blind))
+    assert "No photo was held out, so only training photos are measured." in page
+    assert "<title>held-out photos" not in page
+    assert "would not have stopped so far." in page
+
+
+def test_losses_of_the_base_model_alone_are_no_chart_yet(view: RunView) -> None:
+    base = Validation(trial="t", step=0, held_out=0.2, train=0.4)
+    assert draw(validation_chart(replace(view, validation=(base,)))) == ""
 
 
 def test_a_run_without_anything_has_a_page(view: RunView) -> None:

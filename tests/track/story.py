@@ -10,6 +10,7 @@ from lorasweep.data.records import (
     AtStrength,
     Checkpoint,
     Dataset,
+    FixedBatch,
     Photo,
     Pick,
     Prompt,
@@ -17,6 +18,7 @@ from lorasweep.data.records import (
     SampleSet,
     Scores,
     Step,
+    Validation,
     Verdict,
 )
 from lorasweep.track.run_folder import RunFolder
@@ -98,6 +100,12 @@ class Story:
 
     def at_strength(self, n: int, strength: float) -> AtStrength:
         return AtStrength(strength=strength, samples=self.samples(n, fresh=True), scores=self.scores(n, fresh=True))
+
+    def validation(self, n: int) -> Validation:
+        return Validation(trial="t", step=n, held_out=0.5 + n / 30, train=0.5 - n / 20)
+
+    def fixed_batch(self, n: int) -> FixedBatch:
+        return FixedBatch(trial="t", step=n, loss=1 / (n + 3))
 
     def pick(self) -> Pick:
         return Pick(

@@ -56,6 +56,14 @@ def test_scores_come_back_bit_for_bit_with_their_gaps(story: Story) -> None:
     assert list(back.components) == ["identity", "prompt", "geometry"]
 
 
+def test_losses_on_fixed_noise_come_back_and_no_held_out_photo_is_nan(story: Story) -> None:
+    batch, found = story.fixed_batch(3), replace(story.validation(3), held_out=float("nan"))
+    assert codec.fixed_batch_from_json(through_json(codec.fixed_batch_to_json(batch))) == batch
+    back = codec.validation_from_json(through_json(codec.validation_to_json(found, found)))
+    assert np.isnan(back.held_out)
+    assert (back.trial, back.step, back.train) == (found.trial, found.step, found.train)
+
+
 def test_a_loss_that_became_nan_comes_back_as_nan(story: Story) -> None:
     back = codec.step_from_json(through_json(codec.step_to_json(replace(story.step(1), loss=float("nan")))))
     assert np.isnan(back.loss)

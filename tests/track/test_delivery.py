@@ -20,6 +20,9 @@ def told(story: Story, status: str | None = "finished", **changes: object) -> Ru
     story.tell(tracker)
     tracker.samples(story.samples(6, fresh=True), PROMPTS)
     tracker.scores(story.scores(6, fresh=True))
+    for step in (0, 6):
+        tracker.fixed_batch(story.fixed_batch(step))
+        tracker.validation(story.validation(step), story.validation(0))
     tracker.pick(story.pick())
     if status is None:
         tracker.close()
@@ -58,6 +61,8 @@ def assert_exactly_once(store: Store, story: Story) -> None:
     assert history(store, run, "train/loss") == [(n, 0.1 + 1 / (3 * n)) for n in range(1, 7)]
     assert history(store, run, "train/grad_norm") == [(n, n / 7) for n in range(1, 7)]
     assert history(store, run, "eval/score") == [(3, 0.3), (6, 0.6)]
+    assert history(store, run, "validation/held_out_vs_base") == [(0, 1.0), (6, pytest.approx(1.4))]
+    assert history(store, run, "validation/fixed_batch") == [(0, 1 / 3), (6, 1 / 9)]
     assert history(store, run, "fresh/score") == [(6, 0.6)]
     assert history(store, run, "picked/step") == [(6, 6.0)]
     assert len(images(store, run)) == 2 * (4 * len(PROMPTS))

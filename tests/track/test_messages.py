@@ -47,6 +47,28 @@ def test_a_run_that_only_scored_files_is_told_apart() -> None:
     assert kinds == ["run", "multirun", "evaluation"]
 
 
+def test_losses_on_fixed_noise_are_sent_beside_their_ratio_to_the_base_models(story: Story) -> None:
+    payload = codec.validation_to_json(story.validation(6), story.validation(0))
+    points = {point.key: point.value for point in messages.validation_points(payload, 77)}
+    assert points == {
+        "validation/held_out": pytest.approx(0.7),
+        "validation/held_out_vs_base": pytest.approx(1.4),
+        "validation/train": pytest.approx(0.2),
+        "validation/train_vs_base": pytest.approx(0.4),
+    }
+    (batch,) = messages.fixed_batch_points(codec.fixed_batch_to_json(story.fixed_batch(6)), 77)
+    assert (batch.key, batch.value, batch.time, batch.step) == ("validation/fixed_batch", 1 / 9, 77, 6)
+
+
+def test_without_held_out_photos_their_loss_has_no_point(story: Story) -> None:
+    found = replace(story.validation(6), held_out=math.nan)
+    points = messages.validation_points(codec.validation_to_json(found, found), 0)
+    assert {point.key: point.value for point in points} == {
+        "validation/train": pytest.approx(0.2),
+        "validation/train_vs_base": 1.0,
+    }
+
+
 def test_the_pick_has_a_strength_and_an_older_one_had_full_strength(story: Story) -> None:
     payload = codec.pick_to_json(replace(story.pick(), strength=0.85))
     assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/strength"] == 0.85

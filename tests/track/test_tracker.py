@@ -1,11 +1,14 @@
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from track.story import PROMPTS, Story
 
 from lorasweep.data.errors import UserError
+from lorasweep.data.records import FixedBatch
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder
@@ -20,6 +23,9 @@ def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
     tracker.scores(story.scores(6, fresh=True))
     tracker.strength(story.at_strength(6, 0.85))
     tracker.strength(story.at_strength(6, 0.7))
+    for step in (0, 3, 6):
+        tracker.fixed_batch(story.fixed_batch(step))
+        tracker.validation(story.validation(step), story.validation(0))
     tracker.pick(story.pick())
     tracker.note("Mind the gap.")
     assert tracker.end("finished") == ""
@@ -33,6 +39,8 @@ def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
         (strength, story.samples(6, fresh=True)) for strength in (0.7, 0.85)
     ]
     assert [each.scores.score for each in view.strengths] == [0.6, 0.6]
+    assert view.validation == tuple(story.validation(step) for step in (0, 3, 6))
+    assert view.fixed_batch == tuple(story.fixed_batch(step) for step in (0, 3, 6))
     assert (view.pick, view.prompts, view.notes) == (story.pick(), PROMPTS, ("Mind the gap.",))
     assert view.config["optim"]["lr"] == 1e-3
     assert view.train[0].caption == "<b>me</b>"
@@ -50,6 +58,30 @@ def test_steps_that_a_resume_takes_again_are_journaled_once(story: Story) -> Non
     view = read_run(story.folder)
     assert [step.step for step in view.steps] == [1, 2, 3, 4, 5, 6]
     assert [e.payload["uid"] for e in read(story.folder) if e.kind == "start"] == [first._uid] * 2
+
+
+def test_losses_on_fixed_noise_are_journaled_once_a_step_and_their_stopping_point_is_read_back(story: Story) -> None:
+    for _ in range(2):
+        tracker = JournalTracker(story.folder)
+        tracker.start(story.meta())
+        for step in range(0, 1601, 64):
+            tracker.fixed_batch(FixedBatch(trial="t", step=step, loss=0.1 + 0.1 * math.exp(-step / 300)))
+        tracker.close()
+    view = read_run(story.folder)
+    assert [found.step for found in view.fixed_batch] == list(range(0, 1601, 64))
+    # by hand: the first step at which the variance of the last 7 values is less than 0.4 of that of all
+    losses = [found.loss for found in view.fixed_batch]
+    small = [n for n in range(7, 27) if np.var(losses[n - 7 : n]) < 0.4 * np.var(losses[:n])]
+    assert view.dvar_step == 64 * (small[0] - 1)
+
+
+def test_a_journal_from_before_losses_were_measured_has_none(story: Story) -> None:
+    tracker = JournalTracker(story.folder)
+    tracker.start(story.meta())
+    story.tell(tracker)
+    tracker.end("finished")
+    view = read_run(story.folder)
+    assert (view.validation, view.fixed_batch, view.dvar_step) == ((), (), None)
 
 
 def test_the_folder_of_another_trainer_is_remembered_on_this_machine(story: Story, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Counted in forward passes of the denoiser, not in seconds, so that the same conf
 checkpoints.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,15 @@ FINALISTS = 5
 
 STRENGTH_FINALISTS = 3
 """At most so many are drawn at other strengths: the pick, the best and the runner-up."""
+
+
+VALIDATION_ROWS = 8
+"""Photos at a noise level whose loss is measured at a checkpoint, of held-out photos and of training photos each."""
+FIXED_BATCH = 4
+"""Rows of the batch that DVAR watches; its authors' code takes four too."""
+FIXED_BATCH_SHARE = 0.03
+"""Watching it may cost this share of training. After every step, as its authors do, it would cost twice the training at
+one picture a step."""
 
 
 def strength_sheets(run: "RunConfig", checkpoints: int) -> int:
@@ -60,6 +70,32 @@ def glimpsed_steps(run: "RunConfig", drawn: Sequence[int]) -> tuple[int, ...]:
     """The steps whose pictures are drawn for looking only, as ``sample.every_steps`` asks; never those in ``drawn``."""
     every = run.sample.every_steps
     return tuple(step for step in range(every, run.optim.steps + 1, every) if step not in drawn) if every else ()
+
+
+def fixed_batch_every(run: "RunConfig") -> int:
+    """Steps between two measurements of DVAR's batch, so that they cost ``FIXED_BATCH_SHARE`` of training at most."""
+    rows = run.optim.batch_size * run.optim.gradient_accumulation
+    return math.ceil(FIXED_BATCH / (FIXED_BATCH_SHARE * STEP_IN_FORWARDS * rows))
+
+
+def measuring_cost(run: "RunConfig", checkpoints: int, held_out: int) -> float:
+    """Forward passes for losses on fixed noise, the base model's included.
+
+    Args:
+        held_out: photos; without any only training photos are measured.
+    """
+    if not run.evaluate.validation:
+        return 0.0
+    rows = VALIDATION_ROWS * (2 if held_out else 1)
+    return float((checkpoints + 1) * rows + (run.optim.steps // fixed_batch_every(run) + 1) * FIXED_BATCH)
+
+
+def measuring_words(run: "RunConfig", checkpoints: int, held_out: int) -> str:
+    """One sentence that says what measuring losses costs; '' where none are."""
+    cost = measuring_cost(run, checkpoints, held_out)
+    photos = "held-out and training" if held_out else "training"
+    share = cost / training_cost(run)
+    return f"Losses of {photos} photos on fixed noise: about {share:.0%} of the cost of training." if cost else ""
 
 
 def announcement(run: "RunConfig") -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lorasweep.app.budget import training_cost
+
 if TYPE_CHECKING:
     import torch
 
@@ -62,6 +64,8 @@ class Duration:
     encoding: float
     training: float
     drawing: float
+    measuring: float
+    """Losses on fixed noise."""
     step: float
     """Of one optimiser step."""
     low: float
@@ -73,7 +77,7 @@ class Duration:
 
     @property
     def total(self) -> float:
-        return self.encoding + self.training + self.drawing
+        return self.encoding + self.training + self.drawing + self.measuring
 
 
 def measure(device: "torch.device", dtype: "torch.dtype") -> Speed:
@@ -195,6 +199,8 @@ class Amounts:
     captions: int
     pictures: int
     """Drawn in all: at checkpoints, between them, by the base model, by the finalists."""
+    measured: float = 0.0
+    """Forward passes for losses on fixed noise."""
 
 
 def estimate(run: "RunConfig", counts: "Counts", amounts: Amounts, speed: Speed, pace: Pace | None) -> Duration:
@@ -207,6 +213,7 @@ def estimate(run: "RunConfig", counts: "Counts", amounts: Amounts, speed: Speed,
         + amounts.captions * speed.seconds(counts.text_in),
         "training": run.optim.steps * step,
         "drawing": amounts.pictures * picture,
+        "measuring": run.optim.steps * step * amounts.measured / training_cost(run),
     }
     low, high = SPREAD["measured" if pace is not None else speed.device]
     total = sum(parts.values())

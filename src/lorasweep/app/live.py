@@ -10,6 +10,7 @@ import numpy as np
 
 from lorasweep.app.budget import drawn_steps, glimpsed_steps
 from lorasweep.app.judge import Judge
+from lorasweep.app.losses import LossWatch
 from lorasweep.app.outcome import Outcome
 from lorasweep.data.errors import RunFailedError
 from lorasweep.data.records import AtStrength, Checkpoint, Failure, Pick, Prompt, Scores, Step
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lorasweep.models.family import Family
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
+    from lorasweep.train.validation import FixedLoss
 
 
 class LiveRun:
@@ -47,6 +49,8 @@ class LiveRun:
         self.drawn = tuple(steps) if judge else ()
         self.glimpsed = frozenset(glimpsed_steps(trial.config, self.drawn))
         self.scores: dict[int, Scores] = {}
+        self.losses: LossWatch | None = None
+        """Who measures losses on fixed noise; None where nobody does, as where nothing is trained."""
         self.outcome: Outcome | None = None
 
     @property
@@ -67,14 +71,27 @@ class LiveRun:
     def take(self, checkpoint: Checkpoint, *, report: bool = True) -> Scores | None:
         """A checkpoint is on disk: draw it from its file, judge it, and tell the journal and the report."""
         self.tracker.checkpoint(checkpoint)
-        if self.judge is None or checkpoint.step not in self.drawn:
-            return None
-        if not self.scores:
-            self.tracker.samples(self.judge.base_sheet(self.name, self.samples_folder()), self.prompts)
-        self.scores[checkpoint.step] = self._look(checkpoint, fresh=False)
-        if report:
+        if self.judge is not None and checkpoint.step in self.drawn:
+            if not self.scores:
+                self.tracker.samples(self.judge.base_sheet(self.name, self.samples_folder()), self.prompts)
+            self.scores[checkpoint.step] = self._look(checkpoint, fresh=False)
+        if self.losses is not None:
+            self.losses.checkpoint(checkpoint)
+        found = self.scores.get(checkpoint.step)
+        if report and found is not None:
             self.write_report()
-        return self.scores[checkpoint.step]
+        return found
+
+    def watch_losses(self, cohort: "Cohort", loss: "FixedLoss") -> None:
+        """Measure losses on fixed noise from here on, as ``evaluate.validation`` asks."""
+        if self.trial.config.evaluate.validation:
+            self.losses = LossWatch(self.trial, self.tracker, cohort, loss)
+
+    def stepped(self, step: Step, cohort: "Cohort") -> None:
+        """A step was taken and is in the journal."""
+        if self.losses is not None:
+            self.losses.step(step)
+        self.glimpse(step, cohort)
 
     def glimpse(self, step: Step, cohort: "Cohort") -> None:
         """Draw from the weights in memory where ``sample.every_steps`` asks for it, to be looked at and not scored.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.app.amounts import Schedule, disk_of, free_disk_at, schedule_of
-from lorasweep.app.budget import announcement
+from lorasweep.app.budget import announcement, measuring_cost, measuring_words
 from lorasweep.app.duration import Amounts, Duration, Speed, estimate, measure, remembered_pace
 from lorasweep.app.footprint import GIB, Footprint, Hint, advice, footprint, gib, require_room
 from lorasweep.app.live import Say
@@ -34,6 +34,8 @@ class Plan:
     schedule: Schedule
     drawing: str
     """What judging costs, as the run itself will say it."""
+    measuring: str
+    """What losses on fixed noise cost, '' where none are measured."""
     base: str
     """How the base model is kept (full, fp8 or nf4) and computed, in words."""
     memory: Footprint
@@ -96,6 +98,7 @@ def plan_of(run: RunConfig) -> Plan:
         notes=tuple(photo_notes(run, dataset)),
         schedule=schedule,
         drawing=announcement(run) if run.evaluate.enabled else "Nothing is drawn: evaluate.enabled is false.",
+        measuring=measuring_words(run, len(schedule.checkpoints), schedule.held_out),
         base=f"kept {counts.base}, computed in {run.hardware.precision}",
         memory=need,
         peak=need.peak,
@@ -168,7 +171,9 @@ def duration_of(run: RunConfig, counts: "Counts", schedule: Schedule, device: st
     speed: Speed = measure(_card(run), PRECISIONS[run.hardware.precision])
     pace = remembered_pace(Path(run.track.root), run, device, torch.get_num_threads())
     encoded = len(schedule.placements) * (1 + run.data.flip)
-    amounts = Amounts(photos=encoded, captions=schedule.captions + 1, pictures=schedule.pictures)
+    measured = measuring_cost(run, len(schedule.checkpoints), schedule.held_out)
+    captions = schedule.captions + 1
+    amounts = Amounts(photos=encoded, captions=captions, pictures=schedule.pictures, measured=measured)
     return estimate(run, counts, amounts, speed, pace)
 
 

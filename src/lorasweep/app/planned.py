@@ -37,6 +37,8 @@ def print_plan(plan: "Plan", say: Say) -> None:
     say(caught.get().rstrip())
     say_sizes(plan.schedule.buckets, say)
     say(plan.drawing)
+    if plan.measuring:
+        say(plan.measuring)
     say(plan.verdict)
     for number, hint in enumerate(plan.hints, 1):
         fits = ", which fits" if hint.fits else ""
@@ -97,8 +99,8 @@ def _numbers(steps: Sequence[int]) -> str:
 def _time(duration: "Duration | None") -> str:
     if duration is None:
         return "not known: no such card is here"
-    parts = {"encoding": duration.encoding, "training": duration.training, "drawing": duration.drawing}
-    words = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
+    parts = {name: getattr(duration, name) for name in ("encoding", "training", "drawing", "measuring")}
+    words = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items() if seconds)
     return (
         f"about {in_words(duration.total)} ({in_words(duration.low)} to {in_words(duration.high)}): {words}; "
         f"{duration.step:.2g} s a step, from {duration.source}"

@@ -163,14 +163,18 @@ def _train_lives(lives: Sequence[LiveRun], family: "Family", width: int, stop: S
     from lorasweep.app.progress import Progress
     from lorasweep.train.cache import cache_folder
     from lorasweep.train.cohort import Cohort
+    from lorasweep.train.validation import FixedLoss
 
     by_name = {live.name: live for live in lives}
     queue = deque(lives)
     cohort = Cohort(family, width, cache_folder=cache_folder(lives[0].trial.config))
+    loss = FixedLoss(family, cohort.latents, cohort.texts)
+    for live in lives:
+        live.watch_losses(cohort, loss)
 
     def on_step(step: Step) -> None:
         progress.step(step)
-        by_name[step.trial].glimpse(step, cohort)
+        by_name[step.trial].stepped(step, cohort)
 
     with Progress(lives, say) as progress:
         while (queue or cohort.busy) and not stop:

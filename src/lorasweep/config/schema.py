@@ -296,6 +296,9 @@ class EvaluateConfig:
     model: str | None = None
     """Another base model of the same family to draw on, named as ``model.path`` is, for those who train on one and draw
     on a fine-tune of it; both are held in memory while a run trains. None draws on ``model.path``."""
+    validation: bool = True
+    """Measure losses on held-out and on training photos with fixed noise at every checkpoint, and DVAR's batch between
+    them, also where ``enabled`` is false. They are shown as evidence and pick nothing."""
 
     def __post_init__(self) -> None:
         among("evaluate.face", self.face, ("facenet", "portraits"))

@@ -15,6 +15,7 @@ from lorasweep.config.schema import RunConfig
 NEUTRAL = frozenset(
     {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
     | {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
+    | {"evaluate.validation"}
     | {"data.masks_path", "data.regularisation_path"}
     | {"hardware.offload", "hardware.cache", "hardware.unload_encoders"}
 )

@@ -207,6 +207,31 @@ class AtStrength:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The loss of one checkpoint on photos, noise and timesteps that are the same for all. Evidence; it picks nothing.
+
+    Step 0 is the base model. Losses are mean squared errors of the denoiser, low = good.
+    """
+
+    trial: str
+    step: int
+    held_out: float
+    """On photos that were not trained on; NaN where none are held out."""
+    train: float
+    """On photos that were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedBatch:
+    """The loss of a small batch of training photos with fixed noise and timesteps, measured as training goes on."""
+
+    trial: str
+    step: int
+    """Optimiser steps taken; 0 is before the first."""
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a careful human would say of one checkpoint."""
 
@@ -267,6 +292,11 @@ class RunView:
     """The finalists at other strengths, by step and strength."""
     pick: Pick | None = None
     steps: tuple[Step, ...] = ()
+    validation: tuple[Validation, ...] = ()
+    """Losses on fixed noise, by step; the base model first. Empty where they were not measured."""
+    fixed_batch: tuple[FixedBatch, ...] = ()
+    dvar_step: int | None = None
+    """Where DVAR would have stopped the training, by ``fixed_batch``; None where it would not."""
     notes: tuple[str, ...] = ()
     error: str = ""
     parent: str = ""

@@ -167,6 +167,18 @@ class AdapterBank:
                         _write(place, slot, adapter[name])
             start = end
 
+    def fits(self, adapters: Sequence[Adapter]) -> bool:
+        """Whether ``load`` can put these adapters where the present ones are: same names, ranks and alphas."""
+        return [_layout(adapter) for adapter in adapters] == [_layout(adapter) for adapter in self.adapters]
+
+    @torch.no_grad()
+    def load(self, adapters: Sequence[Adapter]) -> None:
+        """Other weights of the same layout; a model that carries the bank need not be made anew."""
+        self.adapters = tuple(adapters)
+        for slot, adapter in enumerate(adapters):
+            for name, weights in adapter.items():
+                _write(self.places[name], slot, weights)
+
     def _leaf(self, start: int, end: int, shape: torch.Size) -> nn.Parameter:
         view = self.values[:, start:end].view(self.slots, *shape)
         return nn.Parameter(view, requires_grad=self.gradients is not None)
@@ -229,6 +241,10 @@ class AdapterBank:
             down, up = down.cpu().clone(), up.cpu().clone()
             exported[name] = LoraWeights(down.view(weights.down.shape), up.view(weights.up.shape), weights.alpha)
         return exported
+
+
+def _layout(adapter: Adapter) -> list[tuple[str, int, float]]:
+    return [(name, weights.rank, weights.alpha) for name, weights in adapter.items()]
 
 
 def _widest(name: str, adapters: Sequence[Adapter]) -> tuple[torch.Size, torch.Size]:

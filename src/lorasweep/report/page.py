@@ -58,6 +58,8 @@ def render(view: RunView) -> str:
         component_chart=draw(component_chart(rows)),
         components=_component_names(rows),
         loss_chart=draw(loss_chart(view)),
+        validation_chart=draw(validation_chart(view)),
+        validation_words=validation_words(view),
         train=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.train],
         held_out=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.held_out],
         facts=_facts(view),
@@ -116,6 +118,36 @@ def loss_chart(view: RunView) -> Chart:
         kept_xs, kept_ys = thinned(xs, values)
         lines.append(Line(name=name, xs=kept_xs, ys=kept_ys, thin=thin, dots=False, colour=0))
     return Chart(lines=lines, label="loss by step")
+
+
+def validation_chart(view: RunView) -> Chart:
+    """Losses on held-out and on training photos over those of the base model: below 1 is better than it."""
+    base = next((found for found in view.validation if found.step == 0), None)
+    if base is None or len(view.validation) < 2:
+        return Chart(lines=[])
+    xs = [float(found.step) for found in view.validation]
+    held_out = [_over(found.held_out, base.held_out) for found in view.validation]
+    train = [_over(found.train, base.train) for found in view.validation]
+    lines = [Line(name="held-out photos", xs=xs, ys=held_out, colour=1), Line(name="training photos", xs=xs, ys=train)]
+    return Chart(lines=lines, label="loss on fixed noise over the base model's by step")
+
+
+def validation_words(view: RunView) -> str:
+    """What the losses on fixed noise are, what they are not, and where DVAR would have stopped; '' without any."""
+    if not view.validation:
+        return ""
+    measured = any(math.isfinite(found.held_out) for found in view.validation)
+    photos = "" if measured else " No photo was held out, so only training photos are measured."
+    stop = f"have stopped at step {view.dvar_step}" if view.dvar_step is not None else "not have stopped so far"
+    return (
+        "The same photos, noise and timesteps at every checkpoint; 1 is the base model. A rise on held-out photos "
+        f"hints at over-training. Evidence only: it does not pick.{photos} "
+        f"DVAR, which stops once the loss of a fixed batch has come to rest, would {stop}."
+    )
+
+
+def _over(loss: float, base: float) -> float:
+    return loss / base if base else math.nan
 
 
 def comparison_chart(runs: Sequence[dict[str, Any]]) -> Chart:

@@ -10,6 +10,7 @@ from lorasweep.data.records import (
     AtStrength,
     Checkpoint,
     Dataset,
+    FixedBatch,
     JsonDict,
     Photo,
     Pick,
@@ -18,6 +19,7 @@ from lorasweep.data.records import (
     SampleSet,
     Scores,
     Step,
+    Validation,
     Verdict,
 )
 from lorasweep.track.journal import encode
@@ -78,6 +80,24 @@ def at_strength_to_json(found: AtStrength, folder: Path) -> JsonDict:
 def at_strength_from_json(payload: JsonDict, folder: Path) -> AtStrength:
     samples = samples_from_json(payload["samples"], folder)
     return AtStrength(strength=payload["strength"], samples=samples, scores=scores_from_json(payload["scores"]))
+
+
+def validation_to_json(found: Validation, base: Validation) -> JsonDict:
+    """With the base model's own losses beside it, so that a line alone tells how far training has come."""
+    return encode({**vars(found), "base_held_out": base.held_out, "base_train": base.train})
+
+
+def validation_from_json(payload: JsonDict) -> Validation:
+    losses = {name: float(payload[name]) for name in ("held_out", "train")}
+    return Validation(trial=payload["trial"], step=payload["step"], **losses)
+
+
+def fixed_batch_to_json(found: FixedBatch) -> JsonDict:
+    return encode(dict(vars(found)))
+
+
+def fixed_batch_from_json(payload: JsonDict) -> FixedBatch:
+    return FixedBatch(trial=payload["trial"], step=payload["step"], loss=float(payload["loss"]))
 
 
 def pick_to_json(pick: Pick) -> JsonDict:

@@ -140,6 +140,12 @@ class Delivery:
         if entry.payload["scores"]["fresh"] or not self._models.judge(step, points):
             self._points += points
 
+    def _ship_validation(self, entry: Entry) -> None:
+        self._points += messages.validation_points(entry.payload, entry.time)
+
+    def _ship_fixed_batch(self, entry: Entry) -> None:
+        self._points += messages.fixed_batch_points(entry.payload, entry.time)
+
     def _ship_pick(self, entry: Entry) -> None:
         self._points += messages.pick_points(entry.payload, entry.time)
         self._tags |= messages.pick_tags(entry.payload)
@@ -177,6 +183,8 @@ class Delivery:
         "params": _ship_params,
         "step": _ship_step,
         "scores": _ship_scores,
+        "validation": _ship_validation,
+        "fixed_batch": _ship_fixed_batch,
         "pick": _ship_pick,
         "checkpoint": _ship_checkpoint,
         "sample": _ship_sample,

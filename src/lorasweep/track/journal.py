@@ -31,7 +31,8 @@ class Entry:
     seq: int
     """1-based, without gaps."""
     kind: str
-    """start, params, step, checkpoint, sample, scores, strength, pick, tag, note, artifact or end."""
+    """start, params, step, fixed_batch, checkpoint, sample, scores, validation, strength, pick, tag, note, artifact or
+    end."""
     key: str
     """What it is about, such as ``120``; a (kind, key) is written once. Empty: may be repeated."""
     time: int

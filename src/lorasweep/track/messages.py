@@ -42,6 +42,20 @@ def score_points(payload: JsonDict, time: int) -> list[Point]:
     return _points(values, time, scores["step"])
 
 
+def validation_points(payload: JsonDict, time: int) -> list[Point]:
+    """Losses on fixed noise under ``validation/``, and each over the base model's own: above 1 is worse than that."""
+    values: dict[str, float] = {}
+    for name in ("held_out", "train"):
+        loss, base = float(payload[name]), float(payload[f"base_{name}"])
+        values |= {f"validation/{name}": loss, f"validation/{name}_vs_base": loss / base if base else math.nan}
+    return _points(values, time, payload["step"])
+
+
+def fixed_batch_points(payload: JsonDict, time: int) -> list[Point]:
+    """The loss that DVAR watches."""
+    return _points({"validation/fixed_batch": float(payload["loss"])}, time, payload["step"])
+
+
 def pick_points(payload: JsonDict, time: int) -> list[Point]:
     """The pick as metrics of its own, since MLflow's table shows the last value of a metric, not the best."""
     if payload["step"] is None:

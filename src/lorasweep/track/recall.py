@@ -4,7 +4,20 @@ import json
 from pathlib import Path
 
 from lorasweep.data.errors import UserError
-from lorasweep.data.records import AtStrength, Checkpoint, Dataset, JsonDict, Pick, RunView, SampleSet, Scores, Step
+from lorasweep.data.records import (
+    AtStrength,
+    Checkpoint,
+    Dataset,
+    FixedBatch,
+    JsonDict,
+    Pick,
+    RunView,
+    SampleSet,
+    Scores,
+    Step,
+    Validation,
+)
+from lorasweep.evaluate.dvar import dvar_step
 from lorasweep.track import codec
 from lorasweep.track.journal import Entry, read
 from lorasweep.track.run_folder import RunFolder, is_alive
@@ -18,6 +31,7 @@ def read_run(folder: Path) -> RunView:
         raise UserError(f"{folder} holds no run; name a folder under runs/ of the track root")
     run = RunFolder(folder)
     dataset = read_dataset(entries)
+    fixed = read_fixed_batch(entries)
     return RunView(
         name=start["name"],
         folder=folder,
@@ -33,6 +47,9 @@ def read_run(folder: Path) -> RunView:
         strengths=read_strengths(entries, folder),
         pick=read_pick(entries),
         steps=read_steps(entries),
+        validation=read_validation(entries),
+        fixed_batch=fixed,
+        dvar_step=dvar_step([found.step for found in fixed], [found.loss for found in fixed]),
         notes=tuple(entry.payload["text"] for entry in entries if entry.kind == "note"),
         error=(_last(entries, "end") or {}).get("error", ""),
         parent=start["parent"],
@@ -58,6 +75,18 @@ def read_steps(entries: list[Entry]) -> tuple[Step, ...]:
     """Every optimiser step, in order."""
     steps = [codec.step_from_json(entry.payload) for entry in entries if entry.kind == "step"]
     return tuple(sorted(steps, key=lambda step: step.step))
+
+
+def read_validation(entries: list[Entry]) -> tuple[Validation, ...]:
+    """Losses on fixed noise, by step; none in the journals of older runs."""
+    found = {e.payload["step"]: e.payload for e in entries if e.kind == "validation"}
+    return tuple(codec.validation_from_json(found[step]) for step in sorted(found))
+
+
+def read_fixed_batch(entries: list[Entry]) -> tuple[FixedBatch, ...]:
+    """The losses of DVAR's batch, by step."""
+    found = {e.payload["step"]: e.payload for e in entries if e.kind == "fixed_batch"}
+    return tuple(codec.fixed_batch_from_json(found[step]) for step in sorted(found))
 
 
 def read_checkpoints(entries: list[Entry], folder: Path) -> tuple[Checkpoint, ...]:

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lorasweep.data.records import AtStrength, Checkpoint, Dataset, JsonDict, Pick, Prompt, SampleSet, Scores, Step
+from lorasweep.data.records import (
+    AtStrength,
+    Checkpoint,
+    Dataset,
+    FixedBatch,
+    JsonDict,
+    Pick,
+    Prompt,
+    SampleSet,
+    Scores,
+    Step,
+    Validation,
+)
 from lorasweep.track import codec
 from lorasweep.track.flatten import flatten
 from lorasweep.track.journal import Journal, read
@@ -59,6 +71,14 @@ class Tracker(Protocol):
         """A checkpoint was judged."""
         ...
 
+    def validation(self, found: Validation, base: Validation) -> None:
+        """A checkpoint's losses on fixed noise were measured; ``base`` are the base model's."""
+        ...
+
+    def fixed_batch(self, found: FixedBatch) -> None:
+        """DVAR's batch was measured."""
+        ...
+
     def strength(self, found: AtStrength) -> None:
         """A finalist was drawn and judged at another strength."""
         ...
@@ -88,6 +108,8 @@ class NullTracker:
     def checkpoint(self, checkpoint: Checkpoint) -> None: ...
     def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None: ...
     def scores(self, scores: Scores) -> None: ...
+    def validation(self, found: Validation, base: Validation) -> None: ...
+    def fixed_batch(self, found: FixedBatch) -> None: ...
     def strength(self, found: AtStrength) -> None: ...
     def pick(self, pick: Pick) -> None: ...
     def note(self, text: str) -> None: ...
@@ -145,6 +167,13 @@ class JournalTracker:
         payload = {"signature": self._signature, "scores": codec.scores_to_json(scores)}
         self._journal.write("scores", payload, key=self._judged(scores.step, scores.fresh))
         self._nudge()
+
+    def validation(self, found: Validation, base: Validation) -> None:
+        self._journal.write("validation", codec.validation_to_json(found, base), key=str(found.step))
+        self._nudge()
+
+    def fixed_batch(self, found: FixedBatch) -> None:
+        self._journal.write("fixed_batch", codec.fixed_batch_to_json(found), key=str(found.step))
 
     def strength(self, found: AtStrength) -> None:
         payload = {"signature": self._signature, **codec.at_strength_to_json(found, self.run.path)}

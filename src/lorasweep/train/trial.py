@@ -46,10 +46,14 @@ class Trial:
     @cached_property
     def placements(self) -> tuple[Placement, ...]:
         """How each of ``pictures`` gets to the size that it is trained at."""
+        return self.placed(self.pictures)
+
+    def placed(self, photos: Sequence[Photo]) -> tuple[Placement, ...]:
+        """How photos, trained on or not, get to a size that is trained at; UserError where one fits none."""
         model = self.config.model
         rule = bucket_rule(self.config.data, model.resolution, PICTURE_UNITS.get(model.family, 8))
-        sizes = [(photo.width, photo.height) for photo in self.pictures]
-        return place_pictures(sizes, rule, [str(photo.path) for photo in self.pictures])
+        sizes = [(photo.width, photo.height) for photo in photos]
+        return place_pictures(sizes, rule, [str(photo.path) for photo in photos])
 
     @cached_property
     def buckets(self) -> Mapping[Bucket, tuple[int, ...]]:

@@ -1,0 +1,140 @@
+"""The loss on fixed rows: photos, noise and timesteps that stay the same, so that only the weights can change it.
+
+The rows depend on the photos alone, not on the run's seed: the base model, every checkpoint and every run on the same
+photos are measured on the same ones, and a difference between two losses is no noise of the draw. What is measured is
+the plain mean squared error of what the family is trained to answer, on its own timesteps: without min-SNR weights,
+masks, mirroring or dropout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lorasweep.data.buckets import Placement
+from lorasweep.data.errors import UserError
+from lorasweep.data.records import Photo
+from lorasweep.models.cohort_lora import Adapter, AdapterBank
+from lorasweep.models.family import Family, Text
+from lorasweep.train.cache import LatentCache, TextCache
+from lorasweep.train.loss import row_errors
+from lorasweep.train.randomness import normal, stream
+from lorasweep.train.trial import Batch, Rows, Trial, crop_of, stacked
+
+if TYPE_CHECKING:
+    from lorasweep.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class FixedRow:
+    """One photo at one noise level."""
+
+    photo: Photo
+    placement: Placement
+    place: float
+    """In (0, 1): which quantile of the family's timesteps."""
+    item: int
+    """Which of the rows; noise differs between two rows of one photo."""
+
+
+def fixed_rows(trial: Trial, photos: Sequence[Photo], count: int) -> tuple[FixedRow, ...]:
+    """``count`` rows of up to as many photos; none where there are no photos.
+
+    Noise levels are the middles of ``count`` equal strata, dealt out over the photos in turn, in the order of the
+    photos' hashes: all levels are there however many photos there are. A photo that fits no bucket is left out.
+    """
+    chosen: list[tuple[Photo, Placement]] = []
+    for photo in sorted(photos, key=lambda each: each.sha256):
+        placement = _placed(trial, photo)
+        if placement is not None and len(chosen) < count:
+            chosen.append((photo, placement))
+    if not chosen:
+        return ()
+    return tuple(FixedRow(*chosen[item % len(chosen)], (item + 0.5) / count, item) for item in range(count))
+
+
+def _placed(trial: Trial, photo: Photo) -> Placement | None:
+    try:
+        return trial.placed([photo])[0]
+    except UserError:  # too small to be cut to a bucket: no reason to stop a run that does not train on it
+        return None
+
+
+class FixedLoss:
+    """Measures adapters on fixed rows, on the bare base model and beside any training; runs of a cohort share one.
+
+    The model that carries an adapter is kept: making it takes up to a second for SDXL, more than measuring a few rows.
+    """
+
+    def __init__(self, family: Family, latents: LatentCache, texts: TextCache) -> None:
+        self._family = family
+        self._latents = latents
+        self._texts = texts
+        self._bank: AdapterBank | None = None
+        self._carrier = family
+
+    def encode(self, rows: Sequence[FixedRow], config: "RunConfig") -> None:
+        """Put what the rows need into the caches, so that encoders are not used while a run trains."""
+        for row in rows:
+            self._latents(row.photo, row.placement)
+            self._texts([row.photo.caption], config.sample.clip_skip)
+
+    @torch.no_grad()
+    def __call__(self, adapter: Adapter, rows: Sequence[FixedRow], config: "RunConfig") -> float:
+        """Mean loss of the rows; NaN without rows. An empty adapter is the base model."""
+        if not rows:
+            return float("nan")
+        carrier = self._carrying(adapter) if adapter else self._family
+        trained = config.lora.text_encoder and bool(adapter)
+        errors: list[float] = []
+        for chunk in _chunks(rows, config.optim.batch_size):
+            encode = carrier.encode_prompts if trained else self._texts
+            text = encode([row.photo.caption for row in chunk], config.sample.clip_skip)
+            errors += self._errors(carrier, text, self._batch(chunk, config.optim.guidance))
+        return sum(errors) / len(errors)
+
+    def _carrying(self, adapter: Adapter) -> Family:
+        if self._bank is not None and self._bank.fits([adapter]):
+            self._bank.load([adapter])
+        else:
+            self._bank = AdapterBank([adapter], self._family.device)
+            self._carrier = self._family.adapted(self._bank)
+        return self._carrier
+
+    def _errors(self, carrier: Family, text: Text, batch: Batch) -> list[float]:
+        latents, noise = batch.latents, batch.noise
+        timesteps = self._family.timesteps(batch.uniforms, None, latents.shape[1:])
+        told = carrier.training_text(text, batch.sizes, batch.guidance)
+        answer = carrier.denoise(self._family.noised(latents, noise, timesteps), timesteps, told)
+        squared = (answer - self._family.target(latents, noise, timesteps)).square()
+        return row_errors(squared, batch.masks).tolist()
+
+    def _batch(self, rows: Sequence[FixedRow], guidance: float) -> Batch:
+        latents, noise = zip(*(self._picture(row) for row in rows), strict=True)
+        inputs = Rows(
+            latents=list(latents),
+            noise=list(noise),
+            uniforms=[row.place for row in rows],
+            texts=[row.photo.caption for row in rows],
+            sizes=[crop_of(row.placement) for row in rows],
+            guidance=[guidance] * len(rows),
+            masks=[None] * len(rows),
+            weights=[1.0] * len(rows),
+        )
+        return stacked([inputs], self._family.device)
+
+    def _picture(self, row: FixedRow) -> tuple[Tensor, Tensor]:
+        """A sample of the photo's latents, and the noise that is mixed into it: functions of the photo and the row."""
+        mean, std = self._latents(row.photo, row.placement)
+        shape, photo = tuple(mean.shape), row.photo.sha256
+        drawn = normal(stream(0, f"validation posterior/{photo}", item=row.item), shape)
+        return mean + std * drawn.to(mean.device), normal(stream(0, f"validation/{photo}", item=row.item), shape)
+
+
+def _chunks(rows: Sequence[FixedRow], most: int) -> list[list[FixedRow]]:
+    """Rows of one size, and no more at once than a training step takes: that much memory there is."""
+    sizes = sorted({row.placement.bucket for row in rows})
+    groups = [[row for row in rows if row.placement.bucket == size] for size in sizes]
+    return [group[start : start + most] for group in groups for start in range(0, len(group), most)]
