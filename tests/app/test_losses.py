@@ -93,17 +93,21 @@ def test_runs_side_by_side_are_measured_as_each_is_alone_and_from_one_base(overr
     assert together[0][0][12] != together[1][0][12]
 
 
-@pytest.mark.parametrize("call", [2, 9, 14])
+@pytest.mark.parametrize(("call", "left"), [(2, 15), (9, 7), (14, 2)])
 def test_a_run_that_dies_while_it_measures_has_the_same_curves_when_it_went_on(
-    call: int, overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: int, left: int, overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of 15 measurements, two a checkpoint and one a batch, those that the journal holds are not made again."""
     more = (*QUIET, "save.state_minutes=1e-9")  # a state is saved after every step
     whole = view_of(overrides(*more, "name=whole"))
     with monkeypatch.context() as patched:
-        patched.setattr("lorasweep.train.validation.FixedLoss.__call__", dying_at(call))
+        patched.setattr("lorasweep.train.validation.FixedLoss.__call__", counted([], dying_at=call))
         with pytest.raises(RuntimeError, match="killed"):
             train(overrides(*more, "name=cut"))
+    calls: list[int] = []
+    monkeypatch.setattr("lorasweep.train.validation.FixedLoss.__call__", counted(calls))
     (outcome,) = app.resume(tmp_path / "mlruns", "cut", say=lambda _: None)
+    assert len(calls) == left
     cut = read_run(outcome.folder)
     assert curves(cut) == curves(whole)
     assert weights(cut) == weights(whole)
@@ -111,26 +115,19 @@ def test_a_run_that_dies_while_it_measures_has_the_same_curves_when_it_went_on(
     assert (kinds["validation"], kinds["fixed_batch"]) == (4, 7)
 
 
-def dying_at(last: int) -> Callable[..., Any]:
+def counted(calls: list[int], dying_at: int | None = None) -> Callable[..., Any]:
+    """Measures, notes every call, and dies at one."""
     from lorasweep.train.validation import FixedLoss
 
-    calls, measure = iter(range(1, last + 1)), FixedLoss.__call__
+    measure = FixedLoss.__call__
 
-    def dying(*arguments: Any) -> Any:
-        if next(calls) == last:
+    def measuring(*arguments: Any) -> Any:
+        calls.append(len(calls) + 1)
+        if len(calls) == dying_at:
             raise RuntimeError("killed")
         return measure(*arguments)
 
-    return dying
-
-
-def test_what_is_in_the_journal_is_not_measured_again(
-    overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = view_of(overrides(*QUIET, "name=anna"))
-    monkeypatch.setattr("lorasweep.train.validation.FixedLoss.__call__", dying_at(1))
-    (outcome,) = app.resume(tmp_path / "mlruns", "anna", say=lambda _: None)
-    assert curves(read_run(outcome.folder)) == curves(first)
+    return measuring
 
 
 def test_a_training_that_starts_from_a_file_starts_its_curve_there_and_is_compared_with_the_base(
