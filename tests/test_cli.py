@@ -85,8 +85,10 @@ def photos(tmp_path, monkeypatch):
                 {"to": "preset/a.yaml", "like": None, "steps": 9, "overwrite": True},
             ),
         ),
-        (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {})),
-        (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {})),
+        (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {"why": None})),
+        (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {"why": None})),
+        (["pick", "r", "--why"], ("pick", (Path("mlruns"), "r", None), {"why": "neighbours"})),
+        (["pick", "r", "--why", "0", "--json"], ("pick", (Path("mlruns"), "r", None), {"why": 0})),
         (["extend", "r", "steps=40", "--step", "8"], ("extend", (Path("mlruns"), "r", 40, 8), {})),
         (["extend", "r", "40"], ("extend", (Path("mlruns"), "r", 40, None), {})),
         (
@@ -114,7 +116,8 @@ def test_every_call_fits_the_function_that_it_is_for():
     shapes = {
         **dict.fromkeys(("resume", "refit", "report"), (("root", "run"), {})),
         "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
-        **{"pick": (("root", "run", None), {}), "reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
+        "pick": (("root", "run", None), {"why": None}),
+        **{"reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
         "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
         "caption": (("photos", ["trigger=s1lv10"]), {}),
         "check": (("photos", ["preset=p"]), {"config_dirs": [], "sheet": None, "fix": None}),

@@ -186,7 +186,17 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "--steps": {"type": int, "metavar": "N", "help": "train so many steps, in place of counting epochs"},
         "--overwrite": {"action": "store_true", "help": "replace a preset that is already there"},
     },
-    "pick": {"--to": {"type": Path, "metavar": "DIR", "help": "copy the picked file into this folder"}},
+    "pick": {
+        "--to": {"type": Path, "metavar": "DIR", "help": "copy the picked file into this folder"},
+        "--why": {
+            "nargs": "?",
+            "type": lambda word: int(word) if word.isdecimal() else word,
+            "const": "neighbours",
+            "metavar": "STEP",
+            "help": "say what each component did, and in which pictures: of this checkpoint against the pick "
+            "(default: of the pick against the base model and its neighbours)",
+        },
+    },
     "reproduce": {"--verify": {"action": "store_true", "help": "compare hashes and metrics with the original"}},
     "export": {
         "format": {
@@ -233,7 +243,10 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
         "score a run again, or a folder of another trainer's files: FOLDER preset=NAME references=DIR [key=value …]",
         lambda app, of: app.evaluate(of.root, of.run, of.overrides, config_dirs=of.config_dir),
     ),
-    "pick": ("name the best checkpoint of a run, and why", lambda app, of: app.pick(of.root, of.run, of.to)),
+    "pick": (
+        "name the best checkpoint of a run, and why",
+        lambda app, of: app.pick(of.root, of.run, of.to, why=of.why),
+    ),
     "extend": (
         "train more steps from a run's checkpoint",
         lambda app, of: app.extend(of.root, of.run, _steps(of.steps), of.step),

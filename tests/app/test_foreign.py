@@ -141,7 +141,7 @@ def test_the_files_of_each_trainer_are_drawn_scored_and_picked_from_in_order(
     assert [each.step for each in view.checkpoints] == steps
     assert [view.file_name(each.path) for each in view.checkpoints if each.path] == names
     assert view.provenance["evaluated"]["unit"] == unit
-    assert [scores.step for scores in view.scores if not scores.fresh] == steps
+    assert [scores.step for scores in view.scores if not scores.fresh] == [0, *steps]
     assert outcome.skipped == ()
     assert outcome.pick is not None and outcome.pick.step in steps
     chosen = names[steps.index(outcome.pick.step)]
@@ -164,7 +164,7 @@ def test_files_of_other_families_in_both_layouts_are_scored_and_one_of_sd15_amon
     shutil.copy(checkpoints[0], folder / "me-step00000400.safetensors")
     outcome, _ = evaluate(folder, without(words, "model.path="), f"model.path={model}", f"model.family={kind}")
     view = view_of(outcome)
-    assert [scores.step for scores in view.scores if not scores.fresh] == [100, 200, 300]
+    assert [scores.step for scores in view.scores if not scores.fresh] == [0, 100, 200, 300]
     sheets = [tuple(s.sha256 for s in sheet.samples) for sheet in view.samples if not sheet.fresh]
     assert len(set(sheets)) == 4
     assert outcome.pick is not None
@@ -485,7 +485,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     references = f"references={tmp_path / 'held_out'}"
     outcome = app.evaluate(root, str(folder), ["preset=person_portraits", *common, *short, references])
     view = read_run(outcome.folder)
-    standing = [scores for scores in view.scores if not scores.fresh]
+    standing = [scores for scores in view.scores if scores.step and not scores.fresh]
     identity = [scores.components["identity"] for scores in standing]
     assert min(identity) > 0.2  # 0 is the stranger that the base model draws
     assert len(outcome.skipped) == 3

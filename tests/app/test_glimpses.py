@@ -54,7 +54,7 @@ def test_a_checkpoint_is_drawn_once_and_a_glimpse_is_neither_scored_nor_picked(o
     view = read_run(outcome.folder)
     drawn = Counter(e.payload["step"] for e in read(outcome.folder) if e.kind == "sample" and not e.payload["fresh"])
     assert drawn == dict.fromkeys((0, 2, 4, 6, 8, 10, 12), 1)
-    assert [scores.step for scores in view.scores if not scores.fresh] == [4, 8, 12]
+    assert [scores.step for scores in view.scores if not scores.fresh] == [0, 4, 8, 12]
     assert view.pick is not None
     assert {verdict.step for verdict in view.pick.verdicts} <= {0, 4, 8, 12}
     assert [row.step for row in rows_of(view) if row.glimpse] == [2, 6, 10]

@@ -75,7 +75,7 @@ class Judge:
                 prompts=self.prompts,
                 seeds=tuple(self.run.sample.fresh_seeds if fresh else self.run.sample.seeds),
                 texts=self._texts,
-                base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self._shared),
+                base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self.shared),
                 **self._photos,
             )
         return self._evidence[fresh]
@@ -113,7 +113,8 @@ class Judge:
         return TextCache(self.family, cache_folder(self.run))
 
     @property
-    def _shared(self) -> Path:
+    def shared(self) -> Path:
+        """Where what was seen on photos and on the base model's pictures is kept, for all runs."""
         return self._root / "features"
 
     @cached_property
@@ -127,9 +128,9 @@ class Judge:
         train = [photo.path for photo in self.dataset.train]
         held_out = [photo.path for photo in self.dataset.held_out]
         return {
-            "train": self._describe(train, [path.name for path in train], self._shared),
-            "mirrored": self._describe(train, [path.name for path in train], self._shared, mirrored=True),
-            "held_out": self._describe(held_out, [path.name for path in held_out], self._shared),
+            "train": self._describe(train, [path.name for path in train], self.shared),
+            "mirrored": self._describe(train, [path.name for path in train], self.shared, mirrored=True),
+            "held_out": self._describe(held_out, [path.name for path in held_out], self.shared),
         }
 
     def _describe(self, paths: Sequence[Path], keys: Sequence[str], cache: Path, *, mirrored: bool = False) -> Features:

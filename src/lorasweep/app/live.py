@@ -73,7 +73,7 @@ class LiveRun:
         self.tracker.checkpoint(checkpoint)
         if self.judge is not None and checkpoint.step in self.drawn:
             if not self.scores:
-                self.tracker.samples(self.judge.base_sheet(self.name, self.samples_folder()), self.prompts)
+                self._look_at_base()
             self.scores[checkpoint.step] = self._look(checkpoint, fresh=False)
         if self.losses is not None:
             self.losses.checkpoint(checkpoint)
@@ -132,6 +132,13 @@ class LiveRun:
         from lorasweep.report.page import write_report
 
         return write_report(self.folder, read_run(self.folder))
+
+    def _look_at_base(self) -> None:
+        """Where training started from, judged like its checkpoints: what was gained and lost is told against it."""
+        assert self.judge is not None
+        sheet = self.judge.base_sheet(self.name, self.samples_folder())
+        self.tracker.samples(sheet, self.prompts)
+        self.tracker.scores(self.judge.judge(sheet, self.judge.shared))
 
     def _look(self, checkpoint: Checkpoint, *, fresh: bool) -> Scores:
         assert self.judge is not None

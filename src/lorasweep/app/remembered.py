@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 
 from lorasweep.app.live import Say, picked_file
 from lorasweep.app.outcome import Outcome
+from lorasweep.app.picked_words import explain_pick, tell_pick, tell_why
 from lorasweep.config.compose import from_plain
 from lorasweep.data.errors import UserError
 from lorasweep.data.lora_folder import is_lora_folder
-from lorasweep.data.records import Pick, RunView
+from lorasweep.data.records import Explanation, Pick, RunView
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import find_run
 
@@ -25,6 +25,8 @@ class Picked:
     pick: Pick
     file: Path | None
     """The LoRA file, in ``--to`` where that was given."""
+    why: tuple[Explanation, ...] = ()
+    """What was asked for with ``--why``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,16 @@ LOSS_TOLERANCE = 1e-4
 """Largest difference of a step's loss that another thread count or device may cause in fp32."""
 
 
-def pick(root: str | Path, what: str, to: Path | None = None, *, say: Say = print) -> Picked:
-    """The checkpoint of a run and why; ``to`` is a folder that the file is copied into."""
+def pick(
+    root: str | Path, what: str, to: Path | None = None, *, why: int | str | None = None, say: Say = print
+) -> Picked:
+    """The checkpoint of a run and the reason.
+
+    Args:
+        to: a folder that the file is copied into.
+        why: the step of a checkpoint to explain against the pick, or 'neighbours' for those beside the pick; 0 is
+            the base model.
+    """
     view = read_run(find_run(Path(root), what).path)
     chosen = view.pick or _choose(view)
     file = picked_file(view.folder, chosen)
@@ -59,8 +69,11 @@ def pick(root: str | Path, what: str, to: Path | None = None, *, say: Say = prin
     if file is not None and to is not None:
         to.mkdir(parents=True, exist_ok=True)
         file = Path(shutil.copy2(file, to / name.replace("/", "-")))
-    _tell(dataclasses.replace(view, pick=chosen), name, file, say)
-    return Picked(pick=chosen, file=file)
+    view = dataclasses.replace(view, pick=chosen)
+    found = explain_pick(view, why)
+    tell_pick(view, name, file, say)
+    tell_why(found, say)
+    return Picked(pick=chosen, file=file, why=found)
 
 
 def report(root: str | Path, what: str) -> Path:
@@ -99,7 +112,7 @@ def evaluate(
         outcome = evaluate_again(view, say=say) if view.source else _evaluate_run(root, what)
     if outcome.pick is not None:
         view = read_run(outcome.folder)
-        _tell(view, view.file_name(outcome.file) if outcome.file else "", outcome.file, say)
+        tell_pick(view, view.file_name(outcome.file) if outcome.file else "", outcome.file, say)
     return outcome
 
 
@@ -212,20 +225,3 @@ def _choose(view: RunView) -> Pick:
     if not view.scores:
         raise UserError(f"{view.name} has no scores to pick by; score it with 'lorasweep evaluate {view.name}'.")
     return choose(view.scores, run.pick, np.random.default_rng(run.seed))
-
-
-def _tell(view: RunView, name: str, file: Path | None, say: Say) -> None:
-    """The table, why, and what to use: ``name`` is what the picked file is called, ``file`` where it is."""
-    from rich.console import Console
-
-    from lorasweep.report.table import checkpoint_table
-
-    # where no terminal says how wide it is, rich takes 80 columns and cuts the numbers
-    Console(width=None if sys.stdout.isatty() else 120).print(checkpoint_table(view))
-    chosen = view.pick
-    if chosen is not None:
-        say(chosen.reason)
-        say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
-        if file is not None:
-            say(f"Use {name} at strength {chosen.strength:g}.")
-            say(f"Picked file: {file}")

@@ -266,6 +266,57 @@ class Pick:
     """At which to apply the file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A picture of one prompt and seed, before and after, in one component."""
+
+    prompt: str
+    """Key of its Prompt."""
+    seed: int
+    share: float
+    """At the checkpoint asked about."""
+    before: float
+    """At the one that it is compared with."""
+    effect: float
+    """Its part of the component's change of log(score)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one component did to the difference between two scores."""
+
+    component: str
+    weight: float
+    """Exponent of the geometric mean; 0 where neither checkpoint was judged on it."""
+    value: float
+    """At the checkpoint asked about, 0 to 1; NaN where not judged."""
+    before: float
+    """At the one that it is compared with."""
+    change: float
+    """Part of log(score / score before); the parts of all components add up to it exactly."""
+    text: str
+    """In plain words, without a full stop; '' where it was judged at neither."""
+    pictures: tuple[Moved, ...] = ()
+    """Those that moved it most, the largest effect first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why one checkpoint scores what it does, compared with another on the same prompts and seeds."""
+
+    step: int
+    against: int
+    score: float
+    before: float
+    """Score of ``against``."""
+    change: float
+    """log(score / before)."""
+    contributions: tuple[Contribution, ...]
+    """In the order of COMPONENTS."""
+    text: str
+    """A sentence: what mattered most first."""
+
+
 JsonDict = dict[str, Any]
 
 

@@ -27,6 +27,8 @@ SCATTER = 0.5
 """Of the photos' own spread: where a sheet's mean may lie without differing from them."""
 CLEARLY_DAMAGED = 2.0
 """Further ones at which the component falls to one half."""
+LOOKS = "looks "
+"""What a note on the worst fault begins with."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
     share, slope = _soundness(level)
     # A first-order expansion around the sheet's level gives each picture its part and keeps their mean exact.
     shares = share + slope * (damage.amounts - level)
-    note = f"looks {damage.fault}" if share < 0.75 else ""
+    note = f"{LOOKS}{damage.fault}" if share < 0.75 else ""
     return Judged(shares=np.where(rows, shares, np.nan), note=note)
 
 

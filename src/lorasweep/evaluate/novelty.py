@@ -25,6 +25,10 @@ LEAST_BASE_DIVERSITY = 0.01
 """Mean cosine distance between two seeds below which the base model itself always draws the same."""
 COPY_VETO, COPY_CHANCE = 0.2, 0.01
 """A mean share of copying above this, with a rank test below this, rules a checkpoint out."""
+LITTLE_DIVERSITY = 0.75
+"""Of what is enough: below it a note says so. It is where artifacts get theirs."""
+ALIKE = "pictures of one prompt hardly differ"
+UNSURE = "no held-out photos: copying cannot be ruled out"
 
 
 def novelty(features: Features, evidence: Evidence) -> Judged:
@@ -40,8 +44,9 @@ def novelty(features: Features, evidence: Evidence) -> Judged:
     shares = fresh * level + float(fresh[rows].mean()) * slope * (varied - diversity)
     share = float(copied[rows].mean())
     veto = f"{share:.0%} of it is copied from training photos" if share > COPY_VETO and chance < COPY_CHANCE else ""
-    note = "" if len(evidence.held_out.keys) >= 2 else "no held-out photos: copying cannot be ruled out"
-    return Judged(shares=np.where(rows, shares, np.nan), note=note, veto=veto)
+    notes = [ALIKE] if diversity < LITTLE_DIVERSITY else []
+    notes += [UNSURE] if len(evidence.held_out.keys) < 2 else []
+    return Judged(shares=np.where(rows, shares, np.nan), note="; ".join(notes), veto=veto)
 
 
 def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:

@@ -5,10 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from lorasweep.data.records import Contribution
 from lorasweep.report.view import Band
 
 WIDTH, HEIGHT = 560, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
+BAR_WIDTH, BAR_ROW = 420, 26
+BAR_LEFT, BAR_RIGHT = 82, 62
+"""What component names and factors take beside the bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,32 @@ def draw(chart: Chart) -> str:
     for mark in chart.marks:
         parts += _mark(mark, frame)
     return "".join([*parts, "</svg>"])
+
+
+def draw_bars(contributions: Sequence[Contribution], reach: tuple[float, float]) -> str:
+    """What each component did to log(score), left of a line for a loss and right of it for a gain, with its factor.
+
+    ``reach`` is the largest loss and gain of all strips that are compared, as log(score) without a sign.
+    """
+    parts = [part for part in contributions if part.weight > 0]
+    height = BAR_ROW * len(parts)
+    width = BAR_WIDTH - BAR_LEFT - BAR_RIGHT
+    scale = width / max(sum(reach), 1e-9)
+    zero = BAR_LEFT + reach[0] * scale
+    drawn = [f'<svg class="bars" viewBox="0 0 {BAR_WIDTH} {height}" role="img" aria-label="what each component did">']
+    for row, part in enumerate(parts):
+        y, length = row * BAR_ROW, abs(part.change) * scale
+        left = zero - length if part.change < 0 else zero
+        word = "loss" if part.change < 0 else "gain"
+        drawn.append(f'<text x="0" y="{y + 18}">{escape(part.component)}</text>')
+        drawn.append(
+            f'<rect class="{word}" x="{left:.1f}" y="{y + 6}" width="{length:.1f}" height="{BAR_ROW - 11}" rx="2">'
+            f"<title>{escape(part.component)}: {part.change:+.3f} of log(score)</title></rect>"
+        )
+        factor = f"×{math.exp(part.change):.2f}"
+        drawn.append(f'<text class="factor" x="{BAR_WIDTH}" y="{y + 18}" text-anchor="end">{factor}</text>')
+    drawn.append(f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="{height}"/></svg>')
+    return "".join(drawn)
 
 
 def _frame(chart: Chart) -> _Frame | None:

@@ -16,6 +16,7 @@ from lorasweep.data.records import Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
 from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of
+from lorasweep.report.why import cards_of, picture_id
 
 PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
 PHOTO_SIDE = 128
@@ -60,6 +61,7 @@ def render(view: RunView) -> str:
         loss_chart=draw(loss_chart(view)),
         validation_chart=draw(validation_chart(view)),
         validation_words=validation_words(view),
+        cards=cards_of(view),
         train=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.train],
         held_out=[(photo, data_uri(photo.path, PHOTO_SIDE)) for photo in view.held_out],
         facts=_facts(view),
@@ -216,6 +218,7 @@ def _template(name: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["picture"] = data_uri
+    environment.globals["picture_id"] = picture_id  # pyright: ignore[reportArgumentType]
     environment.filters["share"] = lambda value: f"{value:.2f}" if value is not None and math.isfinite(value) else "–"
     script = environment.get_template("viewer.js").module.__str__()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

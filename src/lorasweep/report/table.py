@@ -1,4 +1,4 @@
-"""The checkpoints of a run as a table for the terminal."""
+"""The checkpoints of a run, and why one scores less than another, as tables for the terminal."""
 
 import math
 
@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lorasweep.data.lora_folder import short_name
+from lorasweep.data.records import Contribution, Explanation
 from lorasweep.report.view import Row, RunView, rows_of
 
 STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim", "base": "dim"}
@@ -26,6 +27,25 @@ def checkpoint_table(view: RunView) -> Table:
     for row in rows:
         table.add_row(*_cells(row, names), style="bold" if row.picked else "")
     return table
+
+
+def why_table(found: Explanation) -> Table:
+    """What each component gave to the difference of the two scores, and the pictures that moved it most."""
+    table = Table(title=escape(found.text), title_justify="left", header_style="dim", pad_edge=False, box=SIMPLE_HEAD)
+    for title in ("component", "before", "here", "log(score)"):
+        table.add_column(title, justify="left" if title == "component" else "right")
+    table.add_column("what happened, and the pictures that moved it most", ratio=1)
+    for part in found.contributions:
+        if part.weight > 0:
+            change = f"{part.change:+.3f}"
+            table.add_row(part.component, number(part.before), number(part.value), change, escape(_happened(part)))
+    table.add_row("all", number(found.before), number(found.score), f"{found.change:+.3f}", style="bold")
+    return table
+
+
+def _happened(part: Contribution) -> str:
+    moved = [f"{p.prompt}/{p.seed} {number(p.before)} → {number(p.share)}" for p in part.pictures]
+    return f"{part.text}\n{', '.join(moved)}" if moved else part.text
 
 
 def _cells(row: Row, names: list[str]) -> list[str]:

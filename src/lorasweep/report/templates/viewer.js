@@ -3,6 +3,13 @@
   var rows = Array.from(document.querySelectorAll("tr[data-sheet]")).map(function (row) {
     return Array.from(row.querySelectorAll("td.cell"));
   });
+  // Pictures of the sheet that are shown again elsewhere on the page: the file holds them once.
+  document.querySelectorAll("img[data-of]").forEach(function (img) {
+    var source = document.getElementById(img.dataset.of);
+    if (!source) { return; }
+    img.src = source.src;
+    img.parentElement.addEventListener("click", function () { source.closest("td").click(); });
+  });
   var box = document.getElementById("box");
   if (!box || !rows.length) { return; }
   var r = 0, c = 0;

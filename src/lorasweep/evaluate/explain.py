@@ -1,0 +1,126 @@
+"""Why one checkpoint scores more or less than another: which component, by how much, and on which pictures.
+
+The score is a geometric mean, so its logarithm is a sum and every component has an exact part in a difference. Shares
+are taken as they were judged; the smoothing over neighbours that the pick uses takes no part.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lorasweep.data.records import Contribution, Explanation, Floats, Moved, Prompt, Scores
+from lorasweep.evaluate.bootstrap import FLOOR, exponents
+from lorasweep.evaluate.explain_words import Change, sentence, summary
+
+MOST_PICTURES = 4
+"""That are named for one component: what fits beside a sentence."""
+VISIBLE = 0.1
+"""Of the way from bad to good that a picture must move to be shown: two seeds of one prompt differ by as much."""
+
+
+def step_name(step: int) -> str:
+    return "the base model" if step == 0 else f"step {step}"
+
+
+def explain(
+    asked: Scores,
+    against: Scores,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    *,
+    subject: str = "the subject",
+    name: Callable[[int], str] = step_name,
+) -> Explanation:
+    """What separates the scores of ``asked`` from those of ``against``; step 0 for either is the base model.
+
+    Args:
+        prompts: of the sheet, in its order.
+        seeds: of the sheet, in its order.
+        subject: how to call who was trained, such as the trigger word.
+        name: how to call a step.
+
+    Raises:
+        ValueError: where the two were not judged on the same sheet with the same weights.
+    """
+    _check(asked, against, len(prompts), len(seeds))
+    weights = exponents(tuple(asked.components), asked.weights)
+    parts = _terms(asked, weights), _terms(against, weights)
+    changes = [
+        Change(
+            component=component,
+            value=asked.components[component],
+            before=against.components[component],
+            change=float(here - before),
+            shares=asked.by_prompt[..., place],
+            shares_before=against.by_prompt[..., place],
+            notes=asked.notes,
+            notes_before=against.notes,
+            prompts=tuple(prompts),
+            subject=subject,
+            against=f"at {name(against.step)}" if against.step else "before training",
+            later=asked.step > against.step,
+        )
+        for place, (component, here, before) in enumerate(zip(asked.components, *parts, strict=True))
+    ]
+    contributions = tuple(_contribution(told, float(w), seeds) for told, w in zip(changes, weights, strict=True))
+    return Explanation(
+        step=asked.step,
+        against=against.step,
+        score=asked.score,
+        before=against.score,
+        change=float(parts[0].sum() - parts[1].sum()),
+        contributions=contributions,
+        text=summary(contributions, asked, against, name),
+    )
+
+
+def _check(asked: Scores, against: Scores, prompts: int, seeds: int) -> None:
+    if asked.by_prompt.shape != against.by_prompt.shape or asked.fresh != against.fresh:
+        raise ValueError(f"steps {asked.step} and {against.step} were judged on different sheets; score the run again")
+    if asked.by_prompt.shape[:2] != (prompts, seeds):
+        raise ValueError(f"{prompts} prompts and {seeds} seeds were given for a sheet of {asked.by_prompt.shape[:2]}")
+    if dict(asked.weights) != dict(against.weights) or tuple(asked.components) != tuple(against.components):
+        raise ValueError(f"steps {asked.step} and {against.step} were scored with different weights; score them again")
+
+
+def _terms(scores: Scores, weights: Floats) -> Floats:
+    """[C] what each component gives to log(score): its weight, among those that were judged, times its logarithm."""
+    values = np.array(list(scores.components.values()))
+    used = np.where(np.isnan(values), 0.0, weights)
+    logs = np.log(np.maximum(np.nan_to_num(values, nan=1.0), FLOOR))
+    return used / used.sum() * logs if used.sum() > 0 else np.zeros(len(weights))
+
+
+def _contribution(told: Change, weight: float, seeds: Sequence[int]) -> Contribution:
+    known = not (np.isnan(told.value) and np.isnan(told.before))
+    return Contribution(
+        component=told.component,
+        weight=weight if known else 0.0,
+        value=told.value,
+        before=told.before,
+        change=told.change,
+        text=sentence(told) if known else "",
+        pictures=_moved(told, seeds),
+    )
+
+
+def _moved(told: Change, seeds: Sequence[int]) -> tuple[Moved, ...]:
+    """The pictures that pulled the component where it went, hardest first.
+
+    Each picture's effect is its part of the sum of all moves, so that, where every picture was judged in both sheets,
+    the effects of all pictures add up to the component's change.
+    """
+    moves = np.nan_to_num(told.shares - told.shares_before)
+    total = float(moves.sum())
+    if total * told.change <= 0:
+        return ()
+    order: list[int] = np.argsort(-moves.ravel() * np.sign(told.change), kind="stable")[:MOST_PICTURES].tolist()
+    found: list[Moved] = []
+    for place in order:
+        p, s = divmod(place, len(seeds))
+        move = float(moves[p, s])
+        if move * told.change > 0 and abs(move) >= VISIBLE:
+            share, before = float(told.shares[p, s]), float(told.shares_before[p, s])
+            effect = told.change * move / total
+            found.append(Moved(prompt=told.prompts[p].key, seed=seeds[s], share=share, before=before, effect=effect))
+    return tuple(found)
