@@ -37,6 +37,7 @@ def pictures(keys: tuple[str, ...], face: np.ndarray, image: np.ndarray, rng: np
     return Features(
         keys=keys,
         face=face,
+        other_face=np.zeros_like(face),
         face_count=np.ones(count, dtype=np.int64),
         face_size=np.full(count, 0.4),
         landmarks=TEMPLATE + rng.normal(0, 0.003, (count, 5, 2)),

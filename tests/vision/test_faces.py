@@ -99,3 +99,39 @@ def test_the_box_that_goes_with_landmarks_holds_them_all():
     assert right > 0.65
     assert top < 0.3
     assert 0.7 < bottom < 0.85
+
+
+@pytest.mark.parametrize(
+    ("sides", "chances", "other"),
+    [
+        ([40], [0.99], None),
+        ([40, 30], [0.99, 0.99], 1),
+        ([40, 30], [0.99, 0.95], None),
+        ([40, 19], [0.99, 0.99], None),
+        ([40, 30, 25], [0.99, 0.95, 0.99], 2),
+    ],
+)
+def test_a_companion_is_a_sure_face_of_half_the_size_at_least(sides, chances, other):
+    boxes = np.array([[0, 0, side, side] for side in sides], dtype=np.float64)
+    assert faces._companion(boxes, np.array(chances)) == other
+
+
+def test_a_second_face_gets_a_vector_of_its_own_and_a_lone_one_none():
+    blank = np.zeros((8, 8, 3), np.uint8)
+
+    class TwoFaces(faces.FaceNet):
+        def __init__(self):
+            self.detector = None
+
+        def vector(self, picture, box):
+            return np.eye(512)[int(box[0])]
+
+    boxes = np.array([[0.0, 0, 5, 5], [3, 0, 7, 4]])
+    found = boxes, np.zeros((2, 5, 2)), np.array([0.99, 0.99])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "find_sure_faces", lambda detector, picture: found if picture.any() else None)
+        seen = TwoFaces().look([blank + 1, blank])
+    assert seen.vectors[:, 0].tolist() == [1, 0]
+    assert seen.others.shape == (2, 512)
+    assert np.flatnonzero(seen.others[0]).tolist() == [3]
+    assert not seen.others[1].any()

@@ -213,6 +213,8 @@ class PromptConfig:
     """False for a prompt that names the class without the trigger: it must stay what the base draws."""
     photo: bool = True
     """False for a prompt in another medium than the pictures trained on: judged for prompt-following only."""
+    people: int = 1
+    """2 for a prompt that asks for the subject and somebody else: only one of the two may be the subject."""
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,10 @@ def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, neg
     text = _insert(f"sample.prompts.{key}.text", prompt.text, data).strip()
     if text in ("", "???"):
         raise UserError(f"sample.prompts.{key}.text is empty; it must say what to draw.")
+    if prompt.people not in (1, 2):
+        raise UserError(
+            f"sample.prompts.{key}.people is {prompt.people}; it must be 1, or 2 for the subject and another."
+        )
     given = _insert(f"sample.prompts.{key}.score_text", prompt.score_text, data).strip()
     return Prompt(
         key=key,
@@ -37,6 +41,7 @@ def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, neg
         face=prompt.face,
         subject=prompt.subject,
         photo=prompt.photo,
+        people=prompt.people,
     )
 
 

@@ -73,6 +73,8 @@ class Prompt:
     face: bool
     subject: bool
     photo: bool
+    people: int = 1
+    """2 where the subject and somebody else are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,8 @@ class Features:
     """[N, E] the same with the face masked to grey: background, clothes, framing."""
     texture: Floats
     """[N, K] the columns named by ``TEXTURE``."""
+    other_face: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    """[N, D] unit vectors of the second largest face, zero without one; [0, 0] where nobody looked for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

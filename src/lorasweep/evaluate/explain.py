@@ -11,6 +11,7 @@ import numpy as np
 from lorasweep.data.records import Contribution, Explanation, Floats, Moved, Prompt, Scores
 from lorasweep.evaluate.bootstrap import FLOOR, exponents
 from lorasweep.evaluate.explain_words import Change, sentence, summary
+from lorasweep.evaluate.verdict import LEAST_EFFECT
 
 MOST_PICTURES = 4
 """That are named for one component: what fits beside a sentence."""
@@ -105,14 +106,14 @@ def _contribution(told: Change, weight: float, seeds: Sequence[int]) -> Contribu
 
 
 def _moved(told: Change, seeds: Sequence[int]) -> tuple[Moved, ...]:
-    """The pictures that pulled the component where it went, hardest first.
+    """The pictures that pulled the component where it went, hardest first; none where it hardly went anywhere.
 
     Each picture's effect is its part of the sum of all moves, so that, where every picture was judged in both sheets,
     the effects of all pictures add up to the component's change.
     """
     moves = np.nan_to_num(told.shares - told.shares_before)
     total = float(moves.sum())
-    if total * told.change <= 0:
+    if total * told.change <= 0 or abs(told.change) < LEAST_EFFECT:
         return ()
     order: list[int] = np.argsort(-moves.ravel() * np.sign(told.change), kind="stable")[:MOST_PICTURES].tolist()
     found: list[Moved] = []

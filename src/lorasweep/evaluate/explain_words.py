@@ -122,6 +122,8 @@ def _ignored(told: Change, place: int, now: Bools, before: Bools) -> str:
     words = f"prompt {prompt.key} ('{own_words(prompt, told.prompts)}')"
     if not prompt.subject:
         return f"{words} draws {told.subject}, whom it does not name, or is ignored{often}{_as_to(before, told)}"
+    if prompt.people > 1:
+        return f"{words} draws {told.subject} twice or is ignored{often}{_as_to(before, told)}"
     return f"{words} is ignored{often}{_as_to(before, told)}"
 
 
@@ -160,10 +162,11 @@ FAULTS: Mapping[str, Callable[[Change], str]] = {
 
 
 def _without_fault(told: Change) -> str:
+    what = "prompt-following" if told.component == "prompt" else told.component
     if abs(told.change) < LEAST_EFFECT:
-        return f"{told.component} hardly moves ({told.value:.2f}, {told.before:.2f} {told.against})"
+        return f"{what} hardly moves ({told.value:.2f}, {told.before:.2f} {told.against})"
     verb = "falls" if told.change < 0 else "rises"
-    return f"{told.component} {verb} from {told.before:.2f} to {told.value:.2f}, though no picture fails outright"
+    return f"{what} {verb} from {told.before:.2f} to {told.value:.2f}, though no picture fails outright"
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.data.records import Evidence, Features, Floats
+from lorasweep.evaluate.company import subject_first
 from lorasweep.evaluate.judged import Judged, asked, has_face, recognisable, unjudged
 
 ENOUGH_FACES = 5
@@ -68,6 +69,7 @@ def identity(features: Features, evidence: Evidence) -> Judged:
     scale = likeness(evidence)
     if isinstance(scale, str):
         return unjudged(features, scale)
+    features = subject_first(features, evidence, scale.center)
     shares = np.where(recognisable(features), scale.shares(features), np.nan)
     shares = np.where(has_face(features), shares, 0.0)
     return Judged(shares=np.where(rows, shares, np.nan))

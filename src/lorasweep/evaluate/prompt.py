@@ -1,13 +1,15 @@
 """P: does it still do what it is told? 1 is what the base model makes of the same words, seed and noise; 0 is chance.
 
 Half of it is how much nearer a picture is to its own text than to the sheet's other texts, half the rank of its own
-text among them. Prompts without the trigger must follow their text and must not turn into the subject (leakage).
+text among them. Prompts without the trigger must follow their text and must not turn into the subject (leakage); where
+another person is asked for beside the subject, only one of the two may be the subject.
 """
 
 import numpy as np
 
 from lorasweep.data.records import Bools, Evidence, Features, Floats
-from lorasweep.evaluate.identity import likeness
+from lorasweep.evaluate.company import companions, in_company, subject_first
+from lorasweep.evaluate.identity import Likeness, likeness
 from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
 
 SAME_TEXT = 0.999
@@ -17,6 +19,8 @@ LEAST_CONTRAST = 0.004
 LEAST_RANK = 0.6
 """Mean share of other texts that they must prefer it to; 0.5 is chance."""
 LOWEST, HIGHEST = -0.5, 1.25
+CHANCE = 0.1
+"""Of the base model's strangers: as many may be this much like the subject without a leak."""
 
 
 def prompt(features: Features, evidence: Evidence) -> Judged:
@@ -53,4 +57,22 @@ def _leakage(features: Features, evidence: Evidence) -> Floats:
     if isinstance(scale, str):
         return np.zeros(len(features.keys))
     moved = scale.shares(features) - scale.shares(evidence.base)
-    return np.where(asked(evidence, subject=False) & both, np.clip(moved, 0, 1), 0.0)
+    alone = np.where(asked(evidence, subject=False) & both, np.clip(moved, 0, 1), 0.0)
+    return alone + _leakage_in_company(features, evidence, scale)
+
+
+def _leakage_in_company(features: Features, evidence: Evidence, scale: Likeness) -> Floats:
+    """[N] how far the companion went to the subject, 0 to 1.
+
+    Nothing leaks up to what chance does: of the two strangers that the base model draws there, the one more like the
+    subject, or the likeness that only CHANCE of all its strangers reach.
+    """
+    shown = in_company(features, evidence)
+    if not shown.any():
+        return np.zeros(len(shown))
+    strangers = scale.shares(evidence.base)[asked(evidence, face=True) & recognisable(evidence.base)]
+    usual = float(np.quantile(strangers, 1 - CHANCE)) if len(strangers) else 0.0
+    nearer = scale.shares(subject_first(evidence.base, evidence, scale.center))
+    excused = np.where(in_company(evidence.base, evidence), np.maximum(nearer, usual), usual)
+    moved = scale.shares(companions(features, evidence, scale.center)) - np.clip(excused, 0, None)
+    return np.where(shown, np.clip(moved, 0, 1), 0.0)

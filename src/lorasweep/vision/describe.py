@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
     from lorasweep.vision.clip import Clip
 
-COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture")
-LAYOUT = 1
+COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
+LAYOUT = 2
 """Counts up whenever a column changes its meaning, so that no stale cache is read."""
 
 
@@ -74,6 +74,7 @@ def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) 
     return Features(
         keys=tuple(keys),
         face=seen.vectors,
+        other_face=seen.others if len(seen.others) else np.zeros_like(seen.vectors),
         face_count=seen.count,
         face_size=face_size(seen, pictures),
         landmarks=seen.landmarks,

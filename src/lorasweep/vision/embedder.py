@@ -1,7 +1,7 @@
 """The seam behind which every network that looks at pictures stands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,8 @@ class Seen:
     """[N, 4] left, top, right, bottom of the largest face as shares of width and height; NaN without one."""
     landmarks: Floats
     """[N, 5, 2] left eye, right eye, nose, mouth left, mouth right as shares of the sides; NaN without a face."""
+    others: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    """[N, D] unit vectors of the second largest face, zero without one; [0, 0] where the embedder sees one at most."""
 
 
 class Embedder(Protocol):

@@ -9,7 +9,7 @@ from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels
 from lorasweep.data.records import Floats
 from lorasweep.vision.describe import shipped_weights
-from lorasweep.vision.faces import FaceNet, find_sure_faces
+from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, find_sure_faces
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
@@ -19,8 +19,6 @@ TURNED = 0.12
 the nose standing out by half that distance."""
 LEAST_SHARE = 0.33
 """Of the largest face's side: a smaller one is somebody in the background, or a pattern."""
-SURE_OF_ANOTHER = 0.98
-"""MTCNN's own probability from which a second box counts: it sees faces in folds and trees at less."""
 LOOKED_AT = 1024
 """Pixels: longer pictures are shrunk to this side first; a face that is lost by it is too small to train on."""
 

@@ -24,6 +24,10 @@ MARGIN = 14 / CROP
 """Of the crop, on all sides together: what the published vectors were computed with."""
 SURE = 0.9
 """MTCNN's own probability from which a box counts as a face."""
+SURE_OF_ANOTHER = 0.98
+"""MTCNN's own probability from which a second box counts: it sees faces in folds and trees at less."""
+COMPANION = 0.5
+"""Of the largest face's side: somebody who was asked for stands beside the subject, not in the background."""
 LIKELY = 0.5
 """The same for the portraits network, which is trained to split faces from the rest evenly."""
 
@@ -54,16 +58,18 @@ class FaceNet:
         return merge([self._look(picture) for picture in pictures], 512)
 
     def _look(self, picture: Pixels) -> Seen | None:
-        found = find_faces(self.detector, picture)
+        found = find_sure_faces(self.detector, picture)
         if found is None:
             return None
-        boxes, points = found
+        boxes, points, chances = found
         size = np.array(picture.shape[1::-1], dtype=np.float64)
+        other = _companion(boxes, chances)
         return Seen(
             vectors=self.vector(picture, boxes[0])[None],
             count=np.array([len(boxes)]),
             boxes=boxes[:1] / np.tile(size, 2),
             landmarks=points[:1] / size,
+            others=np.zeros((1, 512)) if other is None else self.vector(picture, boxes[other])[None],
         )
 
     @torch.no_grad()
@@ -91,6 +97,14 @@ def find_sure_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats, Flo
     boxes, points = np.asarray(boxes, dtype=np.float64)[keep], np.asarray(points, dtype=np.float64)[keep]
     order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")
     return (boxes[order], points[order], chances[keep][order]) if len(order) else None
+
+
+def _companion(boxes: Floats, chances: Floats) -> int | None:
+    """The row of the second person, of boxes that are sorted by size; None where the first one is alone."""
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    beside = (chances >= SURE_OF_ANOTHER) & (sides >= COMPANION * sides[0])
+    beside[0] = False
+    return int(np.argmax(beside)) if beside.any() else None
 
 
 def _crop(picture: Pixels, box: Floats) -> torch.Tensor:
@@ -169,6 +183,7 @@ def merge(rows: Sequence[Seen | None], width: int) -> Seen:
         count=np.zeros(1, dtype=np.int64),
         boxes=np.full((1, 4), np.nan),
         landmarks=np.full((1, 5, 2), np.nan),
+        others=np.zeros((1, width)),
     )
     full = [row or blank for row in rows] or [blank]
     cut = slice(None) if rows else slice(0)
@@ -177,4 +192,5 @@ def merge(rows: Sequence[Seen | None], width: int) -> Seen:
         count=np.concatenate([row.count for row in full])[cut],
         boxes=np.concatenate([row.boxes for row in full])[cut],
         landmarks=np.concatenate([row.landmarks for row in full])[cut],
+        others=np.concatenate([row.others if len(row.others) else blank.others for row in full])[cut],
     )
