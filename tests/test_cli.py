@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -85,10 +86,11 @@ def photos(tmp_path, monkeypatch):
                 {"to": "preset/a.yaml", "like": None, "steps": 9, "overwrite": True},
             ),
         ),
-        (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {"why": None})),
-        (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {"why": None})),
-        (["pick", "r", "--why"], ("pick", (Path("mlruns"), "r", None), {"why": "neighbours"})),
-        (["pick", "r", "--why", "0", "--json"], ("pick", (Path("mlruns"), "r", None), {"why": 0})),
+        (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {"step": None, "why": None})),
+        (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": None})),
+        (["pick", "r", "--step", "40"], ("pick", (Path("mlruns"), "r", None), {"step": 40, "why": None})),
+        (["pick", "r", "--why"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": "neighbours"})),
+        (["pick", "r", "--why", "0", "--json"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": 0})),
         (["extend", "r", "steps=40", "--step", "8"], ("extend", (Path("mlruns"), "r", 40, 8), {})),
         (["extend", "r", "40"], ("extend", (Path("mlruns"), "r", 40, None), {})),
         (
@@ -116,8 +118,11 @@ def test_every_call_fits_the_function_that_it_is_for():
     shapes = {
         **dict.fromkeys(("resume", "refit", "report"), (("root", "run"), {})),
         "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
-        "pick": (("root", "run", None), {"why": None}),
-        **{"reproduce": (("root", "run", False), {}), "ui": (("root", 5000), {})},
+        **{
+            "pick": (("root", "run", None), {"step": 4, "why": None}),
+            "reproduce": (("root", "run", False), {}),
+            "ui": (("root", 5000), {}),
+        },
         "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
         "caption": (("photos", ["trigger=s1lv10"]), {}),
         "check": (("photos", ["preset=p"]), {"config_dirs": [], "sheet": None, "fix": None}),
@@ -229,6 +234,10 @@ class Ended:
     error: Exception | None
     pick: Pick | None = None
     skipped: tuple[str, ...] = ()
+    status: str = "finished"
+
+
+STYLE = dataclasses.replace(picked(None), run_verdict="look at the sheet")
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,10 @@ class Ended:
         ("resume", [Ended(None, picked(4)), Ended(ValueError("nan"))], 1),
         ("resume", [Ended(None, picked(None))], 3),
         ("refit", Ended(None), 0),
+        ("resume", [Ended(None, STYLE)], 0),
+        ("evaluate", Ended(None, STYLE, ("a is skipped",)), 4),
+        ("pick", STYLE, 3),
+        ("pick", types.SimpleNamespace(pick=STYLE, file=None), 3),
         ("evaluate", Ended(None, picked(4), ("a is skipped",)), 4),
         ("evaluate", Ended(None, picked(None), ("a is skipped",)), 3),
         ("plan", types.SimpleNamespace(fits=True), 0),

@@ -26,7 +26,7 @@ EXIT_CODES = """exit codes:
   0    fine
   1    failed: a run went wrong
   2    wrong usage, configuration or photos; planned, but it cannot fit this machine
-  3    trained or scored, but no checkpoint is usable
+  3    trained or scored, but no checkpoint is usable; a pick was asked for where none is made, as for a style
   4    scored and picked, but some files of the folder were skipped, each with a line that says why
   75   try again: the disk is full or a server does not answer
   130  interrupted by Ctrl-C (143 by SIGTERM); 'lorasweep resume last' goes on"""
@@ -83,6 +83,7 @@ def _dispatch(words: list[str]) -> int:
 def _train(words: list[str]) -> int:
     """``train DIR …``: the folder first, so that it never meets Hydra's grammar; the rest is Hydra's."""
     from lorasweep.config.compose import hydra_entry, is_multirun
+    from lorasweep.config.subject import told_by
 
     if not words[0].startswith("-"):
         folder = Path(words[0]).expanduser()
@@ -98,7 +99,7 @@ def _train(words: list[str]) -> int:
     def task(run: Any) -> float:
         from lorasweep import app
 
-        judged.append(run.evaluate.enabled)
+        judged.append(run.evaluate.enabled and told_by(run) != "none")
         if is_multirun() and not parents:
             parents.append(closing.enter_context(app.Multirun(run)))
         return app.train(run, *parents)
@@ -188,6 +189,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "pick": {
         "--to": {"type": Path, "metavar": "DIR", "help": "copy the picked file into this folder"},
+        "--step": {"type": int, "metavar": "N", "help": "take this checkpoint by hand (default: what the scores say)"},
         "--why": {
             "nargs": "?",
             "type": lambda word: int(word) if word.isdecimal() else word,
@@ -245,7 +247,7 @@ COMMANDS: Mapping[str, tuple[str, Callable[[Any, argparse.Namespace], Any]]] = {
     ),
     "pick": (
         "name the best checkpoint of a run, and why",
-        lambda app, of: app.pick(of.root, of.run, of.to, why=of.why),
+        lambda app, of: app.pick(of.root, of.run, of.to, step=of.step, why=of.why),
     ),
     "extend": (
         "train more steps from a run's checkpoint",
@@ -298,9 +300,16 @@ def _code_of(result: Any) -> int:
     if getattr(result, "fits", True) is False:
         return USAGE
     pick = getattr(result, "pick", result)
-    if hasattr(pick, "runner_up") and pick.step is None:
+    if hasattr(pick, "runner_up") and pick.step is None and not _was_not_promised(result):
         return NO_CHECKPOINT
     return SKIPPED if getattr(result, "skipped", ()) else FINE
+
+
+def _was_not_promised(result: Any) -> bool:
+    """Whether a run that ended well makes no pick, as that of a style; ``pick`` promises one."""
+    from lorasweep.evaluate.verdict import WITHHELD
+
+    return hasattr(result, "status") and result.pick.run_verdict == WITHHELD
 
 
 def _plain(result: Any) -> Any:

@@ -64,7 +64,8 @@ def is_a_pure_function(judge: Judge) -> None:
     """Called twice it says the same, and leaves what it was given as it was."""
     known = subject.evidence(4)
     drawn = subject.sheet(known, 4, likeness=0.5)
-    before = {column.name: np.copy(getattr(drawn, column.name)) for column in fields(drawn) if column.name != "keys"}
+    seen = {column.name: getattr(drawn, column.name) for column in fields(drawn) if column.name != "keys"}
+    before = {name: np.copy(values) for name, values in seen.items() if values is not None}
     first = judge(drawn, known)
     np.testing.assert_array_equal(first.shares, judge(drawn, known).shares)
     for name, values in before.items():
@@ -73,5 +74,6 @@ def is_a_pure_function(judge: Judge) -> None:
 
 def take(part: Features, rows: np.ndarray) -> Features:
     """Some rows of features, in that order."""
-    columns = {column.name: getattr(part, column.name)[rows] for column in fields(part) if column.name != "keys"}
+    seen = {column.name: getattr(part, column.name) for column in fields(part) if column.name != "keys"}
+    columns = {name: values[rows] for name, values in seen.items() if values is not None}
     return Features(keys=tuple(part.keys[row] for row in rows), **columns)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from contracts import metric, subject
 
-from lorasweep.data.records import COMPONENTS, TEXTURE, Features
+from lorasweep.data.records import COMPONENTS, TEXTURE, Evidence, Features
 from lorasweep.evaluate.artifact import FAULTS
-from lorasweep.evaluate.identity import likeness
+from lorasweep.evaluate.identity import NO_PICK, likeness
 from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
 
@@ -200,3 +200,96 @@ def test_the_rank_test_is_half_at_a_draw_and_tiny_when_all_are_above():
     assert rank_test(same, same) == pytest.approx(0.5, abs=0.02)
     assert 1e-4 < rank_test(np.arange(10.0, 24), np.arange(5.0)) < 1.5e-3  # exactly: 1 in 11,628
     assert rank_test(np.arange(5.0), np.arange(10.0, 24)) > 0.99
+
+
+def as_picture(known: Evidence) -> Evidence:
+    """The same subject, told by the whole picture: the faces' vectors, and no faces."""
+    parts = {name: without_faces(getattr(known, name)) for name in ("train", "held_out", "base")}
+    prompts = tuple(replace(prompt, face=False) for prompt in known.prompts)
+    return replace(known, prompts=prompts, told_by="image", **parts)
+
+
+def without_faces(part: Features) -> Features:
+    count = len(part.keys)
+    gone = {"face": np.zeros((count, 0)), "face_count": np.zeros(count, np.int64), "face_size": np.zeros(count)}
+    return replace(part, whole=part.face, landmarks=np.full((count, 5, 2), np.nan), **gone)
+
+
+def test_a_subject_without_a_face_is_judged_on_the_same_scale_by_whole_pictures():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known, likeness=0.4)
+    by_face = JUDGES["identity"](drawn, known).shares
+    np.testing.assert_array_equal(JUDGES["identity"](without_faces(drawn), as_picture(known)).shares, by_face)
+    assert 0.2 < np.nanmean(by_face) < 0.8
+
+
+@pytest.mark.parametrize("name", ["identity", "prompt", "novelty"])
+def test_without_faces_every_component_but_geometry_sees_what_it_is_responsible_for(name):
+    known = subject.evidence(0)
+    thing = as_picture(known)
+    good = metric.value(JUDGES[name], without_faces(subject.sheet(known)), thing)
+    bad = metric.value(JUDGES[name], without_faces(subject.sheet(known, **BAD[name])), thing)
+    assert good > 0.85
+    assert bad < good - 0.25
+
+
+def test_geometry_does_not_apply_where_no_face_is_looked_for():
+    known = subject.evidence(0)
+    judged = JUDGES["geometry"](without_faces(subject.sheet(known)), replace(as_picture(known), prompts=known.prompts))
+    assert (judged.note, judged.veto) == ("geometry is not judged: no face was looked for", "")
+    assert np.isnan(judged.shares).all()
+
+
+def test_a_thing_that_leaks_into_its_class_costs_that_prompt():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    before = JUDGES["prompt"](without_faces(drawn), as_picture(known)).shares
+    drawn.face[-2:] = drawn.face[:2]
+    after = JUDGES["prompt"](without_faces(drawn), as_picture(known)).shares
+    assert (before - after)[-2:].min() > 0.6
+
+
+def crowded(known: Evidence, share: float) -> Evidence:
+    """The same in a network whose cosines lie nearer to 1: all vectors moved towards one that they have in common."""
+    common = subject.direction(5, subject.FACE)
+
+    def moved(part: Features) -> Features:
+        return replace(part, whole=subject.unit((1 - share) * part.subject + share * common))
+
+    return replace(known, train=moved(known.train), held_out=moved(known.held_out), base=moved(known.base))
+
+
+def test_a_gap_between_whole_pictures_is_held_against_its_own_error_not_against_a_cosine():
+    thing = crowded(as_picture(subject.evidence(0)), 0.8)
+    scale = likeness(thing)
+    assert not isinstance(scale, str)
+    assert 0.02 < scale.ceiling - scale.floor < 0.15
+
+
+def test_photos_that_are_no_more_alike_than_the_base_models_pictures_make_no_scale():
+    rng = np.random.default_rng(0)
+    for seed in range(5):
+        thing = as_picture(subject.evidence(seed))
+        parts = (thing.train, thing.held_out, thing.base)
+        for part in parts:
+            part.whole[:] = subject.near(subject.direction(1, subject.FACE), 0.5, rng, len(part.keys))
+        told = likeness(thing)
+        assert isinstance(told, str)
+        assert "(3 standard errors) is needed" in told
+
+
+def test_three_pictures_are_too_few_and_four_are_enough():
+    few, enough = (as_picture(subject.evidence(0, train=count, held_out=0)) for count in (3, 4))
+    assert likeness(few) == "identity is not measurable: there are 3 photos, 4 are needed"
+    assert not isinstance(likeness(enough), str)
+
+
+def test_of_a_style_everything_but_likeness_and_faces_is_judged():
+    known = subject.evidence(0)
+    drawn = replace(without_faces(subject.sheet(known)), whole=None)
+    style = as_picture(known)
+    parts = {name: replace(getattr(style, name), whole=None) for name in ("train", "held_out", "base")}
+    style = replace(style, told_by="none", **parts)
+    judged = {name: JUDGES[name](drawn, style) for name in COMPONENTS}
+    assert {name for name in COMPONENTS if np.isnan(judged[name].shares).all()} == {"identity", "geometry"}
+    assert judged["identity"].note == NO_PICK

@@ -3,7 +3,8 @@ import pytest
 
 from lorasweep.config.schema import PickConfig
 from lorasweep.data.records import COMPONENTS, Scores
-from lorasweep.evaluate.pick import choose
+from lorasweep.evaluate.identity import NO_PICK
+from lorasweep.evaluate.pick import choose, finalists
 
 RULE = PickConfig(replicates=300)
 ORDER = dict(zip(COMPONENTS, range(5), strict=True))
@@ -106,3 +107,15 @@ def test_what_is_neither_shown_good_nor_shown_worse_is_uncertain():
 def test_a_single_checkpoint_is_picked_when_it_is_good_enough():
     chosen = pick(scored(10))
     assert (chosen.step, chosen.run_verdict, chosen.runner_up, chosen.confidence) == (10, "fine", None, 1.0)
+
+
+def test_nothing_is_picked_where_nothing_measures_the_likeness_and_the_sheet_is_named():
+    unknown = {"notes": (NO_PICK,), "identity": np.nan}
+    chosen = pick(scored(10, **unknown), scored(20, **unknown), scored(30, **{**unknown, "artifact": 0.2}))
+    assert (chosen.step, chosen.run_verdict, finalists(chosen)) == (None, "look at the sheet", ())
+    assert chosen.reason == (
+        "Nothing measures how well a style is met (evaluate.subject is none), so there is no automatic pick: look at "
+        "the sheet; 'lorasweep pick t --step N' takes one by hand."
+    )
+    assert words(chosen) == {10: ("uncertain", ""), 20: ("uncertain", ""), 30: ("over", "artifact")}
+    assert chosen.verdicts[0].text == "No harm is shown; how well the style is met, your eyes say."

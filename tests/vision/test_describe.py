@@ -117,3 +117,31 @@ def test_weights_that_cannot_be_had_get_one_sentence(tmp_path):
     settings = {"face": "facenet", "face_weights": str(tmp_path / "no.pt"), "face_weights_sha256": None}
     with pytest.raises(UserError, match=r"evaluate.face_weights is '.*no.pt', which does not exist"):
         open_scorers(SimpleNamespace(**settings))
+
+
+class Thing:
+    sha256 = "thing"
+
+    def pictures(self, pictures):
+        return unit(np.array([[picture[:, :20].mean(), 100.0] for picture in pictures]).reshape(-1, 2))
+
+
+def test_where_no_face_is_looked_for_the_whole_picture_is_and_nothing_is_masked(files, tmp_path):
+    scorers = Scorers(None, MeanColour(), Thing())
+    seen = describe_files(files, scorers, "abc", size=(60, 40), cache=tmp_path)
+    again = describe_files(files, scorers, "abc", size=(60, 40), cache=tmp_path)
+    assert (seen.face.shape, seen.face_count.tolist(), seen.face_size.tolist()) == ((3, 0), [0, 0, 0], [0, 0, 0])
+    np.testing.assert_array_equal(seen.scene, seen.image)
+    np.testing.assert_allclose(seen.subject, unit(np.array([[0.0, 100], [60, 100], [200, 100]])))
+    np.testing.assert_array_equal(again.subject, seen.subject)
+    assert scorers.weights_sha256 == {"image": "thing", "clip": "clip"}
+
+
+def test_what_faces_were_seen_in_is_not_read_for_a_thing_or_a_style(files, scorers, tmp_path):
+    by_face = describe_files(files, scorers, "abc", size=(60, 40), cache=tmp_path)
+    by_clip = describe_files(files, Scorers(None, scorers.clip, scorers.clip), "abc", size=(60, 40), cache=tmp_path)
+    of_style = describe_files(files, Scorers(None, scorers.clip), "abc", size=(60, 40), cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 9
+    assert by_face.whole is of_style.whole is None
+    np.testing.assert_array_equal(by_clip.subject, by_clip.image)
+    assert (by_face.face.shape, of_style.face.shape) == ((3, 2), (3, 0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorasweep.app.budget import FINALISTS, drawn_steps, glimpsed_steps, strength_sheets
+from lorasweep.app.budget import drawn_steps, fresh_sheets, glimpsed_steps, strength_sheets
 from lorasweep.app.footprint import states_bytes
 from lorasweep.app.sizes import PictureRow, picture_rows
 from lorasweep.config.schema import RunConfig
@@ -82,7 +82,7 @@ def pictures_in_all(run: RunConfig, drawn: Sequence[int]) -> int:
     if not drawn:
         return glimpsed * prompts * len(run.sample.seeds)
     standing = len(drawn) + glimpsed + 1
-    fresh = min(FINALISTS, len(drawn)) + 1 + strength_sheets(run, len(drawn))
+    fresh = fresh_sheets(run, len(drawn)) + strength_sheets(run, len(drawn))
     return prompts * (standing * len(run.sample.seeds) + fresh * len(run.sample.fresh_seeds))
 
 

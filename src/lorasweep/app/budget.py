@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lorasweep.config.subject import told_by
+
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
 
@@ -35,8 +37,15 @@ FIXED_BATCH_SHARE = 0.03
 one picture a step."""
 
 
+def fresh_sheets(run: "RunConfig", checkpoints: int) -> int:
+    """How many sheets are drawn on fresh seeds, the base model's among them, at most; none where nothing is picked."""
+    return 0 if told_by(run) == "none" else min(FINALISTS, checkpoints) + 1
+
+
 def strength_sheets(run: "RunConfig", checkpoints: int) -> int:
     """How many sheets of finalists are drawn at other strengths than the run's own, at most."""
+    if told_by(run) == "none":
+        return 0
     return min(STRENGTH_FINALISTS, checkpoints) * len(set(run.pick.strengths) - {run.sample.strength})
 
 
@@ -108,15 +117,16 @@ def announcement(run: "RunConfig") -> str:
     glimpsed = len(glimpsed_steps(run, drawn))
     sheet = sheet_cost(run) / training_cost(run)
     fresh_sheet = sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
-    again = (min(FINALISTS, len(drawn)) + 1) * fresh_sheet
+    again = fresh_sheets(run, len(drawn)) * fresh_sheet
     stronger = strength_sheets(run, len(drawn)) * fresh_sheet
     strengths = f", and {stronger:.0%} for those at other strengths (pick.strengths)" if stronger else ""
     fewer = "" if len(drawn) == len(steps) else f" (evaluate.budget={run.evaluate.budget} leaves out the rest)"
+    finalists = f", and at most {again:.0%} for the finalists on fresh seeds{strengths}" if again else ""
     between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
     return (
         f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}{between}: "
-        f"about {(len(drawn) + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own, "
-        f"and at most {again:.0%} for the finalists on fresh seeds{strengths}."
+        f"about {(len(drawn) + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own"
+        f"{finalists}."
     )
 
 
@@ -124,10 +134,11 @@ def folder_announcement(run: "RunConfig", files: int) -> str:
     """One sentence that says how much there is to draw for a folder of so many files."""
     pictures = len(run.sample.prompts) * len(run.sample.seeds)
     fresh = len(run.sample.prompts) * len(run.sample.fresh_seeds)
-    again = (min(FINALISTS, files) + 1) * fresh
+    again = fresh_sheets(run, files) * fresh
     strengths = strength_sheets(run, files) * fresh
     other = f" and {strengths} more at other strengths (pick.strengths)" if strengths else ""
+    then = f", then at most {again} of the finalists on fresh seeds{other}" if again else ""
     return (
-        f"Drawing {pictures} pictures with each of {files} files and the base model, {(files + 1) * pictures} in all, "
-        f"then at most {again} of the finalists on fresh seeds{other}."
+        f"Drawing {pictures} pictures with each of {files} files and the base model, {(files + 1) * pictures} in all"
+        f"{then}."
     )

@@ -13,6 +13,7 @@ from lorasweep.app.plan import planned_device
 from lorasweep.app.progress import counting
 from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
+from lorasweep.config.subject import told_by
 from lorasweep.data.buckets import BucketRule, Placement, bucket_rule, place_pictures
 from lorasweep.data.caption_lint import lint_captions
 from lorasweep.data.check_copies import check_copies
@@ -125,7 +126,7 @@ def finder_for(run: RunConfig) -> tuple["FaceFinder | None", tuple[str, ...]]:
     """The finder of ``evaluate.face`` where the subject has a face, and what it cannot do, in sentences."""
     from lorasweep.vision.face_finder import open_finder
 
-    if not any(prompt.face for prompt in run.sample.prompts.values()):
+    if told_by(run) != "face" or not any(prompt.face for prompt in run.sample.prompts.values()):
         return None, (f"Faces were not looked for: {run.preset} is about {run.data.class_noun}.",)
     finder = open_finder(run.evaluate, planned_device(run))
     if finder.unknown:

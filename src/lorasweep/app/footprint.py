@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lorasweep.config.subject import told_by
 from lorasweep.data.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ STEP_BYTES = {"adamw": 8.0, "adamw8bit": 0.0, "prodigy": 4.0}
 
 SCORER_BYTES: Mapping[str, int] = {
     "facenet": 115_000_000,
+    "dinov2": 346_000_000,
     "portraits": 4_000_000,
     "ViT-B-32": 605_000_000,
     "ViT-L-14": 1_710_000_000,
@@ -129,7 +131,10 @@ def remembered(run: "RunConfig", counts: "Counts", photos: int, captions: int) -
 
 def judges_bytes(run: "RunConfig") -> int:
     """Weights of the networks that judge pictures."""
-    names = (run.evaluate.face, run.evaluate.clip) if run.evaluate.enabled else ()
+    if not run.evaluate.enabled:
+        return 0
+    eyes = {"face": [run.evaluate.face], "image": [run.evaluate.image]}.get(told_by(run), [])
+    names = [run.evaluate.clip, *(name for name in eyes if name != "clip")]
     return sum(SCORER_BYTES.get(name, SCORER_BYTES["ViT-L-14"]) for name in names)
 
 

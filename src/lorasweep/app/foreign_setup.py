@@ -6,13 +6,14 @@ from pathlib import Path
 
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import DataConfig, RunConfig
+from lorasweep.config.subject import told_by
 from lorasweep.data.captions import noun_beside
 from lorasweep.data.dataset import fingerprint, read_dataset
 from lorasweep.data.errors import UserError
 from lorasweep.data.folders import words_unsaid
 from lorasweep.data.lora_folder import Placed
 from lorasweep.data.records import Dataset
-from lorasweep.evaluate.identity import ENOUGH_FACES
+from lorasweep.evaluate.identity import ENOUGH_FACES, ENOUGH_PICTURES
 
 PATHS = frozenset({"data.path", "data.held_out_path", "model.path", "model.config", "evaluate.model"})
 """Keys whose values are taken as they are typed: they never meet Hydra's grammar."""
@@ -90,9 +91,11 @@ def photos_of(run: RunConfig) -> Dataset:
     else:
         dataset = read_dataset(data)
     count = len(dataset.train) + len(dataset.held_out)
-    if count < ENOUGH_FACES and any(prompt.face and prompt.subject for prompt in run.sample.prompts.values()):
+    needed = {"face": ENOUGH_FACES, "image": ENOUGH_PICTURES, "none": 0}[told_by(run)]
+    asks = (prompt.face or told_by(run) == "image" for prompt in run.sample.prompts.values() if prompt.subject)
+    if count < needed and any(asks):
         raise UserError(
-            f"There are {count} photos to judge by; {ENOUGH_FACES} or more are needed, those of references=DIR and of "
+            f"There are {count} photos to judge by; {needed} or more are needed, those of references=DIR and of "
             "data.path=DIR taken together."
         )
     return dataset

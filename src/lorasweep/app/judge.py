@@ -10,6 +10,7 @@ import numpy as np
 
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.signature import evaluation_signature
+from lorasweep.config.subject import told_by
 from lorasweep.data.dataset import judging_fingerprint
 from lorasweep.data.records import Checkpoint, Dataset, Evidence, Features, Prompt, SampleSet, Scores
 
@@ -46,7 +47,7 @@ class Judge:
         self.dataset = dataset
         self.prompts = prompts
         self.family = family
-        self.scorers = open_scorers(run.evaluate, str(family.device))
+        self.scorers = open_scorers(run.evaluate, str(family.device), told_by(run))
         photos = judging_fingerprint(dataset)
         self.signature = evaluation_signature(run, self.scorers.weights_sha256, photos, family.model_hash)
         self._root = Path(run.track.root)
@@ -76,6 +77,7 @@ class Judge:
                 seeds=tuple(self.run.sample.fresh_seeds if fresh else self.run.sample.seeds),
                 texts=self._texts,
                 base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self.shared),
+                told_by=told_by(self.run),
                 **self._photos,
             )
         return self._evidence[fresh]

@@ -1,5 +1,6 @@
 """What is said of a pick in the terminal: the table, the reason, what to use, and what set checkpoints apart."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def tell_pick(view: RunView, name: str, file: Path | None, say: Say) -> None:
     chosen = view.pick
     if chosen is not None:
         say(chosen.reason)
-        say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
+        if chosen.step is None or math.isfinite(chosen.confidence):
+            say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
         if file is not None:
             say(f"Use {name} at strength {chosen.strength:g}.")
             say(f"Picked file: {file}")

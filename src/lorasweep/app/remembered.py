@@ -1,6 +1,7 @@
 """Commands about a run that is already there: evaluate, pick, report, reproduce."""
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,17 +54,24 @@ LOSS_TOLERANCE = 1e-4
 
 
 def pick(
-    root: str | Path, what: str, to: Path | None = None, *, why: int | str | None = None, say: Say = print
+    root: str | Path,
+    what: str,
+    to: Path | None = None,
+    *,
+    step: int | None = None,
+    why: int | str | None = None,
+    say: Say = print,
 ) -> Picked:
     """The checkpoint of a run and the reason.
 
     Args:
         to: a folder that the file is copied into.
+        step: take this checkpoint by hand, for good: it is what the run's other commands then take for the pick.
         why: the step of a checkpoint to explain against the pick, or 'neighbours' for those beside the pick; 0 is
             the base model.
     """
     view = read_run(find_run(Path(root), what).path)
-    chosen = view.pick or _choose(view)
+    chosen = (view.pick or _choose(view)) if step is None else _by_hand(view, step)
     file = picked_file(view.folder, chosen)
     name = "" if file is None else view.file_name(file)
     if file is not None and to is not None:
@@ -74,6 +82,37 @@ def pick(
     tell_pick(view, name, file, say)
     tell_why(found, say)
     return Picked(pick=chosen, file=file, why=found)
+
+
+def _by_hand(view: RunView, step: int) -> Pick:
+    """The checkpoint that the user's eyes chose, written down."""
+    from lorasweep.report.page import write_report
+    from lorasweep.track.tracker import JournalTracker
+
+    files = {checkpoint.step for checkpoint in view.checkpoints if checkpoint.path is not None}
+    if step not in files:
+        steps = ", ".join(map(str, sorted(files))) or "none"
+        raise UserError(f"{view.name} has no checkpoint at step {step}; it has {steps}.")
+    chosen = Pick(
+        trial=view.name,
+        step=step,
+        best_step=view.pick.best_step if view.pick else None,
+        runner_up=None,
+        eligible=(),
+        score=math.nan,
+        confidence=math.nan,
+        verdicts=view.pick.verdicts if view.pick else (),
+        run_verdict="taken by hand",
+        reason=f"Checkpoint {step} was taken by hand.",
+        strength=from_plain(view.config).sample.strength,
+    )
+    tracker = JournalTracker(view.folder)
+    try:
+        tracker.pick(chosen)
+    finally:
+        tracker.close()
+    write_report(view.folder, read_run(view.folder))
+    return chosen
 
 
 def report(root: str | Path, what: str) -> Path:

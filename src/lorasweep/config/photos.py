@@ -1,19 +1,25 @@
 """What a run is told about its photos. A part of ``schema``, which is too long for one module."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from lorasweep.config.checks import among, between, positive, word
 
+KINDS: Mapping[str, str] = {"person": "face", "object": "image", "character": "image", "style": "none"}
+"""What pictures may be of, and what tells that subject where ``evaluate.subject`` is auto."""
+
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """The photos of one person, object or character."""
+    """The photos of one person, object or character, or the pictures in one style."""
 
     path: str = MISSING
     """A folder of pictures with ``.txt`` or ``.caption`` files beside them, or of Kohya's folders
     ``<repeats>_<token> <class>``, each of which is one."""
+    kind: str = "person"
+    """What the pictures are of: person, object, character (a drawn one) or style."""
     trigger: str = "s1lv10"
     """The made-up word that will call the subject."""
     class_noun: str = "person"
@@ -68,6 +74,7 @@ class DataConfig:
     """split trains on what is not held out; all trains on every photo, as ``lorasweep refit`` does."""
 
     def __post_init__(self) -> None:
+        among("data.kind", self.kind, tuple(KINDS))
         word("data.trigger", self.trigger)
         word("data.class_noun", self.class_noun)
         positive("data.repeats", self.repeats)

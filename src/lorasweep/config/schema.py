@@ -282,11 +282,21 @@ class EvaluateConfig:
     """Who looks at the pictures."""
 
     enabled: bool = True
+    subject: str = "auto"
+    """What tells the subject: face; image, the whole picture; none, so that nothing is picked; or auto, by
+    ``data.kind``: the face of a person, the picture of an object or a drawn character, none of a style."""
     face: str = "facenet"
     """facenet (MTCNN + InceptionResnetV1) or portraits."""
     face_weights: str | None = None
     """A local copy of the InceptionResnetV1 weights; None lets facenet-pytorch fetch its own."""
     face_weights_sha256: str | None = None
+    image: str = "dinov2"
+    """Who tells a subject that has no face: dinov2, or clip, the network of ``evaluate.clip``."""
+    image_weights: str | None = None
+    """A local folder or a hub id of DINOv2, with or without registers; None is facebook/dinov2-base."""
+    image_revision: str | None = None
+    """The commit of a hub id."""
+    image_weights_sha256: str | None = None
     clip: str = "ViT-B-32"
     """An open_clip model name, ``local-dir:DIR``, or portraits."""
     clip_weights: str | None = "laion2b_s34b_b79k"
@@ -303,7 +313,9 @@ class EvaluateConfig:
     them, also where ``enabled`` is false. They are shown as evidence and pick nothing."""
 
     def __post_init__(self) -> None:
+        among("evaluate.subject", self.subject, ("auto", "face", "image", "none"))
         among("evaluate.face", self.face, ("facenet", "portraits"))
+        among("evaluate.image", self.image, ("dinov2", "clip"))
         positive("evaluate.budget", self.budget)
 
 

@@ -136,7 +136,10 @@ class SampleSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What the embedders saw in N pictures. Rows without a face are zero (face) or NaN (landmarks)."""
+    """What the embedders saw in N pictures. Rows without a face are zero (face) or NaN (landmarks).
+
+    Where no face is looked for, no picture has one and ``face`` has no columns.
+    """
 
     keys: tuple[str, ...]
     """'prompt/seed' of a sample or the file name of a photo."""
@@ -156,6 +159,13 @@ class Features:
     """[N, K] the columns named by ``TEXTURE``."""
     other_face: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """[N, D] unit vectors of the second largest face, zero without one; [0, 0] where nobody looked for it."""
+    whole: Floats | None = None
+    """[N, F] unit vectors of the whole picture by the network that tells the subject; None where that is not asked."""
+
+    @property
+    def subject(self) -> Floats:
+        """[N, D] the vectors that tell who or what it is."""
+        return self.face if self.whole is None else self.whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +182,8 @@ class Evidence:
     """The base model's samples, prompt-major like every sample set."""
     mirrored: Features | None = None
     """The training photos mirrored: a mirrored copy is a copy. None leaves that untested."""
+    told_by: str = "face"
+    """What tells the subject: face, image (the whole picture) or none (as for a style)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +265,7 @@ class Pick:
 
     trial: str
     step: int | None
-    """None where no checkpoint is usable or identity cannot be measured."""
+    """None where no checkpoint is usable or the likeness cannot be measured, as that of a style never can."""
     best_step: int | None
     runner_up: int | None
     eligible: tuple[int, ...]
@@ -263,7 +275,8 @@ class Pick:
     """Share of bootstrap replicates that pick within one checkpoint of it."""
     verdicts: tuple[Verdict, ...]
     run_verdict: str
-    """fine, train longer, learning rate too high or save more often, no usable checkpoint, or not measurable."""
+    """fine, train longer, learning rate too high or save more often, no usable checkpoint, not measurable, look at the
+    sheet (no pick is made for a style), or taken by hand."""
     reason: str
     """Why this checkpoint and this strength, in a sentence or two."""
     strength: float = 1.0

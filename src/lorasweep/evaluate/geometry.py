@@ -21,6 +21,8 @@ FACELESS_VETO = 0.10
 
 def geometry(features: Features, evidence: Evidence) -> Judged:
     """A picture without a face counts 0, unless the base model failed at the same prompt and seed too."""
+    if evidence.told_by != "face":
+        return unjudged(features, "geometry is not judged: no face was looked for")
     rows = asked(evidence, face=True)
     if not rows.any():
         return unjudged(features, "geometry is not judged: no prompt asks for a photo of the subject's face")

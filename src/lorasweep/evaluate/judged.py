@@ -36,7 +36,9 @@ def has_face(features: Features) -> Bools:
 
 
 def recognisable(features: Features) -> Bools:
-    """[N] a face large enough to say whose it is."""
+    """[N] a face large enough to say whose it is; every picture where the whole of it tells the subject."""
+    if features.whole is not None:
+        return np.ones(len(features.keys), dtype=np.bool_)
     return has_face(features) & (features.face_size >= SMALLEST_FACE)
 
 

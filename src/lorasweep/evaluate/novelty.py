@@ -16,8 +16,10 @@ SLACK = 0.25
 """Of the way from the nearest genuine photo to an exact copy that is not yet suspicious: samples are typical faces."""
 FULL = 0.85
 """Of that way at which a picture counts as a copy whole: decoding and cropping keep copies from reaching 1."""
-SMALLEST_WAY = {"face": 0.10, "scene": 0.03}
-"""Cosine; an embedder that holds all photos of a person for equal must not call likeness a copy."""
+SMALLEST_WAY = {"face": 0.10, "whole": 0.10, "scene": 0.03}
+"""Cosine; an embedder that holds all photos of a subject for equal must not call likeness a copy."""
+SPACES = {"face": ("face", "scene"), "image": ("whole", "scene"), "none": ("scene",)}
+"""What can be copied, by what tells the subject."""
 ENOUGH_DIVERSITY, NO_DIVERSITY = 0.25, 0.05
 """Of the base model's, where diversity costs nothing and where it costs all."""
 HIGHEST = 1.25
@@ -53,7 +55,7 @@ def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
     """[N] how much each picture copies, 0 to 1, and the chance that mere likeness brings them as near."""
     rows = asked(evidence)
     amounts, chances = [np.zeros(len(features.keys))], [1.0]
-    for space in ("face", "scene"):
+    for space in SPACES[evidence.told_by]:
         near = _nearness(features, evidence, space)
         genuine = _genuine(evidence, space)
         if not len(genuine):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lorasweep.data.records import Bools, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.verdict import Table, judge_checkpoints, judge_run, reason
+from lorasweep.evaluate.verdict import WITHHELD, Table, judge_checkpoints, judge_run, reason
 
 KERNEL = (0.25, 0.5, 0.25)
 """Weights of a checkpoint's neighbours and itself in the smoothed shares."""
@@ -170,7 +170,7 @@ def _confidence(table: Table, row: _Row, rule: Rule, allowed: Bools) -> float:
 
 def _to_pick(table: Table, row: _Row, rule: Rule, allowed: Bools) -> Pick:
     run_verdict = judge_run(table, rule.floor, bool(allowed.any()))
-    usable = run_verdict not in ("not measurable", "no usable checkpoint")
+    usable = run_verdict not in ("not measurable", "no usable checkpoint", WITHHELD)
     steps = [part.step for part in table.judged]
     chosen = steps[row.chosen] if usable else None
     return Pick(

@@ -7,6 +7,7 @@ import numpy as np
 
 from lorasweep.data.records import COMPONENTS, Bools, Floats, Scores, Verdict
 from lorasweep.evaluate.bootstrap import FLOOR
+from lorasweep.evaluate.identity import NO_PICK
 
 if TYPE_CHECKING:
     from lorasweep.evaluate.pick import Rule
@@ -19,6 +20,8 @@ DECLINE = {
     "geometry": "deforms faces or loses them",
     "novelty": "copies training photos or repeats itself",
 }
+WITHHELD = "look at the sheet"
+"""The verdict on a run whose likeness nothing measures, as with a style; no checkpoint is picked."""
 SURE = 0.9
 """Share of replicates that must agree before a checkpoint is called worse than the best."""
 LEAST_EFFECT = 0.02
@@ -58,6 +61,9 @@ def _judge(table: Table, place: int) -> Verdict:
         cause = "novelty" if "copied" in table.judged[place].vetoes[0] else "geometry"
         text = f"Ruled out: {table.judged[place].vetoes[0]}."
         return Verdict(step=step, word=_side(table, place), cause=cause, text=text)
+    if table.eligible[place] and _withheld(table):
+        text = "No harm is shown; how well the style is met, your eyes say."
+        return Verdict(step=step, word="uncertain", cause="", text=text)
     if table.eligible[place]:
         return Verdict(step=step, word="good", cause="", text=_praise(table, place))
     sure = float(np.mean(table.spread[:, place] < table.spread[:, table.best]))
@@ -94,7 +100,9 @@ def _blame(table: Table, place: int, word: str, cause: str) -> str:
 
 
 def judge_run(table: Table, floor: float, any_allowed: bool) -> str:
-    """fine, train longer, learning rate too high or save more often, no usable checkpoint, or not measurable."""
+    """fine, train longer, learning rate too high or save more often, no usable checkpoint, not measurable; WITHHELD."""
+    if _withheld(table):
+        return WITHHELD
     if _identity_unknown(table) or np.isnan(table.means[table.best]):
         return "not measurable"
     if table.means[table.best] < floor or not any_allowed:
@@ -105,6 +113,10 @@ def judge_run(table: Table, floor: float, any_allowed: bool) -> str:
     if table.best == 0 and last > 0 and not table.eligible[1]:
         return "learning rate too high or save more often"
     return "fine"
+
+
+def _withheld(table: Table) -> bool:
+    return any(NO_PICK in part.notes for part in table.judged)
 
 
 def _identity_unknown(table: Table) -> bool:
@@ -123,6 +135,9 @@ def _rises(table: Table) -> bool:
 def reason(table: Table, chosen: int, run_verdict: str, rule: "Rule") -> str:
     """Why this checkpoint, for people."""
     best = table.judged[table.best].step
+    if run_verdict == WITHHELD:
+        hand = f"'lorasweep pick {table.judged[0].trial} --step N' takes one by hand"
+        return f"{NO_PICK[:1].upper()}{NO_PICK[1:]}; {hand}."
     if run_verdict == "not measurable":
         notes = [note for note in table.judged[table.best].notes if "measurable" in note]
         return f"{notes[0][:1].upper()}{notes[0][1:]}." if notes else "Nothing could be judged."

@@ -1,6 +1,5 @@
 """Pictures in, captions out: which captioner, where its model lies, and BLIP."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from logging import CRITICAL
@@ -14,6 +13,7 @@ from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
 from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.data.pictures import Pixels
+from lorasweep.vision.weights import first_sentence, require_whole
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.pb")
@@ -147,8 +147,7 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
 
 def unreadable(folder: Path, error: Exception, what: str) -> UserError:
     """The sentence for a model that cannot be loaded; to be raised ``from`` the error."""
-    why = re.split(r"\.\s|\n", str(error).strip())[0][:200].removesuffix(".")
-    return UserError(f"model is {str(folder)!r}, which cannot be read ({why}); it must be {what}.")
+    return UserError(f"model is {str(folder)!r}, which cannot be read ({first_sentence(error)}); it must be {what}.")
 
 
 class Blip:
@@ -171,7 +170,7 @@ class Blip:
                 folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
             )
             model, found = reading
-            _require_whole(model, found)
+            require_whole(model, found)
         except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, JSON and tokenizers' own
             raise unreadable(folder, error, self.WHAT) from error
         self._processor: Any = BlipProcessor(looking, tokenizer)
@@ -190,11 +189,3 @@ class Blip:
         tokens = self._model.generate(**given, **GENERATION)
         texts = self._processor.tokenizer.batch_decode(tokens[:, begun:], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
-
-
-def _require_whole(model: torch.nn.Module, found: Mapping[str, Any]) -> None:
-    """transformers puts random numbers where weights are missing, and says so in its log only."""
-    needed = {name for name, _ in model.named_parameters()}
-    for key in (*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])):
-        if key in needed:
-            raise ValueError(f"{key} is missing or has another shape")

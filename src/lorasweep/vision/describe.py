@@ -14,7 +14,7 @@ from lorasweep.data.atomic import write_atomically
 from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels, load_pixels
 from lorasweep.data.records import Features, Floats
-from lorasweep.vision.embedder import Embedder, face_size, mask_faces
+from lorasweep.vision.embedder import Embedder, WholePictures, face_size, mask_faces, nobody
 from lorasweep.vision.texture import NAMES, texture
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lorasweep.vision.clip import Clip
 
 COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
+"""``whole`` is one more where something else than a face tells the subject."""
 LAYOUT = 2
 """Counts up whenever a column changes its meaning, so that no stale cache is read."""
 
@@ -30,18 +31,32 @@ LAYOUT = 2
 class Scorers:
     """The networks that look, opened once."""
 
-    faces: Embedder
+    faces: Embedder | None
+    """None where no face is looked for."""
     clip: "Clip"
+    whole: WholePictures | None = None
+    """What tells a subject by the whole picture; may be ``clip`` itself."""
 
     @property
     def weights_sha256(self) -> dict[str, str]:
-        """For provenance and the evaluation signature: scores compare only where these agree."""
-        return {"face": self.faces.sha256, "clip": self.clip.sha256}
+        """For provenance and the evaluation signature: scores compare only where these agree, names and all."""
+        eyes = {"face": self.faces, "image": self.whole, "clip": self.clip}
+        return {name: eye.sha256 for name, eye in eyes.items() if eye is not None}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the ``Features`` that they make."""
+        return COLUMNS if self.whole is None else (*COLUMNS, "whole")
 
 
-def open_scorers(evaluate: "EvaluateConfig", device: str = "cpu") -> Scorers:
-    """The scorers that ``evaluate`` names. Raises UserError where their weights cannot be had."""
-    return Scorers(_open_faces(evaluate, device), _open_clip(evaluate, device))
+def open_scorers(evaluate: "EvaluateConfig", device: str = "cpu", told_by: str = "face") -> Scorers:
+    """The scorers that ``evaluate`` names, as far as a subject that is told by its face, image or none needs them.
+
+    Raises UserError where their weights cannot be had.
+    """
+    faces = _open_faces(evaluate, device) if told_by == "face" else None
+    clip = _open_clip(evaluate, device)
+    return Scorers(faces, clip, _open_whole(evaluate, device, clip) if told_by == "image" else None)
 
 
 def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
@@ -52,6 +67,14 @@ def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
     if evaluate.face == "portraits":
         return faces.PortraitFaces(shipped_weights())
     raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
+
+
+def _open_whole(evaluate: "EvaluateConfig", device: str, clip: "Clip") -> WholePictures:
+    if evaluate.image == "clip":
+        return clip
+    from lorasweep.vision.dino import Dino
+
+    return Dino(evaluate.image_weights, evaluate.image_revision, evaluate.image_weights_sha256, device)
 
 
 def _open_clip(evaluate: "EvaluateConfig", device: str) -> "Clip":
@@ -70,7 +93,8 @@ def shipped_weights() -> Path:
 
 def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) -> Features:
     """What the scorers see in N pictures, [H, W, 3] uint8. Pictures that are compared must be of one size."""
-    seen = scorers.faces.look(pictures)
+    seen = scorers.faces.look(pictures) if scorers.faces else nobody(len(pictures))
+    image = scorers.clip.pictures(pictures)
     return Features(
         keys=tuple(keys),
         face=seen.vectors,
@@ -78,10 +102,17 @@ def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) 
         face_count=seen.count,
         face_size=face_size(seen, pictures),
         landmarks=seen.landmarks,
-        image=scorers.clip.pictures(pictures),
-        scene=scorers.clip.pictures(mask_faces(pictures, seen.boxes)),
+        image=image,
+        scene=scorers.clip.pictures(mask_faces(pictures, seen.boxes)) if scorers.faces else image.copy(),
         texture=np.stack([texture(picture) for picture in pictures]) if pictures else np.zeros((0, len(NAMES))),
+        whole=_whole(pictures, scorers, image),
     )
+
+
+def _whole(pictures: Sequence[Pixels], scorers: Scorers, image: Floats) -> Floats | None:
+    if scorers.whole is None:
+        return None
+    return image.copy() if scorers.whole is scorers.clip else scorers.whole.pictures(pictures)
 
 
 def describe_files(
@@ -100,15 +131,15 @@ def describe_files(
         cache: a folder of one ``.npz`` a picture, named by what the answer depends on; made where missing.
     """
     files = [cache / f"{_name(path, scorers, size, mirrored)}.npz" if cache else None for path in paths]
-    rows = [_read(file) for file in files]
+    rows = [_read(file, scorers.columns) for file in files]
     new = [place for place, row in enumerate(rows) if row is None]
     looked = describe([_pixels(paths[place], size, mirrored) for place in new], scorers, [keys[place] for place in new])
     for row, place in enumerate(new):
-        rows[place] = {name: getattr(looked, name)[row] for name in COLUMNS}
+        rows[place] = {name: getattr(looked, name)[row] for name in scorers.columns}
         _write(files[place], rows[place] or {})
     if not paths:
         return looked
-    columns = {name: np.stack([row[name] for row in rows if row]) for name in COLUMNS}
+    columns = {name: np.stack([row[name] for row in rows if row]) for name in scorers.columns}
     return Features(keys=tuple(keys), **columns)
 
 
@@ -127,12 +158,12 @@ def _name(path: Path, scorers: Scorers, size: tuple[int, int], mirrored: bool) -
     return hashlib.sha256("\0".join([str(LAYOUT), *parts]).encode()).hexdigest()[:32]
 
 
-def _read(file: Path | None) -> dict[str, np.ndarray] | None:
+def _read(file: Path | None, columns: Sequence[str]) -> dict[str, np.ndarray] | None:
     if file is None or not file.exists():
         return None
     try:
         with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in COLUMNS}
+            return {name: stored[name] for name in columns}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short by a crash: look again
         return None
 

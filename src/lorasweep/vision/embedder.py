@@ -40,6 +40,27 @@ class Embedder(Protocol):
         ...
 
 
+class WholePictures(Protocol):
+    """Turns each picture, background and all, into a vector that is closer for the same thing."""
+
+    sha256: str
+    """Of the weights, and of how pictures are cut for them."""
+
+    def pictures(self, pictures: Sequence[Pixels]) -> Floats:
+        """[N, D] unit vectors of [H, W, 3] uint8 pictures."""
+        ...
+
+
+def nobody(count: int) -> Seen:
+    """What is seen of ``count`` pictures where no face is looked for."""
+    return Seen(
+        vectors=np.zeros((count, 0)),
+        count=np.zeros(count, dtype=np.int64),
+        boxes=np.full((count, 4), np.nan),
+        landmarks=np.full((count, 5, 2), np.nan),
+    )
+
+
 def face_size(seen: Seen, pictures: Sequence[Pixels]) -> Floats:
     """[N] side of the face's box (root of its area) as a share of the picture's shorter side; 0 without a face."""
     sides = np.array([picture.shape[1::-1] for picture in pictures], dtype=np.float64).reshape(-1, 2)
