@@ -1,4 +1,4 @@
-"""Objects, drawn characters and styles, the whole way on a tiny random model: who looks, what is said, what is picked."""
+"""Objects and styles, the whole way on a tiny random model: who looks, what is said, what is picked."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -25,6 +25,8 @@ SMALLEST_GAP = 0.15
 SURE_GAP = 3.0
 """The same for whole pictures, in standard errors of the gap: cosines crowd near 1 in one network and spread in the
 next, so that no cosine is large or small in itself."""
+ROUNDING = 1e-3
+"""Cosine that half precision makes or loses."""
 LOWEST, HIGHEST = -0.5, 1.25
 """Bounds of one picture's share: real photos scatter around 1, strangers around 0."""
 NO_PICK = (
@@ -91,7 +93,7 @@ def _too_few(count: int, evidence: Evidence) -> str:
 def _least_gap(own: Floats, strangers: Floats) -> tuple[float, str]:
     """Between the mean cosines of real photos and of the base model's pictures: SURE_GAP standard errors, in words."""
     parts = [part.var(ddof=1) / len(part) for part in (own, strangers) if len(part) > 1]
-    return SURE_GAP * float(np.sqrt(sum(parts))), f" ({SURE_GAP:g} standard errors)"
+    return max(ROUNDING, SURE_GAP * float(np.sqrt(sum(parts)))), f" ({SURE_GAP:g} standard errors)"
 
 
 def _rows(evidence: Evidence) -> Bools:
