@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts.dinos import WIDTH, write_dino
+from PIL import Image
 
 from lorasweep import app, cli
 from lorasweep.config.compose import as_override, load_run
@@ -40,17 +41,28 @@ def no_face_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faces, "FaceNet", refuse)
 
 
+def show_one_thing(photos: Path) -> None:
+    """Each photo becomes another view of the first one."""
+    rng = np.random.default_rng(0)
+    paths = sorted(photos.glob("*.png"))
+    thing = np.asarray(Image.open(paths[0]), dtype=np.float64)
+    for path in paths:
+        Image.fromarray((thing + rng.normal(0, 8, thing.shape)).clip(0, 255).astype(np.uint8)).save(path)
+
+
 @pytest.mark.usefixtures("no_face_network")
 def test_an_object_is_judged_by_dinov2_without_any_face_network(overrides: Overrides, tmp_path: Path) -> None:
     dino = write_dino(tmp_path / "dino")
     words = ["data.kind=object", "evaluate.image=dinov2", as_override("evaluate.image_weights", str(dino))]
-    outcome, said = train(overrides(*JUDGED, *words))
+    words = overrides(*JUDGED, *words)
+    show_one_thing(tmp_path / "photos")
+    outcome, said = train(words)
     view = read_run(outcome.folder)
     assert set(view.provenance["weights"]) == {"model", "image", "clip"}
     standing = [scores for scores in view.scores if not scores.fresh]
     assert [scores.step for scores in standing] == [4, 8, 12]
     for scores in standing:
-        assert 0 <= scores.components["identity"] <= 1
+        assert 0 <= scores.components["identity"] <= 1, scores.notes
         assert np.isnan(scores.components["geometry"])
         assert "geometry is not judged: no face was looked for" in scores.notes
     cached = [np.load(path) for path in (tmp_path / "mlruns" / "features").glob("*.npz")]
