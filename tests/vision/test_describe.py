@@ -138,10 +138,11 @@ def test_where_no_face_is_looked_for_the_whole_picture_is_and_nothing_is_masked(
 
 
 def test_what_faces_were_seen_in_is_not_read_for_a_thing_or_a_style(files, scorers, tmp_path):
-    by_face = describe_files(files, scorers, "abc", size=(60, 40), cache=tmp_path)
-    by_clip = describe_files(files, Scorers(None, scorers.clip, scorers.clip), "abc", size=(60, 40), cache=tmp_path)
-    of_style = describe_files(files, Scorers(None, scorers.clip), "abc", size=(60, 40), cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 9
+    cache = tmp_path / "cache"
+    by_face = describe_files(files, scorers, "abc", size=(60, 40), cache=cache)
+    by_clip = describe_files(files, Scorers(None, scorers.clip, scorers.clip), "abc", size=(60, 40), cache=cache)
+    of_style = describe_files(files, Scorers(None, scorers.clip), "abc", size=(60, 40), cache=cache)
+    assert len(list(cache.iterdir())) == 9
     assert by_face.whole is of_style.whole is None
     np.testing.assert_array_equal(by_clip.subject, by_clip.image)
     assert (by_face.face.shape, of_style.face.shape) == ((3, 2), (3, 0))
