@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from lorasweep import app
+from lorasweep.app import running
+from lorasweep.app.check import short_warnings
 from lorasweep.app.outcome import Outcome
 from lorasweep.config.compose import load_run
+from lorasweep.data import dataset, picture_facts
 from lorasweep.data.errors import UserError
 from lorasweep.track.recall import read_run
 from lorasweep.train.checkpoint import list_checkpoints
@@ -40,6 +43,24 @@ def test_a_mistake_in_the_photos_is_told_before_a_run_is_named(overrides: Overri
     with pytest.raises(UserError, match=r"0\.png"):
         app.train_together([load_run(overrides(QUIET))], say=ignore)
     assert not (tmp_path / "mlruns" / "runs").exists()
+
+
+def test_warnings_of_the_photos_are_told_in_one_line_with_each_picture_decoded_once(
+    overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "photos"
+    run = load_run(overrides(QUIET))
+    (photos / "again.png").write_bytes((photos / "0.png").read_bytes())
+    decoded: list[Path] = []
+    plain = dataset.decode_stored
+    for module in (dataset, picture_facts):
+        monkeypatch.setattr(module, "decode_stored", lambda path, content: decoded.append(path) or plain(path, content))
+    one, other = running.entries_of([run, load_run(overrides(QUIET, "optim.lr=1e-3"))])
+    (line,) = short_warnings(one.run, one.facts)
+    assert "duplicate 1" in line
+    assert f"'lorasweep check {photos}'" in line
+    assert one.dataset is other.dataset
+    assert sorted(decoded) == sorted(path for path in photos.iterdir() if path.suffix == ".png")
 
 
 def test_a_model_folder_without_a_unet_is_told_before_a_run_is_named(overrides: Overrides, tmp_path: Path) -> None:

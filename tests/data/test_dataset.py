@@ -10,6 +10,7 @@ from PIL import Image
 from lorasweep.config.schema import DataConfig
 from lorasweep.data.dataset import all_photos, fingerprint, judging_fingerprint, read_dataset
 from lorasweep.data.errors import UserError
+from lorasweep.data.picture_facts import read_facts
 from lorasweep.portraits.folder import write_person
 
 
@@ -48,6 +49,17 @@ def test_a_folder_of_held_out_photos_replaces_the_share(person):
     data = read_dataset(DataConfig(path=str(person), held_out_path=str(person.parent / "held_out"), repeats=5))
     assert (len(data.train), len(data.held_out)) == (15, 4)
     assert {photo.repeats for photo in (*data.train, *data.held_out)} == {5}
+
+
+def test_facts_of_the_subjects_photos_are_those_that_a_check_reads(person):
+    facts = []
+    data = read_dataset(DataConfig(path=str(person), held_out_path=str(person.parent / "held_out")), facts)
+    assert [each.path for each in facts] == [photo.path for photo in data.train]
+    for each in facts:
+        alone, _ = read_facts(each.path)
+        assert (each.width, each.height, each.detail) == (alone.width, alone.height, alone.detail)
+        assert (each.hashes == alone.hashes).all()
+        assert (each.thumbnails == alone.thumbnails).all()
 
 
 def test_many_photos_are_repeated_once(tmp_path):

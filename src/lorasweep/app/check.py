@@ -182,11 +182,14 @@ def cheap_findings(looked: Looked, run: RunConfig, *, trigger: bool = True) -> l
     ]
 
 
-def short_warnings(run: RunConfig) -> list[str]:
-    """What is to be said of the photos as a run begins, without a look at faces; errors were raised before."""
-    path = Path(run.data.path)
-    findings = cheap_findings(look_at(path, run, None), run, trigger=False)
-    return warnings_in_short(findings, run.data.path)
+def short_warnings(run: RunConfig, facts: Sequence[PictureFacts]) -> list[str]:
+    """What is to be said of the photos as a run begins, without a look at faces; errors were raised before.
+
+    ``facts`` are those of the subject's pictures, as ``read_dataset`` gathers them.
+    """
+    files = read_files(Path(run.data.path), run.data)
+    looked = Looked(files=files, pictures=tuple(facts), faces=(), broken=())
+    return warnings_in_short(cheap_findings(looked, run, trigger=False), run.data.path)
 
 
 def _placement(facts: PictureFacts, rule: BucketRule) -> Placement | None:

@@ -8,7 +8,7 @@ from lorasweep.app.live import Say
 from lorasweep.app.multirun import Multirun, children_of
 from lorasweep.app.outcome import Outcome
 from lorasweep.app.remembered import require_training
-from lorasweep.app.running import Entry, dataset_of, train_entries, train_together
+from lorasweep.app.running import entries_of, train_entries, train_together
 from lorasweep.config.compose import from_plain
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import Checkpoint, RunView
@@ -25,10 +25,7 @@ def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
         raise UserError(f"{found.name} is {views[0].status}; there is nothing to resume.")
     if waiting[0].source is not None:
         return [_evaluated(waiting[0], say)]
-    entries = []
-    for view in waiting:
-        run = from_plain(view.config)
-        entries.append(Entry(run, dataset_of(run), RunFolder(view.folder)))
+    entries = entries_of([from_plain(view.config) for view in waiting], [RunFolder(view.folder) for view in waiting])
     parent = waiting[0].parent
     with Multirun(entries[0].run, parent) if parent else nullcontext() as multirun:
         return train_entries(entries, "auto", multirun, say)

@@ -23,6 +23,7 @@ from lorasweep.config.schema import RunConfig
 from lorasweep.config.signature import run_signature
 from lorasweep.data.dataset import all_photos, read_dataset
 from lorasweep.data.errors import UserError
+from lorasweep.data.facts import PictureFacts
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.data.records import Checkpoint, Dataset, Failure, Step
 from lorasweep.track.run_folder import RunFolder, claim_name, find_run, new_run_name
@@ -38,7 +39,7 @@ WIDEST = 8
 
 def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> float:
     """Train one run from photos to pick; returns the picked checkpoint's score on fresh seeds, NaN without a pick."""
-    (outcome,) = train_entries([Entry(run, dataset_of(run), None)], 1, parent, say)
+    (outcome,) = train_entries([entry_of(run)], 1, parent, say)
     if outcome.error is not None:
         raise outcome.error
     return outcome.score
@@ -50,7 +51,7 @@ def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say:
     More than one run makes a multirun: a parent in MLflow with one child each. Every run is checked (photos, model
     folder, scorers) before the first one is named, so that a mistake leaves nothing behind.
     """
-    entries = [Entry(run, dataset_of(run), None) for run in runs]
+    entries = entries_of(runs)
     with Multirun(runs[0]) if len(runs) > 1 else nullcontext() as parent:
         return train_entries(entries, width, parent, say)
 
@@ -84,11 +85,28 @@ class Entry:
     dataset: Dataset
     folder: RunFolder | None
     """None for a run that is yet to be named."""
+    facts: tuple[PictureFacts, ...] = ()
+    """Of the subject's pictures."""
 
 
-def dataset_of(run: RunConfig) -> Dataset:
-    """The photos of a run, split as it asks."""
-    dataset = read_dataset(run.data)
+def entries_of(runs: Sequence[RunConfig], folders: Sequence[RunFolder | None] | None = None) -> list[Entry]:
+    """Runs with their photos, which runs that ask for the same ones share. ``folders`` are those of named runs."""
+    entries: list[Entry] = []
+    for run, folder in zip(runs, folders or [None] * len(runs), strict=True):
+        same = next((other for other in entries if other.run.data == run.data), None)
+        entries.append(dataclasses.replace(same, run=run, folder=folder) if same else entry_of(run, folder))
+    return entries
+
+
+def entry_of(run: RunConfig, folder: RunFolder | None = None) -> Entry:
+    """A run with its photos and their facts, each picture decoded once."""
+    facts: list[PictureFacts] = []
+    return Entry(run, dataset_of(run, facts), folder, tuple(facts))
+
+
+def dataset_of(run: RunConfig, facts: list[PictureFacts] | None = None) -> Dataset:
+    """The photos of a run, split as it asks; ``facts`` as in ``read_dataset``."""
+    dataset = read_dataset(run.data, facts)
     return all_photos(dataset) if run.data.train_on == "all" else dataset
 
 
@@ -153,8 +171,8 @@ def _say_notes(entries: Sequence[Entry], say: Say) -> None:
     """What is to be known of the photos, once for runs that share them."""
     for note in dict.fromkeys(note for entry in entries for note in photo_notes(entry.run, entry.dataset)):
         say(note)
-    for run in {entry.run.data.path: entry.run for entry in entries}.values():
-        for line in short_warnings(run):
+    for entry in {entry.run.data.path: entry for entry in entries}.values():
+        for line in short_warnings(entry.run, entry.facts):
             say(line)
 
 

@@ -11,9 +11,11 @@ from PIL import Image
 
 from lorasweep.data.captions import full_caption, holds_word, read_captions, regularisation_caption
 from lorasweep.data.errors import UserError
+from lorasweep.data.facts import PictureFacts
 from lorasweep.data.folders import PhotoFolder, files_of, natural_order, photo_folders
 from lorasweep.data.masks import find_masks, mask_of_alpha, mask_of_file, mask_problem
-from lorasweep.data.pictures import cover, decode_upright, to_srgb
+from lorasweep.data.picture_facts import facts_of
+from lorasweep.data.pictures import cover, decode_stored, set_upright, to_srgb
 from lorasweep.data.records import Dataset, Floats, Photo
 from lorasweep.data.repeats import plain_repeats, spread_repeats
 from lorasweep.data.split import SIGNATURE_SIDE, choose_held_out
@@ -34,8 +36,10 @@ class _Look:
     signature: Floats
 
 
-def read_dataset(data: "DataConfig") -> Dataset:
+def read_dataset(data: "DataConfig", facts: list[PictureFacts] | None = None) -> Dataset:
     """The photos of ``data.path``, split into those that train and those that only judge.
+
+    ``facts``, where given, is filled with what a check needs to know of each of them, from the same decode.
 
     Reads every picture whole, once, and keeps no pixels. Raises one UserError that lists all problems found, one
     sentence a line: a missing or empty folder, a sub-folder that is none of Kohya's, a picture that is unreadable,
@@ -43,7 +47,7 @@ def read_dataset(data: "DataConfig") -> Dataset:
     another shape, a symbolic link that leads out of the folder, a photo that has two roles.
     """
     problems: list[str] = []
-    looks = _read(SUBJECT, data.path, data, problems)
+    looks = _read(SUBJECT, data.path, data, problems, facts)
     judges = _read(HELD_OUT, data.held_out_path, data, problems)
     others = _read(REGULARISATION, data.regularisation_path, data, problems)
     problems += _shared(looks, judges, "a held-out photo must not be trained on")
@@ -142,7 +146,9 @@ def _contradictions(data: "DataConfig") -> list[str]:
     return []
 
 
-def _read(key: str, folder: str | None, data: "DataConfig", problems: list[str]) -> list[_Look]:
+def _read(
+    key: str, folder: str | None, data: "DataConfig", problems: list[str], facts: list[PictureFacts] | None = None
+) -> list[_Look]:
     """All pictures of a plain folder, or of Kohya's folders in it; none where ``folder`` is None."""
     if not folder:
         return []
@@ -152,11 +158,18 @@ def _read(key: str, folder: str | None, data: "DataConfig", problems: list[str])
     return [
         look
         for found in photo_folders(root, key, problems, apart)
-        for look in _read_folder(found, root, key, data, problems)
+        for look in _read_folder(found, root, key, data, problems, facts)
     ]
 
 
-def _read_folder(folder: PhotoFolder, root: Path, key: str, data: "DataConfig", problems: list[str]) -> list[_Look]:
+def _read_folder(
+    folder: PhotoFolder,
+    root: Path,
+    key: str,
+    data: "DataConfig",
+    problems: list[str],
+    facts: list[PictureFacts] | None,
+) -> list[_Look]:
     files = files_of(folder.path, root, problems)
     captions = read_captions(files, problems)
     masks = find_masks(files, root, data, problems, needed=key == SUBJECT)
@@ -168,7 +181,7 @@ def _read_folder(folder: PhotoFolder, root: Path, key: str, data: "DataConfig", 
             problems += _trigger_outside(path, text, data.trigger)
         else:
             text = full_caption(caption, data, folder.words)
-        look = _look(path, text, masks.get(path), data.masks, problems)
+        look = _look(path, text, masks.get(path), data.masks, problems, facts)
         if look:
             looks.append(replace(look, repeats=folder.repeats))
     return looks
@@ -183,16 +196,21 @@ def _trigger_outside(path: Path, caption: str, trigger: str) -> list[str]:
     ]
 
 
-def _look(path: Path, caption: str, mask: Path | None, masks: str, problems: list[str]) -> _Look | None:
+def _look(
+    path: Path, caption: str, mask: Path | None, masks: str, problems: list[str], facts: list[PictureFacts] | None
+) -> _Look | None:
     try:
         content = path.read_bytes()
-        picture = decode_upright(path, content)
+        stored = decode_stored(path, content)
     except UserError as error:
         problems.append(str(error))
         return None
     except OSError as error:
         problems.append(f"{path} cannot be read ({error.strerror}); it must be a picture that this user may open.")
         return None
+    if facts is not None:
+        facts.append(facts_of(path, content, stored))
+    picture = set_upright(stored)
     mask_sha256 = ""
     if masks == "alpha":
         problems += _told(mask_problem(path, mask_of_alpha(picture), picture.size))
