@@ -108,13 +108,17 @@ def _companion(boxes: Floats, chances: Floats) -> int | None:
 
 
 def _crop(picture: Pixels, box: Floats) -> torch.Tensor:
+    tensor = torch.from_numpy(np.array(face_crop(picture, box))).permute(2, 0, 1)[None].float()
+    return (tensor - 127.5) / 128
+
+
+def face_crop(picture: Pixels, box: Floats) -> Image.Image:
+    """CROP x CROP pixels, RGB: what FaceNet sees of the face in ``box``, [4] in pixels."""
     grow = MARGIN / (1 - MARGIN) * (box[2:] - box[:2]) / 2
     corners = np.concatenate([box[:2] - grow, box[2:] + grow])
     low, high = np.zeros(4), np.tile(picture.shape[1::-1], 2)
     left, top, right, bottom = np.round(corners.clip(low, high)).tolist()
-    face = Image.fromarray(picture).crop((left, top, right, bottom)).resize((CROP, CROP), Image.Resampling.BILINEAR)
-    tensor = torch.from_numpy(np.array(face)).permute(2, 0, 1)[None].float()
-    return (tensor - 127.5) / 128
+    return Image.fromarray(picture).crop((left, top, right, bottom)).resize((CROP, CROP), Image.Resampling.BILINEAR)
 
 
 def _own_weights() -> Path:
