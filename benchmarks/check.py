@@ -44,13 +44,13 @@ PAGE = ROOT / "docs" / "check.md"
 SCRATCH = Path(".cache/check")
 MARKS = ("<!-- figures: python -m benchmarks.check --replay --docs -->", "<!-- end of figures -->")
 HALVES = {"A": 0, "B": 1}
-CLEAN = 40
+CLEAN = 20
 """Clean sets in each half, which the faulty ones start from."""
-FAULTY = {"A": 10, "B": 20}
+FAULTY = {"A": 6, "B": 10}
 """Sets of each kind."""
 SOURCE = ROOT / "src" / "lorasweep"
 SEARCH = (
-    *(SOURCE / "vision" / f"{name}.py" for name in ("drawn_faces", "face_finder", "faces")),
+    *(SOURCE / "vision" / f"{name}.py" for name in ("drawn_faces", "embedder", "face_finder", "faces")),
     *(SOURCE / "portraits" / name for name in ("networks.py", "weights/MANIFEST.json")),
 )
 """What finding faces depends on."""
@@ -86,7 +86,7 @@ def cases(halves: Iterable[str], kinds: Sequence[str], sets: int | None = None) 
 
 def checked(case: Case, kept: Path | None = None) -> dict[str, Any]:
     """What was planted in the set and what the check said of it, from `kept` where it is there already."""
-    file = kept / f"{case.half}-{case.kind}-{case.number}.json" if kept else None
+    file = kept / f"{case.half}-{case.kind}-{case.number}-{case.seed}.json" if kept else None
     if file and file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
@@ -162,7 +162,8 @@ class _Remembering:
         file = self._folder / key[:2] / f"{key}.json"
         if file.exists():
             kept = json.loads(file.read_text(encoding="utf-8"))
-            return Found(**{name: np.array(rows).reshape(shape) for name, (shape, rows) in kept.items()})
+            fields: dict[str, Any] = {name: np.array(rows).reshape(shape) for name, (shape, rows) in kept.items()}
+            return Found(**fields)
         found = self._finder.find(picture)
         plain = {name: np.asarray(rows) for name, rows in vars(found).items()}
         write_json(file, {name: [rows.shape, rows.tolist()] for name, rows in plain.items()})
@@ -177,7 +178,8 @@ def _name(path: Path, root: Path) -> str:
 
 def ingredients() -> str:
     """Short hash of what the answers depend on: how sets are made, what looks at them, and with which weights."""
-    files = [*Path(__file__).parent.glob("check_*.py"), *SEARCH, *SOURCE.glob("app/check.py")]
+    drawn = [SOURCE / "portraits" / f"{name}.py" for name in ("people", "drawing", "render")]
+    files = [*Path(__file__).parent.glob("check_*.py"), *drawn, *SEARCH, *SOURCE.glob("app/check.py")]
     return _hash(files + [path for room in ("data", "vision") for path in (SOURCE / room).glob("*.py")])
 
 

@@ -138,7 +138,7 @@ def _lying(chance: Chance, shot: Shot) -> Path:
 
 def _animated(ending: str) -> Callable[[Chance, Shot], Path]:
     def spoil(chance: Chance, shot: Shot) -> Path:
-        first = opened(chance.there.picture(shot)).resize((512, 512 * shot.height // shot.width))
+        first = ImageOps.cover(opened(chance.there.picture(shot)), (512, 512))  # large enough to be trained on
         frames = [first, ImageOps.mirror(first), first.rotate(8)]
         path = chance.replaced(shot, ending)
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=120)

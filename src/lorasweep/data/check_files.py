@@ -46,7 +46,7 @@ def read_files(root: Path, data: "DataConfig") -> PhotoFiles:
             file = _caption_file(picture.stem, files.captions) if picture.stem in texts else None
             if file:
                 captions[file], caption_of[picture] = texts[picture.stem], file
-    findings = [_finding(says, root, [folder.path for folder in folders]) for says in problems]
+    findings = _once([_finding(says, root, [folder.path for folder in folders]) for says in problems])
     return PhotoFiles(
         pictures=tuple(pictures),
         captions=captions,
@@ -91,6 +91,16 @@ def _finding(says: str, root: Path, folders: Sequence[Path]) -> Finding:
     )
     paths = (about,) if about else ()
     return Finding(kind=_kind(about), text=says, paths=paths)
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Without captions whose picture is there and named already, since it is of a kind that cannot be read."""
+    named = {path.with_suffix("") for each in findings if each.kind == "unreadable" for path in each.paths}
+    return [
+        each
+        for each in findings
+        if each.kind != "caption_orphan" or not {path.with_suffix("") for path in each.paths} & named
+    ]
 
 
 def _kind(path: Path | None) -> str:

@@ -39,6 +39,8 @@ ANOTHER_COLOUR = 30
 """Of 255, in the channel that differs most: skin ends here."""
 LEAST_SIDE = 48
 """Pixels of a window in the picture: with fewer there is too little to see."""
+CERTAIN = 0.995
+"""Where the network is as sure as can be, nothing smaller is looked for."""
 OVERLAP = 0.25
 """Of the smaller of two boxes: from here on both are one face."""
 EYES, GAP, FALL = 0.435, 0.188, 0.208
@@ -109,33 +111,55 @@ class DrawnFaces:
         for share, step in windows.items():
             if share * min(image.size) < LEAST_SIDE and share < 1:
                 continue
-            seen += [face for face in self._grid(image, share, step) if face.chance >= WORTH_A_LOOK]
+            for part in (1.0, 0.5) if share > 0.5 else (1.0,):
+                certain = [face for face in _apart(seen) if face.chance >= CERTAIN]
+                seen += self._grid(image, share, step, part, certain)
         candidates = _apart(seen)[:CANDIDATES]
         for _ in range(2):
             again = self._look(image, [_around(face) for face in candidates])
             candidates = [max(pair, key=lambda face: face.chance) for pair in zip(candidates, again, strict=True)]
         return _apart(candidates)
 
-    def _grid(self, image: Image.Image, share: float, step: int) -> list[_Face]:
+    def _grid(self, image: Image.Image, share: float, step: int, part: float, certain: Sequence[_Face]) -> list[_Face]:
+        """What may be a face in windows of a size, looked at in ``part`` of their width.
+
+        Those around a ``certain`` face are left out: among faces that are as sure the larger one would win.
+        """
         scale = share * min(image.size) / SIDE
         size = (max(SIDE, round(image.width / scale)), max(SIDE, round(image.height / scale)))
-        small = image.resize(size, Image.Resampling.BOX)
-        windows = [
-            _Window(left - (SIDE - width) / 2, top, SIDE, width / SIDE)
-            for width in ((SIDE, SIDE // 2) if share > 0.5 else (SIDE,))
-            for top in _places(size[1], SIDE, step)
-            for left in _places(size[0], width, step)
-        ]
-        across = image.width / size[0], image.height / size[1]
-        return [_scaled(face, *across) for face in self._look(small, windows)]
+        width, pixel = round(part * SIDE), np.array(image.size) / size
+        places = [(left, top) for top in _places(size[1], SIDE, step) for left in _places(size[0], width, step)]
+        corners = (np.array(places) - ((SIDE - width) / 2, 0)) * pixel
+        boxes = np.tile(corners, 2) + EXPECTED * np.tile(SIDE * pixel, 2)
+        taken = [_shared(boxes, face.box) >= OVERLAP for face in certain]
+        rows: list[int] = np.flatnonzero(~np.any([np.zeros(len(boxes), dtype=bool), *taken], axis=0)).tolist()
+        if not rows:
+            return []
+        small = np.asarray(image.resize(size, Image.Resampling.BOX))
+        cut = np.stack([small[top : top + SIDE, left : left + width] for left, top in (places[row] for row in rows)])
+        aside = (SIDE - width) // 2
+        views = np.pad(cut, ((0, 0), (0, 0), (aside, aside), (0, 0)), mode="edge")
+        sides = np.tile(SIDE * pixel, (len(rows), 1))
+        return self._told(views, corners[rows], sides, [part] * len(rows), WORTH_A_LOOK)
 
     def _look(self, image: Image.Image, windows: Sequence[_Window]) -> list[_Face]:
         if not windows:
             return []
-        told = self._network.describe(np.stack([_view(image, window) for window in windows]))
+        views = np.stack([_view(image, window) for window in windows])
+        corners = np.array([(window.left, window.top) for window in windows])
+        sides = np.array([(window.side, window.side) for window in windows])
+        return self._told(views, corners, sides, [window.wide for window in windows])
+
+    def _told(
+        self, views: Pixels, corners: Floats, sides: Floats, parts: Sequence[float], least: float = 0.0
+    ) -> list[_Face]:
+        """What the network says of [N, SIDE, SIDE, 3] views of windows with corners and sides [N, 2] in pixels."""
+        told = self._network.describe(views)
         faces: list[_Face] = []
-        for row, window in enumerate(windows):
-            points = told.landmarks[row].astype(np.float64) * window.side + (window.left, window.top)
+        for row in np.flatnonzero(told.face_probability >= least).tolist():
+            left, top = corners[row].tolist()
+            window = _Window(left, top, float(sides[row, 0]), parts[row])
+            points = told.landmarks[row].astype(np.float64) * sides[row] + corners[row]
             vector = unit(told.embedding[row : row + 1])[0]
             faces.append(_Face(float(told.face_probability[row]), window, points, box_around(points), vector))
         return faces
@@ -161,13 +185,6 @@ def _around(face: _Face) -> _Window:
     gap, fall = np.linalg.norm(face.points[1] - face.points[0]), np.linalg.norm(mouth - eyes)
     side = max(float(gap / GAP + fall / FALL) / 2, 1.0)
     return _Window(float(eyes[0]) - side / 2, float(eyes[1]) - EYES * side, side, face.window.wide)
-
-
-def _scaled(face: _Face, across: float, down: float) -> _Face:
-    window = face.window
-    points = face.points * (across, down)
-    moved = _Window(window.left * across, window.top * down, window.side * across, window.wide)
-    return _Face(face.chance, moved, points, box_around(points), face.vector)
 
 
 def off_centre(picture: Pixels, points: Floats) -> float:
@@ -211,7 +228,14 @@ def _apart(faces: Sequence[_Face]) -> list[_Face]:
     return kept
 
 
-def _shared(one: Floats, other: Floats) -> float:
-    """Of the smaller box."""
-    inside = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None).prod()
-    return float(inside / min((one[2:] - one[:2]).prod(), (other[2:] - other[:2]).prod()))
+def _shared(one: Floats, other: Floats) -> Floats:
+    """[...] how much of the smaller box is in both, of boxes [..., 4]."""
+    inside = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    areas = [(box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (one, other)]
+    return inside.clip(0).prod(axis=-1) / np.minimum(*areas)
+
+
+EXPECTED = box_of(
+    np.array([[0.5 - GAP / 2, EYES], [0.5 + GAP / 2, EYES], [0.5, EYES], [0.5, EYES + FALL], [0.5, EYES + FALL]])
+)
+"""[4] the box of a face in the middle of a window, in shares of its side."""

@@ -1,0 +1,16 @@
+"""A picture of a kind that cannot be read, with its caption: one thing is wrong, not two."""
+
+from lorasweep.config.compose import load_run
+from lorasweep.data.check_files import read_files
+
+
+def found(folder):
+    data = load_run(["preset=person_sd15", f"data.path={folder}"], when_missing={"model.path": ""}).data
+    return [(each.kind, each.paths[0].name) for each in read_files(folder, data).findings if each.paths]
+
+
+def test_a_caption_beside_a_picture_that_cannot_be_read_is_no_orphan(tmp_path):
+    (tmp_path / "IMG_1.heic").write_bytes(b"ftypheic")
+    for name in ("IMG_1.txt", "IMG_2.txt"):
+        (tmp_path / name).write_text("ohwx man", encoding="utf-8")
+    assert sorted(found(tmp_path)) == [("caption_orphan", "IMG_2.txt"), ("unreadable", "IMG_1.heic")]
