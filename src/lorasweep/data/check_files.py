@@ -1,6 +1,6 @@
 """The files of a data set before any picture is opened: what is there, and what is wrong with names and captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,21 +37,24 @@ def read_files(root: Path, data: "DataConfig") -> PhotoFiles:
     captions: dict[Path, str] = {}
     caption_of: dict[Path, Path] = {}
     words: dict[Path, str] = {}
+    captioned: set[Path] = set()
     for folder in folders:
         files = files_of(folder.path, root, problems)
         texts = read_captions(files, problems)
         pictures += files.pictures
         words |= dict.fromkeys(files.pictures, folder.words)
         for picture in files.pictures:
-            file = _caption_file(picture.stem, files.captions) if picture.stem in texts else None
+            file = _caption_file(picture.stem, files.captions)
             if file:
+                captioned.add(picture)
+            if file and picture.stem in texts:
                 captions[file], caption_of[picture] = texts[picture.stem], file
     findings = _once([_finding(says, root, [folder.path for folder in folders]) for says in problems])
     return PhotoFiles(
         pictures=tuple(pictures),
         captions=captions,
         caption_of=caption_of,
-        findings=(*findings, *_without_caption(pictures, caption_of, words)),
+        findings=(*findings, *_without_caption(pictures, captioned, words)),
         words=words,
     )
 
@@ -62,12 +65,11 @@ def _caption_file(stem: str, files: Sequence[Path]) -> Path | None:
     return next((by_ending[ending] for ending in CAPTIONS if ending in by_ending), None)
 
 
-def _without_caption(
-    pictures: Sequence[Path], caption_of: Mapping[Path, Path], words: Mapping[Path, str]
-) -> list[Finding]:
-    """One finding where no picture has a caption, else one for each that lacks it; a Kohya folder's words are one."""
-    lacking = [path for path in pictures if path not in caption_of and not words.get(path)]
-    if lacking and not caption_of:
+def _without_caption(pictures: Sequence[Path], captioned: Set[Path], words: Mapping[Path, str]) -> list[Finding]:
+    """One finding where no picture has a caption, else one for each that lacks it; a Kohya folder's words are one, and
+    so is a file that cannot be read, which is told by itself."""
+    lacking = [path for path in pictures if path not in captioned and not words.get(path)]
+    if lacking and not captioned:
         text = (
             f"None of the {len(lacking)} pictures has a caption, so that all are learned as one plain sentence; write "
             "captions with 'lorasweep caption' or by hand."

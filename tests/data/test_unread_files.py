@@ -1,4 +1,4 @@
-"""A picture of a kind that cannot be read, with its caption: one thing is wrong, not two."""
+"""A picture or a caption that cannot be read: one thing is wrong, not two."""
 
 from lorasweep.config.compose import load_run
 from lorasweep.data.check_files import read_files
@@ -14,3 +14,11 @@ def test_a_caption_beside_a_picture_that_cannot_be_read_is_no_orphan(tmp_path):
     for name in ("IMG_1.txt", "IMG_2.txt"):
         (tmp_path / name).write_text("ohwx man", encoding="utf-8")
     assert sorted(found(tmp_path)) == [("caption_orphan", "IMG_2.txt"), ("unreadable", "IMG_1.heic")]
+
+
+def test_a_caption_that_cannot_be_read_is_not_missing_as_well(tmp_path):
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "1.txt").write_bytes("ohwx man in a café".encode("latin-1"))
+    (tmp_path / "2.txt").write_text("ohwx man", encoding="utf-8")
+    assert sorted(found(tmp_path)) == [("caption_missing", "3.jpg"), ("caption_unreadable", "1.txt")]
