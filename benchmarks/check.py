@@ -316,9 +316,13 @@ def _tell(record: dict[str, Any], verdict: Verdict) -> None:
 def write_page(found: dict[str, Any]) -> None:
     """Put the reported half's tables between the marks of docs/check.md."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    tables = [_markdown(("", "measured", "goal"), summary(found)), _markdown(HEADS, rows(found))]
     after = rest.partition(MARKS[1])[2]
-    PAGE.write_text("\n\n".join([before + MARKS[0], *tables, MARKS[1] + after]), encoding="utf-8")
+    PAGE.write_text("\n\n".join([before + MARKS[0], tables(found), MARKS[1] + after]), encoding="utf-8")
+
+
+def tables(found: dict[str, Any]) -> str:
+    """The figures of a half in Markdown."""
+    return "\n\n".join([_markdown(("", "measured", "goal"), summary(found)), _markdown(HEADS, rows(found))])
 
 
 def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
