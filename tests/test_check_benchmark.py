@@ -1,5 +1,7 @@
 """The measure of ``lorasweep check``: what it plants is what it says, and what counts as found."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -141,3 +143,13 @@ def test_what_is_planted_is_found(kind):
     verdict = check.judge(check.checked(check.Case("A", kind, 0)))
     assert verdict.found
     assert not verdict.false
+
+
+def test_the_page_shows_the_committed_figures():
+    records = json.loads(check.RESULTS.read_text(encoding="utf-8"))["records"]
+    half = [each for each in records if each["half"] == "B"]
+    assert {(each["kind"], each["number"]) for each in half} == {
+        (case.kind, case.number) for case in check.cases("B", ["clean", *check.PLANTERS])
+    }
+    shown = check.PAGE.read_text(encoding="utf-8").partition(check.MARKS[0])[2].partition(check.MARKS[1])[0]
+    assert shown.strip() == check.tables(check.figures(half))
