@@ -253,6 +253,15 @@ def _alike(kind: str, share: float, *parts: str) -> Planter:
     return plant
 
 
+def _both_sides(chance: Chance) -> Plant:
+    """Three tenths of the pictures mirrored, as phones do with selfies."""
+    shots = chance.shots(math.ceil(0.3 * len(chance.there.album.shots)))
+    paths = tuple(chance.there.picture(shot) for shot in shots)
+    for path in paths:
+        save(ImageOps.mirror(opened(path)), path)
+    return Plant("mixed_mirror", paths)
+
+
 def _noise(chance: Chance) -> bytes:
     return chance.rng.bytes(20_000)
 
@@ -270,6 +279,7 @@ WHOLE: dict[str, tuple[Planter, ...]] = {
     "one_background": (_alike("one_background", 1.0, "background"), _alike("one_background", 0.85, "background")),
     "one_outfit": (_alike("one_outfit", 1.0, "shirt"), _alike("one_outfit", 0.85, "shirt")),
     "one_pose": (_alike("one_pose", 1.0, "gaze", "framing"), _alike("one_pose", 0.85, "gaze", "framing")),
+    "mixed_mirror": (_both_sides,),
 }
 FILES: dict[str, tuple[Planter, ...]] = {
     "unreadable": (

@@ -34,6 +34,7 @@ WORDS = {
     "data.train_on": "all",
     "data.buckets": "kohya",
     "data.masks": "alpha",
+    "data.check_mirror": True,
 }
 LEAVES = [key.replace("*", "p1_plain") for key in keys()]
 
@@ -65,7 +66,7 @@ def other(value):
 
 NEUTRAL = {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads"}
 NEUTRAL |= {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
-NEUTRAL |= {"evaluate.validation", "data.masks_path", "data.regularisation_path"}
+NEUTRAL |= {"evaluate.validation", "data.masks_path", "data.regularisation_path", "data.check_mirror"}
 NEUTRAL |= {"hardware.offload", "hardware.cache", "hardware.unload_encoders"}
 NEUTRAL |= {key for key in LEAVES if key.startswith("track.")}
 SAMPLED = ("seeds", "fresh_seeds", "sampler", "steps", "guidance", "clip_skip", "width", "height", "strength")

@@ -19,6 +19,7 @@ from lorasweep.data.caption_lint import lint_captions
 from lorasweep.data.check_copies import check_copies
 from lorasweep.data.check_faces import check_faces
 from lorasweep.data.check_files import PhotoFiles, read_files
+from lorasweep.data.check_orientation import check_orientation
 from lorasweep.data.check_pictures import check_pictures
 from lorasweep.data.check_set import check_set
 from lorasweep.data.errors import UserError
@@ -135,7 +136,7 @@ def finder_for(run: RunConfig) -> tuple["FaceFinder | None", tuple[str, ...]]:
 
 
 def look_at(folder: Path, run: RunConfig, finder: "FaceFinder | None") -> Looked:
-    """Read every picture once, one at a time: what is kept of each is about 10 kB."""
+    """Read every picture once, one at a time: what is kept of each is about 15 kB."""
     files = read_files(folder, run.data)
     pictures: list[PictureFacts] = []
     faces: list[FaceFacts] = []
@@ -165,6 +166,7 @@ def judge(looked: Looked, run: RunConfig, *, trigger: bool = True) -> tuple[Find
     found = [*cheap_findings(looked, run, trigger=trigger)]
     found += check_faces(looked.faces, run.model.resolution)
     found += check_set(looked.faces)
+    found += check_orientation(looked.faces, run.data.check_mirror)
     return tuple(sorted(found, key=_rank))
 
 

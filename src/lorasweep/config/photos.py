@@ -64,6 +64,10 @@ class DataConfig:
     regularisation_weight: float = 1.0
     """How much the loss on them counts beside the subject's."""
 
+    check_mirror: bool | None = None
+    """Whether ``lorasweep check`` looks for pictures that are mirrored beside the others. None does so for as many
+    pictures as that was measured to be reliable for, on drawn people (``python -m benchmarks.orientation``)."""
+
     held_out: float = 0.2
     """Share of photos kept from training to judge identity and copying. 0 to 0.5; 0 keeps none."""
     held_out_from: int = 12

@@ -16,7 +16,7 @@ NEUTRAL = frozenset(
     {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
     | {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
     | {"evaluate.validation"}
-    | {"data.masks_path", "data.regularisation_path"}
+    | {"data.masks_path", "data.regularisation_path", "data.check_mirror"}
     | {"hardware.offload", "hardware.cache", "hardware.unload_encoders"}
 )
 """Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by where they lie."""

@@ -1,6 +1,6 @@
 """What is known of a picture before anything is judged: the cheap facts of its file, and those of the face in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,10 @@ class PictureFacts:
     """[T, 16, 16, 3] in RGB, trimmed likewise."""
 
 
+def _no_crop() -> NDArray[np.uint8]:
+    return np.zeros((0, 0), np.uint8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FaceFacts:
     """What a picture shows of a person. Without a face all but ``path``, sizes and ``count`` are empty or NaN."""
@@ -59,6 +63,8 @@ class FaceFacts:
     """[K] colours beside and above the head."""
     outfit: Floats
     """[K] colours below it."""
+    crop: NDArray[np.uint8] = field(default_factory=_no_crop)
+    """[HEIGHT, WIDTH] luma of the largest face below its eyes, as ``orientation`` takes it; [0, 0] without one."""
 
     @property
     def side(self) -> float:

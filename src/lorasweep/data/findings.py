@@ -29,6 +29,7 @@ KINDS = {
     "one_background": "warning",
     "one_outfit": "warning",
     "one_pose": "advice",
+    "mixed_mirror": "advice",
     "caption_missing": "warning",
     "caption_orphan": "error",
     "caption_unreadable": "error",

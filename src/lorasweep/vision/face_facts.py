@@ -8,6 +8,7 @@ from PIL import Image
 from lorasweep.data.facts import FaceFacts
 from lorasweep.data.pictures import Pixels
 from lorasweep.data.records import Floats
+from lorasweep.vision.face_crop import aligned_face
 from lorasweep.vision.face_finder import FaceFinder
 
 SHARPNESS_SIDE = 128
@@ -52,6 +53,7 @@ def face_facts(path: Path, picture: Image.Image, finder: FaceFinder) -> FaceFact
         identity=found.identity,
         background=background_colours(pixels, box),
         outfit=outfit_colours(pixels, box),
+        crop=aligned_face(pixels, found.landmarks[0]),
     )
 
 
