@@ -33,7 +33,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.check_sets import clean_album
-from benchmarks.orientation_pool import MIRRORED, PEOPLE, UPRIGHT, draw, is_mirrored, look, people
+from benchmarks.orientation_pool import (
+    MIRRORED,
+    PEOPLE,
+    SEARCH,
+    SOURCE,
+    UPRIGHT,
+    draw,
+    is_mirrored,
+    look,
+    made_by,
+    people,
+)
 from benchmarks.printing import machine, print_table, write_json
 from lorasweep.data.orientation import orientation
 
@@ -43,12 +54,25 @@ SIZES = (8, 15, 30)
 SETS = 8
 """Consistent sets, and as many mixed and unmarked ones, of each person and size."""
 SHARES = (0.2, 0.5)
+"""Of the pictures of a mixed set that are mirrored."""
+RULE = (*SEARCH, SOURCE / "data" / "orientation.py", SOURCE / "vision" / "face_crop.py")
+"""What scores depend on beside the sets that are drawn."""
 RESAMPLED = 2000
 STREAM = 20263
 
 
 def measured(seed: int, kept: Path = SCRATCH) -> list[dict[str, Any]]:
-    """One record a set of this person: which it is, its score, and how many pictures were named and mirrored."""
+    """One record a set of this person: which it is, its score, and how many pictures were named and mirrored.
+
+    From ``kept`` where the same rule has judged the same pictures before.
+    """
+    file = kept / f"sets-{SETS}-{made_by(RULE)}" / f"{seed}.json"
+    if not file.exists():
+        write_json(file, _measured(seed, kept))
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _measured(seed: int, kept: Path) -> list[dict[str, Any]]:
     from lorasweep.vision.face_crop import aligned_face
 
     told = look(seed, kept)
@@ -211,7 +235,7 @@ def main(words: Sequence[str] | None = None) -> None:
             )
             records = [record for part in parts for record in part]
         found = summary(records)
-        write_json(RESULTS, {"machine": machine(), "figures": found, "records": records})
+        write_json(RESULTS, {"machine": machine(), "made_with": made_by(RULE), "figures": found, "records": records})
     show(found)
     if chosen.json:
         write_json(chosen.json, found)

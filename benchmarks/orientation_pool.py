@@ -70,7 +70,7 @@ def _album(seed: int) -> Album:
 
 def look(seed: int, kept: Path) -> list[Told]:
     """What the finder tells of each picture of a person, from ``kept`` where it is there already."""
-    file = kept / f"faces-{_searched_by()}" / f"{seed}.json"
+    file = kept / f"faces-{made_by(SEARCH)}" / f"{seed}.json"
     if not file.exists():
         write_json(file, [_look(np.asarray(draw(seed, number))) for number in range(UPRIGHT + MIRRORED)])
     rows = json.loads(file.read_text(encoding="utf-8"))
@@ -95,5 +95,6 @@ def _finder() -> Any:
 
 
 @cache
-def _searched_by() -> str:
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in SEARCH)).hexdigest()[:16]
+def made_by(files: tuple[Path, ...]) -> str:
+    """Short hash of the files."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]

@@ -9,7 +9,7 @@ from lorasweep.data.facts import FaceFacts
 from lorasweep.data.findings import Finding
 from lorasweep.data.orientation import orientation
 
-MIXED = 0.12
+MIXED = 0.198
 """Score above which a set is called mixed; chosen on half A of ``python -m benchmarks.orientation``."""
 
 
@@ -24,9 +24,9 @@ class Reliability:
 
 
 MEASURED = {
-    8: Reliability(auroc=0.0, precision=0.0),
-    15: Reliability(auroc=0.0, precision=0.0),
-    30: Reliability(auroc=0.0, precision=0.0),
+    8: Reliability(auroc=0.9991, precision=1.0),
+    15: Reliability(auroc=1.0, precision=1.0),
+    30: Reliability(auroc=1.0, precision=1.0),
 }
 """By pictures of a set. A test holds it to ``benchmarks/results/orientation.json``."""
 RELIABLE = 0.8

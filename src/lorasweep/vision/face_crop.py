@@ -34,7 +34,7 @@ def _sampled(picture: Pixels, places: Floats, pixels: float) -> Pixels:
     part = Image.fromarray(picture[low[1] : high[1], low[0] : high[0]]).convert("L")
     small = [max(1, round(side / max(pixels, 1.0))) for side in part.size]
     luma = np.asarray(part.resize((small[0], small[1]), Image.Resampling.BOX), dtype=np.float64)
-    spot = (places - low + 0.5) * np.array(small) / (high - low) - 0.5
+    spot = (places - low) * np.array(small) / (high - low) - 0.5  # a pixel's middle is half a pixel from its edge
     spot = spot.clip(0, np.array(small) - 1)
     first = np.floor(spot).astype(int)
     second = np.minimum(first + 1, np.array(small) - 1)
