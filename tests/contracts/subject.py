@@ -12,7 +12,7 @@ PROMPTS = tuple(
 )
 KEYS = tuple(f"{prompt.key}/{seed}" for prompt in PROMPTS for seed in SEEDS)
 TEMPLATE = np.array([[0.38, 0.42], [0.62, 0.42], [0.50, 0.54], [0.42, 0.66], [0.58, 0.66]])
-TYPICAL = dict(zip(TEXTURE, (-3.2, -3.0, -4.5, 0.2, 0.3, 6.5, 3.0, 0.1, 0.35, 0.18, 0.02), strict=True))
+TYPICAL = dict(zip(TEXTURE, (-3.2, -3.0, -4.5, 0.2, 0.3, 6.5, 3.0, 0.1, 0.35, 0.18, 0.02, -5.0, 0.0), strict=True))
 FACE, IMAGE = 48, 40
 SPREAD = np.full(len(TEXTURE), 0.05)
 

@@ -25,6 +25,8 @@ TEXTURE = (
     "saturation",
     "contrast",
     "clipped",
+    "grain",
+    "blocking",
 )
 """Columns of ``Features.texture``; ``lorasweep.vision.texture`` says what each one is."""
 

@@ -17,7 +17,8 @@ FAULTS: dict[str, tuple[tuple[str, float], ...]] = {
     "like clay": (("flat_fraction", 0.2),),
     "like mosaic": (("block_peak", 0.7),),
     "posterised": (("histogram_entropy", -1.2),),
-    "harsh or noisy": (("high_energy", 0.22), ("local_std", 0.45)),
+    "harsh or noisy": (("high_energy", 0.22), ("local_std", 0.45), ("grain", 0.8)),
+    "blocky, as a bad JPEG is": (("blocking", 0.3),),
     "burnt": (("saturation", 0.08), ("contrast", 0.04), ("clipped", 0.1)),
 }
 """What damage does to texture: column and the change that a look at the sheet would just notice, signed."""

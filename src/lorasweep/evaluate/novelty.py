@@ -9,12 +9,12 @@ import math
 
 import numpy as np
 
-from lorasweep.data.records import Evidence, Features, Floats
+from lorasweep.data.records import Bools, Evidence, Features, Floats
 from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
 
-SLACK = 0.25
+SLACK = 0.35
 """Of the way from the nearest genuine photo to an exact copy that is not yet suspicious: samples are typical faces."""
-FULL = 0.85
+FULL = 0.75
 """Of that way at which a picture counts as a copy whole: decoding and cropping keep copies from reaching 1."""
 SMALLEST_WAY = {"face": 0.10, "whole": 0.10, "scene": 0.03}
 """Cosine; an embedder that holds all photos of a subject for equal must not call likeness a copy."""
@@ -56,43 +56,50 @@ def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
     rows = asked(evidence)
     amounts, chances = [np.zeros(len(features.keys))], [1.0]
     for space in SPACES[evidence.told_by]:
-        near = _nearness(features, evidence, space)
         genuine = _genuine(evidence, space)
         if not len(genuine):
             continue
-        usual = np.maximum(genuine.max(), _nearness(evidence.base, evidence, space))
+        near, base = _likeness(features, evidence, space), _likeness(evidence.base, evidence, space)
+        usual = np.maximum(_usual(genuine), base.max(axis=1, keepdims=True))
         way = np.maximum(1 - usual, SMALLEST_WAY[space])
-        amounts.append(np.clip(((near - usual) / way - SLACK) / (FULL - SLACK), 0, 1))
-        chances.append(rank_test(near[rows], genuine))
+        amounts.append(np.clip((((near - usual) / way).max(axis=1) - SLACK) / (FULL - SLACK), 0, 1))
+        chances.append(rank_test(near.max(axis=1)[rows], genuine.max(axis=1)))
     return np.max(amounts, axis=0), min(1.0, 2 * min(chances))
 
 
-def _nearness(features: Features, evidence: Evidence, space: str) -> Floats:
-    """[N] largest cosine to a training photo or its mirror image; -1 without a face to compare."""
-    return _nearest(features, [evidence.train, *([evidence.mirrored] if evidence.mirrored else [])], space)
+def _usual(genuine: Floats) -> Floats:
+    """[K] how near a photo that was never trained on may come to each training photo.
+
+    A held-out photo from the same moment excuses nearness to the training photo that it resembles, and to no other.
+    """
+    return np.maximum(genuine.max(axis=0), np.median(genuine.max(axis=1)))
 
 
-def _nearest(features: Features, photos: list[Features], space: str) -> Floats:
-    known = np.concatenate([_vectors(part, space) for part in photos])
-    if not len(known) or not len(features.keys):
-        return np.full(len(features.keys), -1.0)
-    near = (getattr(features, space) @ known.T).max(axis=1)
-    return np.where(recognisable(features), near, -1.0) if space == "face" else near
+def _likeness(features: Features, evidence: Evidence, space: str) -> Floats:
+    """[N, K] cosine to each training photo or its mirror image, the larger one; -1 without a face to compare."""
+    seen: Floats = getattr(features, space)
+    alike = np.full((len(features.keys), len(evidence.train.keys)), -1.0)
+    for photos in (evidence.train, evidence.mirrored):
+        if photos is not None:
+            shown = seen @ getattr(photos, space).T
+            alike = np.maximum(alike, np.where(_comparable(photos, space), shown, -1.0))
+    return np.where(_comparable(features, space)[:, None], alike, -1.0)
 
 
-def _vectors(features: Features, space: str) -> Floats:
-    vectors: Floats = getattr(features, space)
-    return vectors[recognisable(features)] if space == "face" else vectors
+def _comparable(features: Features, space: str) -> Bools:
+    return recognisable(features) if space == "face" else np.ones(len(features.keys), dtype=np.bool_)
 
 
 def _genuine(evidence: Evidence, space: str) -> Floats:
-    """[H] nearness of held-out photos to the training photos; of training photos to each other without them."""
-    held_out = _nearness(evidence.held_out, evidence, space)
-    if (held_out > -1).sum() >= 2:
-        return held_out[held_out > -1]
-    vectors = _vectors(evidence.train, space)
-    among = vectors @ vectors.T - 3 * np.eye(len(vectors))
-    return among.max(axis=1) if len(vectors) >= 2 else np.zeros(0)
+    """[H, K] likeness of held-out photos to training photos; of training photos to each other without them."""
+    held_out = _likeness(evidence.held_out, evidence, space)[_comparable(evidence.held_out, space)]
+    if len(held_out) >= 2:
+        return held_out
+    known = _comparable(evidence.train, space)
+    vectors: Floats = getattr(evidence.train, space)
+    among = np.where(known, vectors @ vectors.T, -1.0)
+    np.fill_diagonal(among, -1.0)
+    return among[known] if known.sum() >= 2 else np.zeros((0, len(known)))
 
 
 def rank_test(values: Floats, genuine: Floats) -> float:

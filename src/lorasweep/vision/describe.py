@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
 """``whole`` is one more where something else than a face tells the subject."""
-LAYOUT = 2
+LAYOUT = 3
 """Counts up whenever a column changes its meaning, so that no stale cache is read."""
 
 

@@ -1,9 +1,11 @@
-"""What a picture's texture is like: eleven plain numbers in which clay, mosaic, burn and the like show.
+"""What a picture's texture is like: thirteen plain numbers in which clay, mosaic, burn and the like show.
 
 None of them is a quality by itself: a white wall is flat and a sketch is sharp. ``evaluate.artifact`` compares them
 with the subject's photos and with the base model's samples. Weight-free, from ``evaluate``'s own experiments with
 planted faults.
 """
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from lorasweep.data.records import TEXTURE, Floats
 NAMES = TEXTURE
 QUIET = 1e-4
 """Keeps logarithms finite; far below one step of 8 bits (1 / 255)."""
+BLOCK = 8
+"""Pixels: of a JPEG file, and of one latent of Stable Diffusion."""
 LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
 
@@ -26,6 +30,9 @@ def texture(pixels: Pixels) -> Floats:
     block_peak: log of how much stronger edges are on a regular grid, 0 upward.   histogram_entropy: bits, 0 to 8.
     tail_weight: log kurtosis of gradients.   overshoot: high_energy less mid_energy.
     saturation, contrast, clipped: mean max - min of RGB, spread of luma, share of values at the ends; 0 to 1.
+    grain: log of the median response to Immerkær's mask, which contours hardly move (Immerkær 1996, CVIU 64(2)).
+    blocking: log of how much stronger the usual jump is every 8 pixels than elsewhere, where JPEG files and
+    autoencoders have their seams (after Wang, Sheikh & Bovik, ICIP 2002); about 0 without.
     """
     colour = pixels.astype(np.float64) / 255
     red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
@@ -48,6 +55,8 @@ def texture(pixels: Pixels) -> Floats:
             float(np.mean(np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue))),
             float(luma.std()),
             float(np.mean((pixels <= 2) | (pixels >= 253))),
+            _grain(luma),
+            0.5 * (_seams(luma) + _seams(luma.T)),
         ]
     )
 
@@ -75,6 +84,20 @@ def _local_std(plane: Floats) -> Floats:
     return np.sqrt(np.clip(square - mean**2, 0, None))
 
 
+def _grain(plane: Floats) -> float:
+    """Second differences across and down, one after the other: 0 on ramps and along straight contours."""
+    response = np.diff(np.diff(plane, 2, axis=0), 2, axis=1) / 6
+    return float(np.log(np.median(np.abs(response)) + 0.25 / 255))
+
+
+def _seams(plane: Floats) -> float:
+    """Of [H, W]: what a step between columns has more than those beside it, at every eighth column and at the rest."""
+    steps = np.diff(plane, axis=1)
+    jumps = np.abs(steps[:, 1:-1] - 0.5 * (steps[:, :-2] + steps[:, 2:])).mean(axis=0)
+    seam = np.arange(1, len(jumps) + 1) % BLOCK == BLOCK - 1
+    return float(np.log((jumps[seam].mean() + 0.5 / 255) / (jumps[~seam].mean() + 0.5 / 255)))
+
+
 def _box_mean(plane: Floats) -> Floats:
     sums = np.pad(plane, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     return (sums[5:, 5:] - sums[:-5, 5:] - sums[5:, :-5] + sums[:-5, :-5]) / 25
@@ -86,12 +109,28 @@ def _grid_peak(profile: NDArray[np.float64]) -> float:
     ``profile`` [W - 1] is the mean step between neighbouring columns. Cells are what scaling n of them up to W pixels
     leaves; taking the median along the grid keeps single strong contours from looking like one.
     """
-    side, steps = len(profile) + 1, np.log(profile + 0.5 / 255)
-    best = 0.0
-    for cells in range(max(6, side // 64), side * 3 // 4 + 1):
-        on_grid = np.diff(np.floor((np.arange(side) + 0.5) * cells / side)) > 0
-        best = max(best, float(np.median(steps[on_grid]) - np.quantile(steps[~on_grid], 0.75)))
-    return best
+    steps = np.log(profile + 0.5 / 255)
+    # Sorting short rows by hand: numpy's own median and quantile took ten times as long, most of it checking.
+    return max(
+        0.0,
+        *(_middle(np.sort(steps[on]), 0.5) - _middle(np.sort(steps[off]), 0.75) for on, off in _grids(len(steps) + 1)),
+    )
+
+
+@cache
+def _grids(side: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """For every number of cells: the places of a profile that lie on the edges of cells, and the others."""
+    place = np.arange(side) + 0.5
+    edges = [np.diff(np.floor(place * cells / side)) > 0 for cells in range(max(6, side // 64), side * 3 // 4 + 1)]
+    return [(np.flatnonzero(edge), np.flatnonzero(~edge)) for edge in edges]
+
+
+def _middle(ascending: Floats, share: float) -> float:
+    """The quantile at ``share``, between the two nearest values."""
+    place = share * (len(ascending) - 1)
+    low = int(place)
+    high = min(low + 1, len(ascending) - 1)
+    return float(ascending[low] + (place - low) * (ascending[high] - ascending[low]))
 
 
 def _entropy(pixels: Pixels) -> float:
