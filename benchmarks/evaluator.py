@@ -25,10 +25,10 @@ Goals, each on every person of a half unless it says "mean":
   called good; base samples score below the pick's floor and are called under. The base's own pictures lose nothing:
   prompt, artifact, geometry, novelty of every single picture within 0.01 of 1. Identity never rises by more than 0.02
   from one of six steps to the next from the person to somebody else, and falls by at least 0.8 over all. Copies (same,
-  mirrored, cropped, recoloured, pasted on another background) leave a mean novelty of at most 0.1 and identity of at least 0.9;
-  but the mirrored ones have their mole on the wrong side, in this world a trait, and no goal for identity. Mirrored
-  photos whose mole was drawn on the other side beforehand lose at most 0.02 of mean identity against unmirrored ones.
-  Prompts changed over leave a mean prompt component of at most 0.1.
+  mirrored, cropped, recoloured, pasted on another background) leave a mean novelty of at most 0.1 and identity of at
+  least 0.9; but the mirrored ones have their mole on the wrong side, in this world a trait, and no goal for identity.
+  Mirrored photos whose mole was drawn on the other side beforehand lose at most 0.02 of mean identity against
+  unmirrored ones. Prompts changed over leave a mean prompt component of at most 0.1.
 - gaming: none of six sheets (one wrong face throughout, the mean face, blanks, two faces, sharpened copies, the
   training photos) scores as high as any honest one (renders of the right person in the scenes asked for; the same
   through the autoencoder, as soft as a model draws).

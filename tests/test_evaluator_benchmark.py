@@ -79,9 +79,10 @@ def test_two_people_meet_the_goals_but_for_what_the_page_owns_up_to(as_it_is):
     assert surprises(as_it_is) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "told"), [("identity", "identity"), ("artifact", "lose"), ("novelty", "copies (same)")]
-)
+UPSIDE_DOWN = [("identity", "identity"), ("artifact", "lose"), ("novelty", "copies (same)")]
+
+
+@pytest.mark.parametrize(("name", "told"), UPSIDE_DOWN)
 def test_a_component_upside_down_turns_it_red(monkeypatch, name, told):
     judge = scoring.JUDGES[name]
 
