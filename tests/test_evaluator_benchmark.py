@@ -14,7 +14,7 @@ from lorasweep.evaluate.judged import Judged
 from lorasweep.portraits.people import sample_identity
 
 PEOPLE = (731, 732)
-PLANTED = ("blur", "jpeg", "noise")
+PLANTED = ("blur", "jpeg")
 
 
 def strangers(person: Person, take: int = 0):
@@ -41,15 +41,29 @@ def _small_world(tmp_path_factory):
         patch.setattr(evaluator_world, "SCRATCH", tmp_path_factory.mktemp("evaluator"))
         patch.setattr(Person, "base", strangers)
         patch.setattr(evaluator_world, "base_samples", scene_strangers)
+        for module in (evaluator_world, evaluator_sheets):
+            patch.setattr(module, "seen", remembered)
         yield
+
+
+SEEN = {}
+LOOK = evaluator_world.seen
+
+
+def remembered(pictures, keys):
+    """What was seen once is not looked at again by the next test."""
+    name = (*(picture.tobytes() for picture in pictures), *keys)
+    if name not in SEEN:
+        SEEN[name] = LOOK(pictures, keys)
+    return SEEN[name]
 
 
 def missed(*, dosed: bool = True) -> list[str]:
     """The check: goals that two people miss. ``dosed=False`` looks at the anchors alone."""
     people = [Person(seed) for seed in PEOPLE]
     if not dosed:
-        found = evaluator_figures.anchors_of([evaluator_sheets.anchors(person) for person in people])
-        return evaluator_figures.anchor_misses(found, len(people))
+        found = evaluator_figures.anchors_of([evaluator_sheets.anchors(people[0])])
+        return evaluator_figures.anchor_misses(found, 1)
     records = [
         {
             "person": person.seed,

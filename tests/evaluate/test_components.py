@@ -158,6 +158,16 @@ def test_a_scene_that_the_base_model_draws_for_these_words_is_no_copy():
     assert JUDGES["novelty"](drawn, known).shares[0] > 0.85
 
 
+def test_a_held_out_twin_excuses_its_own_training_photo_and_no_other():
+    known = subject.evidence(0)
+    known.held_out.scene[0] = known.train.scene[0]
+    drawn = subject.sheet(known)
+    drawn.scene[0], drawn.scene[1] = known.train.scene[0], known.train.scene[1]
+    shares = JUDGES["novelty"](drawn, known).shares
+    assert shares[0] > 0.85
+    assert shares[1] < 0.1
+
+
 def test_the_same_picture_for_every_seed_costs_novelty():
     known = subject.evidence(0)
     drawn = subject.sheet(known)

@@ -28,6 +28,7 @@ RESPONSIBLE = [
     ("burn", "saturation", 1),
     ("burn", "clipped", 1),
     ("noise", "local_std", 1),
+    ("noise", "grain", 1),
 ]
 
 
@@ -47,6 +48,16 @@ def test_the_responsible_column_works_at_512_pixels_too(fault, name, sign):
     clean = portraits(2, 512)
     worse = [plant(fault, picture, 4, np.random.default_rng(0)) for picture in clean]
     assert (sign * (column(name, worse) - column(name, clean)) > 0).all()
+
+
+def test_blocking_is_seams_every_eighth_pixel_and_nothing_else():
+    rng = np.random.default_rng(3)
+    cells = np.kron(rng.integers(60, 200, (8, 8, 3)), np.ones((8, 8, 1)))
+    seams = [column("blocking", [np.roll(cells, shift, axis=(0, 1)).astype(np.uint8)])[0] for shift in (0, 4)]
+    assert seams[0] == pytest.approx(np.log(7), abs=0.1)  # a jump, and half of it before and behind, of eight columns
+    assert seams[1] < 0
+    noise = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    assert abs(column("blocking", [noise])[0]) < 0.1
 
 
 def test_a_flat_picture_has_numbers_too():
