@@ -89,6 +89,7 @@ def as_it_is(_small_world):
     return missed()
 
 
+@pytest.mark.slow
 def test_two_people_meet_the_goals_but_for_what_the_page_owns_up_to(as_it_is):
     assert surprises(as_it_is) == []
 
@@ -96,6 +97,7 @@ def test_two_people_meet_the_goals_but_for_what_the_page_owns_up_to(as_it_is):
 UPSIDE_DOWN = [("identity", "identity"), ("artifact", "lose"), ("novelty", "copies (same)")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "told"), UPSIDE_DOWN)
 def test_a_component_upside_down_turns_it_red(monkeypatch, name, told):
     judge = scoring.JUDGES[name]
@@ -108,11 +110,13 @@ def test_a_component_upside_down_turns_it_red(monkeypatch, name, told):
     assert any(told in line for line in surprises(missed(dosed=False)))
 
 
+@pytest.mark.slow
 def test_training_photos_given_as_held_out_ones_turn_it_red(monkeypatch):
     monkeypatch.setattr(Person, "held_out", lambda person, who=None: person.train[: evaluator_world.SCENES])
     assert any("copies (same) leave novelty" in line for line in surprises(missed(dosed=False)))
 
 
+@pytest.mark.slow
 def test_a_base_model_without_the_same_noise_turns_it_red(monkeypatch):
     """Judged against other seeds, the base model's own pictures no longer score exactly 1."""
     monkeypatch.setattr(evaluator_sheets, "unharmed", lambda person: evaluator_world.seen(person.base(1), person.keys))
