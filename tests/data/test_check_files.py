@@ -65,6 +65,11 @@ def test_the_words_of_kohyas_folder_are_a_caption(tmp_path):
     assert {path.name: words for path, words in files.words.items()} == {"a.png": "ohwx man", "b.png": "ohwx man suit"}
 
 
+def test_in_kohyas_folder_too_a_picture_that_alone_lacks_a_caption_is_named(tmp_path):
+    put(tmp_path / "img" / "3_ohwx man", "a.png", "b.png", "b.txt")
+    assert told(read(tmp_path / "img")) == [("caption_missing", "warning", ["a.png"])]
+
+
 def test_a_caption_without_its_picture_is_an_error_about_that_file(tmp_path):
     root = put(tmp_path, "a.png", "a.txt", "gone.txt")
     files = read(root)
@@ -115,7 +120,7 @@ def test_the_longer_of_two_names_that_begin_alike_is_meant(tmp_path):
     root = put(tmp_path, "a.png", "a.txt", "a b.txt")
     (root / "a b.heic").write_bytes(b"x")
     findings = {finding.paths for finding in read(root).findings}
-    assert findings == {(Path(root / "a b.heic"),), (Path(root / "a b.txt"),)}
+    assert findings == {(Path(root / "a b.heic"),)}
 
 
 def test_folders_with_a_part_of_their_own_are_not_the_subjects(tmp_path):

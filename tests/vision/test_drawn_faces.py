@@ -1,5 +1,7 @@
 """Faces of drawn people in pictures of any size: who is there, where, and turned to which side."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,3 +95,18 @@ def test_how_much_of_the_smaller_box_is_in_both():
     boxes = np.array([[0.0, 0, 4, 4], [2, 2, 4, 4], [5, 5, 6, 6]])
     assert drawn_faces._shared(boxes, np.array([0.0, 0, 2, 3])).tolist() == [1, 0, 0]
     assert drawn_faces._shared(boxes[0], np.array([2.0, 0, 10, 4])) == 0.5
+
+
+def test_a_second_face_counts_where_the_other_network_sees_one_too(people):
+    both = np.concatenate([drawn(people[0]), drawn(people[1], seed=2)], axis=1)
+    finder = drawn_faces.DrawnFaces(shipped_weights())
+    assert len(finder.find(both).boxes) == 2
+
+    class Doubtful:
+        """Takes the first of several for a face and no other."""
+
+        def describe(self, pictures):
+            return SimpleNamespace(face_probability=np.array([1.0] + [0.1] * (len(pictures) - 1)))
+
+    finder._second = Doubtful()
+    assert len(finder.find(both).boxes) == 1

@@ -66,9 +66,13 @@ def _caption_file(stem: str, files: Sequence[Path]) -> Path | None:
 
 
 def _without_caption(pictures: Sequence[Path], captioned: Set[Path], words: Mapping[Path, str]) -> list[Finding]:
-    """One finding where no picture has a caption, else one for each that lacks it; a Kohya folder's words are one, and
-    so is a file that cannot be read, which is told by itself."""
-    lacking = [path for path in pictures if path not in captioned and not words.get(path)]
+    """One finding where no picture has a caption, else one for each that lacks it.
+
+    A Kohya folder's words are a caption where all of its pictures have no other; a file that cannot be read is one,
+    too, and is told by itself.
+    """
+    mixed = {path.parent for path in captioned}
+    lacking = [path for path in pictures if path not in captioned and (path.parent in mixed or not words.get(path))]
     if lacking and not captioned:
         text = (
             f"None of the {len(lacking)} pictures has a caption, so that all are learned as one plain sentence; write "
