@@ -18,17 +18,22 @@ def told(story: Story, status: str | None = "finished", **changes: object) -> Ru
     tracker = JournalTracker(story.folder)
     tracker.start(story.meta(**changes))
     story.tell(tracker)
-    tracker.samples(story.samples(6, fresh=True), PROMPTS)
-    tracker.scores(story.scores(6, fresh=True))
-    for step in (0, 6):
-        tracker.fixed_batch(story.fixed_batch(step))
-        tracker.validation(story.validation(step), story.validation(0))
-    tracker.pick(story.pick())
+    tell_the_end(story, tracker)
     if status is None:
         tracker.close()
     else:
         tracker.end(status)
     return tracker.run
+
+
+def tell_the_end(story: Story, tracker: JournalTracker) -> None:
+    """What comes after the last checkpoint, and the losses on fixed noise."""
+    for step in (0, 6):
+        tracker.fixed_batch(story.fixed_batch(step))
+        tracker.validation(story.validation(step), story.validation(0))
+    tracker.samples(story.samples(6, fresh=True), PROMPTS)
+    tracker.scores(story.scores(6, fresh=True))
+    tracker.pick(story.pick())
 
 
 def delivered(run: RunFolder, store: Store) -> Any:

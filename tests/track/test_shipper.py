@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from track.story import Story
-from track.test_delivery import assert_exactly_once, history, the_run
+from track.test_delivery import assert_exactly_once, history, tell_the_end, the_run
 
 from lorasweep.track.shipper import Shipper
 from lorasweep.track.store import Store, open_store
@@ -66,9 +66,7 @@ def test_a_run_is_delivered_while_it_goes_on_and_whole_when_it_ends(story: Story
     while not store.client.search_runs([store.experiment_id]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert the_run(store).info.status == "RUNNING"
-    tracker.samples(story.samples(6, fresh=True), ())
-    tracker.scores(story.scores(6, fresh=True))
-    tracker.pick(story.pick())
+    tell_the_end(story, tracker)
     assert tracker.end("finished") == ""
     assert_exactly_once(store, story)
     assert the_run(store).info.status == "FINISHED"
@@ -187,9 +185,7 @@ def test_a_shipper_killed_at_any_moment_loses_and_doubles_nothing(story: Story, 
     tracker = JournalTracker(story.folder)
     tracker.start(story.meta())
     story.tell(tracker)
-    tracker.samples(story.samples(6, fresh=True), ())
-    tracker.scores(story.scores(6, fresh=True))
-    tracker.pick(story.pick())
+    tell_the_end(story, tracker)
     tracker.end("finished")
     rng = random.Random(0)
     env = {**os.environ, "PYTHONPATH": "src"}
