@@ -1,0 +1,177 @@
+"""Ways to choose one of E checkpoints: ours, its relatives, and what people and papers do without it.
+
+Every rule sees the same pictures. It answers with the place of a checkpoint, 0 being the first, or None for none.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.picker_runs import Redraw, Trajectory
+from lorasweep.config.schema import PickConfig, WeightsConfig
+from lorasweep.data.records import Evidence, Floats, Pick, Scores
+from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.judged import asked, has_face
+from lorasweep.evaluate.pick import choose, confirm, finalists, smooth
+from lorasweep.evaluate.score import score
+
+TIED = 2.0
+"""Standard errors within which the naive rule takes a later checkpoint for as good as the best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One run, one redraw of its pictures, one set of weights and one face network."""
+
+    run: Trajectory
+    part: Redraw
+    weights: Mapping[str, float]
+    second_network: bool = False
+
+    def replaced(self, **changes: object) -> "Choice":
+        """The same with other weights or the other face network."""
+        return replace(self, **changes)  # pyright: ignore[reportArgumentType]
+
+    @functools.cached_property
+    def evidence(self) -> Evidence:
+        return self._evidence(fresh=False)
+
+    @functools.cached_property
+    def scores(self) -> list[Scores]:
+        """Of all checkpoints on the pictures that were drawn."""
+        return [self._scored(place, self.evidence, fresh=False) for place in range(len(self.run.steps))]
+
+    @functools.cached_property
+    def own_score(self) -> Floats:
+        """[E]"""
+        return np.array([each.score for each in self.scores])
+
+    def picked(self, rule: PickConfig) -> Pick:
+        """By our rule, with the finalists on fresh pictures where there are any left."""
+        rng = np.random.default_rng([self.run.person, round(1e6 * self.run.rate), 7])
+        pick = choose(self.scores, rule, rng)
+        if self.part.fresh is None:
+            return pick
+        evidence = self._evidence(fresh=True)
+        places = [self.run.steps.index(step) for step in finalists(pick)]
+        return confirm(pick, [self._scored(place, evidence, fresh=True) for place in places], rule)
+
+    def _evidence(self, *, fresh: bool) -> Evidence:
+        whole = self.run.confirm_evidence if self.second_network else self.run.evidence
+        return self.part.evidence(whole, fresh=fresh)
+
+    def _scored(self, place: int, evidence: Evidence, *, fresh: bool) -> Scores:
+        features = self.run.sheets[place]
+        if self.second_network:
+            features = replace(features, face=self.run.confirm[place])
+        step = self.run.steps[place]
+        return score(
+            self.part.sheet(features, fresh=fresh),
+            evidence,
+            self.weights,
+            trial=f"{self.run.person}-{self.run.rate:g}",
+            step=step,
+            rng=np.random.default_rng([self.run.person, step]),
+            fresh=fresh,
+        )
+
+
+def ours(choice: Choice) -> int | None:
+    """The rule that ships: the latest checkpoint that is shown to be within delta of the best, confirmed."""
+    return _place(choice, choice.picked(PickConfig()))
+
+
+def ours_best(choice: Choice) -> int | None:
+    """`pick.prefer=best`."""
+    return _place(choice, choice.picked(PickConfig(prefer="best")))
+
+
+def _place(choice: Choice, pick: Pick) -> int | None:
+    return None if pick.step is None else choice.run.steps.index(pick.step)
+
+
+def last(choice: Choice) -> int:
+    """What a trainer leaves under the plain name."""
+    return len(choice.run.steps) - 1
+
+
+def middle(choice: Choice) -> int:
+    """Halfway."""
+    return len(choice.run.steps) // 2
+
+
+def raw_identity(choice: Choice) -> int:
+    """Largest mean cosine of the drawn faces to the training photos: what most scripts that score a LoRA do."""
+    references = choice.run.evidence.train
+    center = references.face[has_face(references)].mean(axis=0)
+    rows = asked(choice.evidence, face=True)
+    return int(np.argmax([float((sheet.face @ center)[rows].mean()) for sheet in _sheets(choice)]))
+
+
+def clip_text(choice: Choice) -> int:
+    """Largest mean cosine to the prompt's own text."""
+    own = np.repeat(choice.evidence.texts, len(choice.evidence.seeds), axis=0)
+    return int(np.argmax([float((sheet.image * own).sum(axis=1).mean()) for sheet in _sheets(choice)]))
+
+
+def validation_loss(choice: Choice) -> int:
+    """Smallest loss on held-out photos at fixed noise and timesteps."""
+    return int(np.argmin(choice.run.validation))
+
+
+def dvar(choice: Choice) -> int:
+    """The first checkpoint after DVAR (Voronov et al. 2023) would have stopped; the last one where it would not."""
+    stop = choice.run.dvar_stop
+    late = [place for place, step in enumerate(choice.run.steps) if stop is not None and step >= stop]
+    return late[0] if late else last(choice)
+
+
+def own_argmax(choice: Choice) -> int:
+    """The best score."""
+    return int(np.argmax(choice.own_score))
+
+
+def own_smoothed(choice: Choice) -> int:
+    """The best score after averaging with both neighbours."""
+    return int(np.argmax(_smoothed(choice)))
+
+
+def tied(choice: Choice) -> int:
+    """The latest checkpoint whose paired difference to the best is below two standard errors: not shown to differ."""
+    shares = np.stack([each.by_prompt for each in choice.scores])
+    weights = exponents(tuple(choice.scores[0].components), choice.weights)
+    draws = prompt_draws(shares.shape[1], 500, np.random.default_rng(0))
+    spread = replicate_scores(shares, weights, draws)
+    best = int(np.argmax(choice.own_score))
+    behind = spread[:, [best]] - spread
+    reach = behind.mean(axis=0) < TIED * behind.std(axis=0)
+    reach[best] = True
+    return int(np.flatnonzero(reach)[-1])
+
+
+def _smoothed(choice: Choice) -> Floats:
+    shares = smooth(np.stack([each.by_prompt for each in choice.scores]))
+    return combine(component_means(shares), exponents(tuple(choice.scores[0].components), choice.weights))
+
+
+def _sheets(choice: Choice) -> list:
+    return [choice.part.sheet(sheet) for sheet in choice.run.sheets]
+
+
+OURS = "lorasweep"
+RULES: dict[str, Callable[[Choice], int | None]] = {
+    OURS: ours,
+    "lorasweep, prefer=best": ours_best,
+    "last": last,
+    "middle": middle,
+    "argmax raw identity": raw_identity,
+    "argmax CLIP": clip_text,
+    "min validation loss": validation_loss,
+    "DVAR": dvar,
+    "tied at 2 SE": tied,
+    "argmax score": own_argmax,
+    "smoothed argmax score": own_smoothed,
+}
+WEIGHTS = vars(WeightsConfig())
