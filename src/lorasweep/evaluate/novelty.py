@@ -79,6 +79,8 @@ def _likeness(features: Features, evidence: Evidence, space: str) -> Floats:
     """[N, K] cosine to each training photo or its mirror image, the larger one; -1 without a face to compare."""
     seen: Floats = getattr(features, space)
     alike = np.full((len(features.keys), len(evidence.train.keys)), -1.0)
+    if not alike.size:  # of no pictures nobody knows how long their vectors would be
+        return alike
     for photos in (evidence.train, evidence.mirrored):
         if photos is not None:
             shown = seen @ getattr(photos, space).T
