@@ -60,7 +60,7 @@ def test_an_object_is_judged_by_dinov2_without_any_face_network(overrides: Overr
     view = read_run(outcome.folder)
     assert set(view.provenance["weights"]) == {"model", "image", "clip"}
     standing = [scores for scores in view.scores if not scores.fresh]
-    assert [scores.step for scores in standing] == [4, 8, 12]
+    assert [scores.step for scores in standing] == [0, 4, 8, 12]
     for scores in standing:
         assert 0 <= scores.components["identity"] <= 1, scores.notes
         assert np.isnan(scores.components["geometry"])
