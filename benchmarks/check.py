@@ -38,7 +38,7 @@ from typing import Any
 from benchmarks.check_content import CAPTIONS, CONTENT
 from benchmarks.check_faults import FILES, WHOLE, Chance, Plant, stream
 from benchmarks.check_sets import PhotoSet, clean_album, write_set
-from benchmarks.printing import machine, print_table, write_json
+from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
 from lorasweep.data.findings import KINDS
 from lorasweep.vision.face_finder import Found
 
@@ -316,20 +316,9 @@ def _tell(record: dict[str, Any], verdict: Verdict) -> None:
         print(f"{where}: false alarm {kind} {name}")
 
 
-def write_page(found: dict[str, Any]) -> None:
-    """Put the reported half's tables between the marks of docs/check.md."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    PAGE.write_text("\n\n".join([before + MARKS[0], tables(found), MARKS[1] + after]), encoding="utf-8")
-
-
 def tables(found: dict[str, Any]) -> str:
     """The figures of a half in Markdown."""
-    return "\n\n".join([_markdown(("", "measured", "goal"), summary(found)), _markdown(HEADS, rows(found))])
-
-
-def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
+    return "\n\n".join([markdown_table(("", "measured", "goal"), summary(found)), markdown_table(HEADS, rows(found))])
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -356,7 +345,7 @@ def main(words: Sequence[str] | None = None) -> None:
             write_json(RESULTS, {"machine": machine(), "made_with": made_with, "records": records})
     found = show(records)
     if chosen.docs:
-        write_page(found[REPORTED])
+        fill_page(PAGE, MARKS, [tables(found[REPORTED])])
     if chosen.json:
         write_json(chosen.json, found)
 

@@ -7,7 +7,7 @@ from benchmarks.evaluator_faults import FAULTS
 from benchmarks.evaluator_figures import EXCEPTIONS, FACTORS, GOALS, RULES
 from benchmarks.evaluator_sheets import BLEND, GAMING, HONEST
 from benchmarks.evaluator_world import ROOT
-from benchmarks.printing import print_table
+from benchmarks.printing import fill_page, markdown_table, print_table
 from lorasweep.data.records import COMPONENTS
 
 PAGE = ROOT / "docs" / "evaluator.md"
@@ -137,13 +137,7 @@ def show(found: dict[str, Any]) -> None:
 
 def write_page(found: dict[str, Any]) -> None:
     """Put the reported half's tables between the marks of docs/evaluator.md."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    parts = [f"**{title}**\n\n{_markdown(heads, rows)}" for title, heads, rows in tables(found)]
+    parts = [f"**{title}**\n\n{markdown_table(heads, rows)}" for title, heads, rows in tables(found)]
     missed = "\n".join(f"- {line}" for line in found["missed"]) or "None."
     parts.append(f"**Goals missed: {len(found['missed'])}**\n\n{missed}")
-    PAGE.write_text("\n\n".join([before + MARKS[0], *parts, MARKS[1] + after]), encoding="utf-8")
-
-
-def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *lines])
+    fill_page(PAGE, MARKS, parts)

@@ -34,14 +34,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.evaluator_figures import rank_correlation
 from benchmarks.picker_rules import OURS, RULES, WEIGHTS, Choice
 from benchmarks.picker_runs import Trajectory, read_shards, redraw
 from benchmarks.picker_tables import WHOLE, summary, tables
-from benchmarks.printing import machine, print_table, write_json
+from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
 from benchmarks.trajectories import HALVES
 from benchmarks.trajectories import RESULTS as SHARDS
 from lorasweep.config.schema import PickConfig
-from lorasweep.data.records import Floats
 
 RESULTS = Path(__file__).parent / "results" / "picker.json"
 PAGE = Path(__file__).parents[1] / "docs" / "evaluator.md"
@@ -127,17 +127,11 @@ def _reliability(run: Trajectory) -> dict[str, Any]:
         for factor in (0.5, 1.5)
     ]
     return {
-        "split_half": round(_rank_correlation(one.own_score, other.own_score), 4),
+        "split_half": round(rank_correlation(one.own_score[np.argsort(other.own_score)]), 4),
         "standing": standing,
         "moved": moved,
         "second": RULES[OURS](_whole(run, second_network=True)),
     }
-
-
-def _rank_correlation(one: Floats, other: Floats) -> float:
-    """Spearman's; scores are never equal but where both are NaN."""
-    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def judge_people(half: str, redraws: int, sizes: Sequence[int], jobs: int) -> list[dict[str, Any]]:
@@ -145,18 +139,6 @@ def judge_people(half: str, redraws: int, sizes: Sequence[int], jobs: int) -> li
     runs = read_shards(SHARDS, HALVES[half])
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
-
-
-def fill_page(runs: list[dict[str, Any]]) -> None:
-    """The tables between the marks of docs/evaluator.md."""
-    parts: list[str] = []
-    for title, heads, rows in tables(runs):
-        lines = [heads, ["---"] * len(heads), *rows]
-        parts.append(f"**{title}**\n\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
-    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    text = "\n\n".join(parts)
-    PAGE.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -185,7 +167,8 @@ def main() -> None:
         print(title)
         print_table(heads, rows)
     if chosen.docs:
-        fill_page(runs)
+        parts = [f"**{title}**\n\n{markdown_table(heads, rows)}" for title, heads, rows in tables(runs)]
+        fill_page(PAGE, MARKS, parts)
     if chosen.json:
         write_json(chosen.json, summary(runs))
 

@@ -20,6 +20,21 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     print()
 
 
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same for a page."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def fill_page(page: Path, marks: tuple[str, str], parts: Sequence[str]) -> None:
+    """Put parts between two marks of a page, in place of what is there. Raises ValueError where a mark is missing."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, found, after = rest.partition(marks[1])
+    if not found:
+        raise ValueError(f"{page} must hold {marks[0]!r} and after it {marks[1]!r}")
+    page.write_text("\n\n".join([before + marks[0], *parts, marks[1] + after]), encoding="utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Compact JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
