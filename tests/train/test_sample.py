@@ -71,6 +71,24 @@ def test_drawing_again_keeps_what_is_there_and_fills_in_what_is_missing(
     assert not list(lost.parent.glob(".*"))
 
 
+@pytest.mark.parametrize(("adapters", "most"), [(1, 3), (2, 2), (4, 4)])
+def test_no_more_pictures_are_drawn_at_once_than_asked_for_but_one_of_each_adapter(
+    adapters: int, most: int, family: Any, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = type(family).draw
+
+    def counted(self: Any, text: Any, negative: Any, noise: torch.Tensor, *rest: Any) -> torch.Tensor:
+        drawn.append(len(noise))
+        return draw(self, text, negative, noise, *rest)
+
+    monkeypatch.setattr(type(family), "draw", counted)
+    checkpoints = [checkpoint(step) for step in range(1, adapters + 1)]
+    draw_checkpoints(family, checkpoints, sheet(), [tmp_path / str(c.step) for c in checkpoints])
+    assert max(drawn) == most
+    assert sum(drawn) == 4 * adapters
+
+
 def test_the_lora_and_its_strength_change_the_picture_and_zero_strength_is_the_base(
     family: Any, checkpoint: Any, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from contracts.family import stirred
 from contracts.tiny import SIDE, tiny_run
 
 from lorasweep.data.records import Dataset
-from lorasweep.models.cohort_lora import Adapter, LoraWeights
+from lorasweep.models.cohort_lora import Adapter, AdapterBank, LoraWeights
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.trial import Trial, crop_of
 from lorasweep.train.validation import FixedLoss, FixedRow, fixed_rows
@@ -47,6 +47,21 @@ def measured(family_of: Callable[[str], Any]) -> Callable[..., float]:
 
 def adapters(family: Any, trial: Trial, seed: int, size: float = 0.3) -> Adapter:
     return stirred(family.initial_adapter(trial.config.lora, 0), seed, size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slots_that_are_measured_in_one_pass_have_the_losses_they_have_alone(
+    kind: str, split: Dataset, trial: Callable[..., Trial], family_of: Callable[[str], Any]
+) -> None:
+    one, family = trial(kind, lora={}), family_of(kind)
+    loss = FixedLoss(family, LatentCache(family), TextCache(family))
+    rows = [fixed_rows(one, photos, 4) for photos in (split.train, split.held_out, split.train[:1])]
+    stirs = [adapters(family, one, seed) for seed in (1, 2, 3)]
+    carrier = family.adapted(AdapterBank(stirs, family.device))
+    together = loss.side_by_side(carrier, rows, one.config)
+    alone = [loss(adapter, own, one.config) for adapter, own in zip(stirs, rows, strict=True)]
+    assert together == pytest.approx(alone, rel=1e-4)
+    assert len({round(value, 4) for value in alone}) == 3
 
 
 @pytest.mark.parametrize(("photos", "levels"), [(2, (4, 4)), (3, (3, 3, 2)), (5, (2, 2, 2, 1, 1))])

@@ -46,7 +46,8 @@ def demo(root: str | Path = "mlruns", *, fast: bool = False, say: Callable[[str]
     if outcomes[0].pick is not None:
         pick(root, outcomes[0].name, say=say)
     say(f"\nThe same at three learning rates, side by side: {', '.join(f'{rate:g}' for rate in RATES)}.")
-    rates = [load_run([*overrides, f"optim.lr={rate}"]) for rate in RATES]
+    # other strengths were looked at once above
+    rates = [load_run([*overrides, f"optim.lr={rate}", "pick.strengths=[]"]) for rate in RATES]
     outcomes += train_together(rates, width=len(rates), say=say)
     for outcome in outcomes:
         say(f"{outcome.name}: score {outcome.score:.3f}, report {outcome.folder / 'report.html'}")

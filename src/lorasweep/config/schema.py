@@ -244,6 +244,7 @@ class SampleConfig:
     """Also draw the sheet this often between checkpoints; those pictures are shown, not scored, and come on top of
     ``evaluate.budget``."""
     batch_size: int = 8
+    """Pictures that are drawn at once, of all runs that are drawn side by side; one of each at least."""
 
     def __post_init__(self) -> None:
         among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))

@@ -125,10 +125,9 @@ def _draw_into(
     for folder in folders:
         if folder.is_dir():
             sweep_temporaries(folder)
-    chunks = [
-        sheet.cells[start : start + sheet.look.batch_size]
-        for start in range(0, len(sheet.cells), sheet.look.batch_size)
-    ]
+    # so many pictures are drawn at once, however many adapters they are of: memory is planned for that many
+    size = max(1, sheet.look.batch_size // len(adapters))
+    chunks = [sheet.cells[start : start + size] for start in range(0, len(sheet.cells), size)]
     missing = [
         chunk
         for chunk in chunks

@@ -17,11 +17,11 @@ from lorasweep.data.buckets import Placement
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import Photo
 from lorasweep.models.cohort_lora import Adapter, AdapterBank
-from lorasweep.models.family import Family, Text
+from lorasweep.models.family import Family
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.loss import row_errors
 from lorasweep.train.randomness import normal, stream
-from lorasweep.train.trial import Batch, Rows, Trial, crop_of, stacked
+from lorasweep.train.trial import Rows, Trial, crop_of, stacked
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
@@ -87,13 +87,19 @@ class FixedLoss:
         if not rows:
             return float("nan")
         carrier = self._carrying(adapter) if adapter else self._family
-        trained = config.lora.text_encoder and bool(adapter)
-        errors: list[float] = []
-        for chunk in _chunks(rows, config.optim.batch_size):
-            encode = carrier.encode_prompts if trained else self._texts
-            text = encode([row.photo.caption for row in chunk], config.sample.clip_skip)
-            errors += self._errors(carrier, text, self._batch(chunk, config.optim.guidance))
-        return sum(errors) / len(errors)
+        return self.side_by_side(carrier, [rows], config, trained=config.lora.text_encoder and bool(adapter))[0]
+
+    @torch.no_grad()
+    def side_by_side(
+        self, carrier: Family, rows: Sequence[Sequence[FixedRow]], config: "RunConfig", *, trained: bool = False
+    ) -> list[float]:
+        """Mean loss of each slot's own rows, one a slot of ``carrier``; their sizes follow each other alike.
+
+        ``trained`` has the carrier encode the captions, whose text encoders carry adapters too.
+        """
+        chunks = zip(*(_chunks(of_slot, config.optim.batch_size) for of_slot in rows), strict=True)
+        errors = [self._errors(carrier, chunk, config, trained).view(len(rows), -1) for chunk in chunks]
+        return torch.cat(errors, dim=1).double().mean(1).tolist()
 
     def _carrying(self, adapter: Adapter) -> Family:
         if self._bank is not None and self._bank.fits([adapter]):
@@ -103,17 +109,22 @@ class FixedLoss:
             self._carrier = self._family.adapted(self._bank)
         return self._carrier
 
-    def _errors(self, carrier: Family, text: Text, batch: Batch) -> list[float]:
+    def _errors(
+        self, carrier: Family, rows: Sequence[Sequence[FixedRow]], config: "RunConfig", trained: bool
+    ) -> Tensor:
+        """[N] slot-major."""
+        batch = stacked([self._inputs(of_slot, config.optim.guidance) for of_slot in rows], self._family.device)
+        encode = carrier.encode_prompts if trained else self._texts
+        text = encode(batch.texts, config.sample.clip_skip)
         latents, noise = batch.latents, batch.noise
         timesteps = self._family.timesteps(batch.uniforms, None, latents.shape[1:])
         told = carrier.training_text(text, batch.sizes, batch.guidance)
         answer = carrier.denoise(self._family.noised(latents, noise, timesteps), timesteps, told)
-        squared = (answer - self._family.target(latents, noise, timesteps)).square()
-        return row_errors(squared, batch.masks).tolist()
+        return row_errors((answer - self._family.target(latents, noise, timesteps)).square(), batch.masks)
 
-    def _batch(self, rows: Sequence[FixedRow], guidance: float) -> Batch:
+    def _inputs(self, rows: Sequence[FixedRow], guidance: float) -> Rows:
         latents, noise = zip(*(self._picture(row) for row in rows), strict=True)
-        inputs = Rows(
+        return Rows(
             latents=list(latents),
             noise=list(noise),
             uniforms=[row.place for row in rows],
@@ -123,7 +134,6 @@ class FixedLoss:
             masks=[None] * len(rows),
             weights=[1.0] * len(rows),
         )
-        return stacked([inputs], self._family.device)
 
     def _picture(self, row: FixedRow) -> tuple[Tensor, Tensor]:
         """A sample of the photo's latents, and the noise that is mixed into it: functions of the photo and the row."""
