@@ -10,7 +10,7 @@ import pytest
 
 import lorasweep.models
 import lorasweep.train
-from benchmarks import cards
+from benchmarks import cards, cohort_card
 
 
 @pytest.mark.slow
@@ -37,6 +37,26 @@ def test_without_a_card_it_says_what_it_would_measure(capsys, monkeypatch):
     ]
 
 
+@pytest.mark.slow
+def test_width_is_measured_against_peft_with_tiny_models_on_a_cpu(tmp_path, capsys):
+    cohort_card.main(["--tiny", "--kind", "sd15", "--steps", "1", "--json", str(tmp_path / "found.json")])
+    (case,) = json.loads((tmp_path / "found.json").read_text())["cases"]
+    assert [each["width"] for each in case["found"]] == [1, 4, 8, 16]
+    for each in case["found"]:
+        assert each["speed_up"] == pytest.approx(each["width"] * case["peft_seconds"] / each["seconds"])
+    assert case["operations"] > 1e6
+    assert "cohort of 16" in capsys.readouterr().out
+
+
+def test_what_a_card_printed_can_be_printed_again(capsys):
+    cohort_card.main(["--replay"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if "PEFT " in line and "model" not in line] == [
+        ["sdxl", "1024"],
+        ["sd15", "512"],
+    ]
+
+
 def test_models_training_and_the_measure_import_without_hydra_mlflow_and_optuna():
     """A machine with a card may have none of them."""
     names = [
@@ -48,7 +68,7 @@ def test_models_training_and_the_measure_import_without_hydra_mlflow_and_optuna(
 import importlib, sys
 for name in ("hydra", "mlflow", "optuna"):
     sys.modules[name] = None  # importing it raises
-for name in {[*names, "benchmarks.cards"]!r}:
+for name in {[*names, "benchmarks.cards", "benchmarks.cohort_card"]!r}:
     importlib.import_module(name)
 """
     root = Path(__file__).parents[1]

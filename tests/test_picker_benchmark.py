@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from contracts import subject
 
-from benchmarks import picker_tables
+from benchmarks import picker_tables, trajectories
 from benchmarks.packing import pack, pack_features, unpack, unpack_features
 from benchmarks.picker_rules import OURS, RULES
 from benchmarks.picker_runs import redraw, take
+from benchmarks.trajectories import PLAN
+from benchmarks.trajectory_shards import rounded
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,25 @@ def test_packed_features_are_the_same_to_the_scores(evidence):
     np.testing.assert_array_equal(again.face_count, evidence.base.face_count)
     np.testing.assert_allclose(again.texture, evidence.base.texture, rtol=2e-3)
     np.testing.assert_array_equal(np.isnan(again.landmarks), np.isnan(evidence.base.landmarks))
+
+
+def test_rounded_latents_are_within_half_a_unit_of_their_channel():
+    latents = np.random.default_rng(2).normal(size=(3, 8, 16, 16)).astype(np.float32)
+    (name, whole), (of_unit, unit) = rounded("0.001", latents)
+    assert (name, of_unit, whole.dtype) == ("0.001", "0.001 unit", np.int8)
+    again = whole * unit.astype(np.float32)
+    assert np.abs(again - latents).max() <= 0.51 * unit.max() + 1e-3 * np.abs(latents).max()
+    assert unit.shape == (3, 8, 1, 1)
+
+
+def test_a_shard_is_made_anew_only_where_what_it_depends_on_has_changed(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(trajectories, "make", lambda plan, people, jobs: made.append(people) or iter(()))
+    for person, with_what in ((1, PLAN.ingredients()), (2, "something else")):
+        (tmp_path / f"person-{person}.json").write_text(json.dumps({"person": person, "made_with": with_what}))
+    found = list(trajectories.shards(PLAN, (1, 2, 3), tmp_path, 1))
+    assert [each["person"] for each in found] == [1]
+    assert made == [[2, 3]]
 
 
 @pytest.mark.parametrize(("pictures", "shape"), [(16, (8, 2)), (8, (8, 1)), (4, (4, 1))])
