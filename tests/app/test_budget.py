@@ -6,6 +6,8 @@ from lorasweep.app.budget import (
     LEAST_DRAWN,
     announcement,
     drawn_steps,
+    finer_sheets,
+    finer_step,
     folder_announcement,
     glimpsed_steps,
     sheet_cost,
@@ -52,24 +54,45 @@ def test_without_a_budget_every_checkpoint_is_drawn() -> None:
     assert drawn_steps(config, checkpoint_steps(config)) == checkpoint_steps(config)
 
 
-def test_a_budget_leaves_evenly_spread_checkpoints_and_the_last_one() -> None:
+def test_a_budget_leaves_evenly_spread_checkpoints_and_the_last_one_and_two_for_later() -> None:
     config = run(2.6, count=20)
-    assert drawn_steps(config, checkpoint_steps(config)) == (60, 180, 300, 420, 540, 720, 840, 960, 1080, 1200)
+    assert drawn_steps(config, checkpoint_steps(config)) == (60, 240, 360, 540, 720, 900, 1020, 1200)
+    assert finer_sheets(config, 20) == 2
 
 
 def test_drawing_costs_no_more_than_the_budget_where_that_pays_for_the_least() -> None:
     config = run(2.6, count=20)
-    drawn = drawn_steps(config, checkpoint_steps(config))
-    assert LEAST_DRAWN < len(drawn) < 20
-    assert len(drawn) * sheet_cost(config) <= 2.6 * training_cost(config)
+    sheets = len(drawn_steps(config, checkpoint_steps(config))) + finer_sheets(config, 20)
+    assert LEAST_DRAWN < sheets < 20
+    assert sheets * sheet_cost(config) <= 2.6 * training_cost(config)
 
 
 @pytest.mark.parametrize("budget", [0.01, 0.5, 2.0])
 def test_eight_checkpoints_are_drawn_however_small_the_budget(budget: float) -> None:
     config = run(budget)
     drawn = drawn_steps(config, checkpoint_steps(config))
-    assert len(drawn) == 8
+    assert len(drawn) + finer_sheets(config, 12) == 8
     assert (drawn[0], drawn[-1]) == (100, 1200)
+
+
+@pytest.mark.parametrize(
+    ("around", "looked_at", "next_one"),
+    [
+        ([300], [100, 300, 500], 400),
+        ([300], [100, 300, 400, 500], 200),
+        ([500], [100, 300, 500], 600),
+        ([500], [100, 300, 500, 600], 400),
+        ([600], [100, 300, 600], 500),
+        ([300, 100], [200, 300, 400, 100], None),
+        ([300, 500], [200, 300, 400, 600, 500], None),
+        ([200, 500], [100, 200, 300, 500], 600),
+        ([], [100], None),
+    ],
+)
+def test_the_next_one_to_look_at_is_beside_the_pick_the_later_first_then_beside_the_best(
+    around: list[int], looked_at: list[int], next_one: int | None
+) -> None:
+    assert finer_step(around, looked_at, [100, 200, 300, 400, 500, 600]) == next_one
 
 
 def test_a_run_of_few_checkpoints_has_all_of_them_drawn() -> None:
@@ -78,7 +101,7 @@ def test_a_run_of_few_checkpoints_has_all_of_them_drawn() -> None:
 
 
 def test_the_announcement_names_how_many_checkpoints_are_left_out() -> None:
-    assert "8 of 12 checkpoints (evaluate.budget=1.0 leaves out the rest)" in announcement(run(1.0))
+    assert "6 of 12 checkpoints and at 2 more next to the pick (evaluate.budget=1.0)" in announcement(run(1.0))
 
 
 def test_the_announcement_counts_the_base_model_and_the_finalists_too() -> None:
@@ -92,11 +115,11 @@ def test_the_announcement_counts_the_base_model_and_the_finalists_too() -> None:
 
 def test_glimpses_are_the_steps_asked_for_less_those_that_are_drawn_anyway() -> None:
     config = run(1.0)
-    config.sample.every_steps = 250
+    config.sample.every_steps = 300
     drawn = drawn_steps(config, checkpoint_steps(config))
-    assert 1000 in drawn
-    assert glimpsed_steps(config, drawn) == (250, 500, 750)
-    assert "and at 3 steps between to look at only" in announcement(config)
+    assert 300 in drawn
+    assert glimpsed_steps(config, drawn) == (600, 900)
+    assert "and at 2 steps between to look at only" in announcement(config)
     config.sample.every_steps = None
     assert glimpsed_steps(config, ()) == ()
 

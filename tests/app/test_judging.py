@@ -45,6 +45,21 @@ def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overr
     assert f"Use {view.name}-{view.pick.step:06d}.safetensors at strength {view.pick.strength:g}." in lines
 
 
+def test_a_budget_is_spent_evenly_first_and_then_beside_the_pick(overrides: Overrides) -> None:
+    words = [*JUDGED, "pick.strengths=[]", "save.count=12", "evaluate.budget=0.01"]
+    view, said = train(overrides(*words))
+    standing = [scores.step for scores in view.scores if not scores.fresh and scores.step]
+    evenly = {1, 3, 5, 8, 10, 12}
+    assert evenly < set(standing)
+    assert len(standing) == 8
+    assert any("at 6 of 12 checkpoints and at 2 more next to the pick" in line for line in said)
+    assert view.pick is not None
+    beside = set(standing) - evenly
+    assert all({step - 1, step + 1} & (evenly | beside) for step in beside)
+    pictures = {sheet.step for sheet in view.samples if not sheet.fresh}
+    assert pictures == {0, *standing}
+
+
 def test_without_strengths_nothing_more_is_drawn_and_the_runs_own_is_named(overrides: Overrides) -> None:
     view, said = train(overrides(*JUDGED, "pick.strengths=[]", "sample.strength=0.9"))
     assert view.pick is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorasweep.app.budget import drawn_steps, fresh_sheets, glimpsed_steps, strength_sheets
+from lorasweep.app.budget import drawn_steps, finer_sheets, fresh_sheets, glimpsed_steps, strength_sheets
 from lorasweep.app.footprint import states_bytes
 from lorasweep.app.sizes import PictureRow, picture_rows
 from lorasweep.config.schema import RunConfig
@@ -46,7 +46,9 @@ class Schedule:
     epochs: float
     checkpoints: tuple[int, ...]
     drawn: tuple[int, ...]
-    """Checkpoints that are drawn and scored; ``evaluate.budget`` may leave some out."""
+    """Checkpoints that are drawn and scored as they come; ``evaluate.budget`` may leave some out."""
+    finer: int
+    """So many of those left out are drawn at the end, next to the pick."""
     pictures: int
     """Drawn in all, at most."""
 
@@ -72,17 +74,21 @@ def schedule_of(run: RunConfig, dataset: Dataset) -> Schedule:
         epochs=run.optim.steps / trial.steps_per_epoch,
         checkpoints=steps,
         drawn=drawn,
+        finer=finer_sheets(run, len(steps)) if drawn else 0,
         pictures=pictures_in_all(run, drawn),
     )
 
 
 def pictures_in_all(run: RunConfig, drawn: Sequence[int]) -> int:
     """Pictures on standing and on fresh seeds, the base model's own and those between checkpoints included."""
+    from lorasweep.train.schedules import checkpoint_steps
+
     prompts, glimpsed = len(run.sample.prompts), len(glimpsed_steps(run, drawn))
     if not drawn:
         return glimpsed * prompts * len(run.sample.seeds)
-    standing = len(drawn) + glimpsed + 1
-    fresh = fresh_sheets(run, len(drawn)) + strength_sheets(run, len(drawn))
+    looked_at = len(drawn) + finer_sheets(run, len(checkpoint_steps(run)))
+    standing = looked_at + glimpsed + 1
+    fresh = fresh_sheets(run, looked_at) + strength_sheets(run, looked_at)
     return prompts * (standing * len(run.sample.seeds) + fresh * len(run.sample.fresh_seeds))
 
 

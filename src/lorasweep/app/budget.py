@@ -5,7 +5,7 @@ checkpoints.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from lorasweep.config.subject import told_by
@@ -19,6 +19,9 @@ STEP_IN_FORWARDS = 2.1
 LEAST_DRAWN = 8
 """Whatever the budget says, this many checkpoints are drawn: the pick smooths over neighbours, and a hot run may be
 good at its first ones only. Cheaper sheets save better: fewer pictures, or fewer sampler steps."""
+
+FINER = 2
+"""Of the checkpoints that a budget pays for, so many are drawn last, next to the pick; the others are evenly spread."""
 
 FINALISTS = 5
 """At most so many checkpoints are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
@@ -61,18 +64,41 @@ def training_cost(run: "RunConfig") -> float:
 
 
 def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
-    """The checkpoints that are drawn and scored: all, or as many evenly spread ones as ``evaluate.budget`` pays for.
+    """The checkpoints that are drawn as they come: all, or evenly spread ones as far as ``evaluate.budget`` pays.
 
-    ``LEAST_DRAWN`` are drawn at least; the last one is always drawn.
+    The last one is always drawn. ``finer_sheets`` more follow where some are left out.
     """
-    if run.evaluate.budget is None:
+    finer = finer_sheets(run, len(steps))
+    if not finer:
         return tuple(steps)
-    affordable = max(LEAST_DRAWN, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
-    if affordable >= len(steps):
-        return tuple(steps)
-    last = len(steps) - 1
-    chosen = {round(last - i * last / (affordable - 1)) for i in range(affordable)}
+    coarse, last = int(_affordable(run)) - finer, len(steps) - 1
+    chosen = {round(last - i * last / (coarse - 1)) for i in range(coarse)}
     return tuple(steps[i] for i in sorted(chosen))
+
+
+def finer_sheets(run: "RunConfig", checkpoints: int) -> int:
+    """How many are drawn at the end, next to the pick, of the checkpoints that were left out; 0 where none are."""
+    return FINER if _affordable(run) < checkpoints else 0
+
+
+def _affordable(run: "RunConfig") -> float:
+    """Sheets that the budget pays for, ``LEAST_DRAWN`` at least."""
+    if run.evaluate.budget is None:
+        return math.inf
+    return max(LEAST_DRAWN, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
+
+
+def finer_step(around: Sequence[int], looked_at: Collection[int], steps: Sequence[int]) -> int | None:
+    """The next checkpoint to look at: a neighbour of the first of ``around`` that has one that nobody looked at.
+
+    The later neighbour comes first, since the latest that still works is looked for. None where all are known.
+    """
+    for step in around:
+        place = steps.index(step)
+        for near in (place + 1, place - 1):
+            if 0 <= near < len(steps) and steps[near] not in looked_at:
+                return steps[near]
+    return None
 
 
 def glimpsed_steps(run: "RunConfig", drawn: Sequence[int]) -> tuple[int, ...]:
@@ -114,18 +140,18 @@ def announcement(run: "RunConfig") -> str:
     steps = checkpoint_steps(run)
     drawn = drawn_steps(run, steps)
     pictures = len(run.sample.prompts) * len(run.sample.seeds)
-    glimpsed = len(glimpsed_steps(run, drawn))
+    glimpsed, finer = len(glimpsed_steps(run, drawn)), finer_sheets(run, len(steps))
     sheet = sheet_cost(run) / training_cost(run)
     fresh_sheet = sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
-    again = fresh_sheets(run, len(drawn)) * fresh_sheet
-    stronger = strength_sheets(run, len(drawn)) * fresh_sheet
+    again = fresh_sheets(run, len(drawn) + finer) * fresh_sheet
+    stronger = strength_sheets(run, len(drawn) + finer) * fresh_sheet
     strengths = f", and {stronger:.0%} for those at other strengths (pick.strengths)" if stronger else ""
-    fewer = "" if len(drawn) == len(steps) else f" (evaluate.budget={run.evaluate.budget} leaves out the rest)"
+    fewer = f" and at {finer} more next to the pick (evaluate.budget={run.evaluate.budget})" if finer else ""
     finalists = f", and at most {again:.0%} for the finalists on fresh seeds{strengths}" if again else ""
     between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
     return (
         f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}{between}: "
-        f"about {(len(drawn) + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own"
+        f"about {(len(drawn) + finer + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own"
         f"{finalists}."
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorasweep.app.budget import drawn_steps, glimpsed_steps
+from lorasweep.app.budget import drawn_steps, finer_sheets, finer_step, glimpsed_steps
 from lorasweep.app.judge import Judge
 from lorasweep.app.losses import LossWatch
 from lorasweep.app.outcome import Outcome
@@ -44,8 +44,10 @@ class LiveRun:
         self.tracker = tracker
         self.prompts = prompts
         self.judge = judge
+        saved = checkpoint_steps(trial.config)
+        self._finer = finer_sheets(trial.config, len(saved)) if steps is None else 0
         if steps is None:
-            steps = drawn_steps(trial.config, checkpoint_steps(trial.config))
+            steps = drawn_steps(trial.config, saved)
         self.drawn = tuple(steps) if judge else ()
         self.glimpsed = frozenset(glimpsed_steps(trial.config, self.drawn))
         self.scores: dict[int, Scores] = {}
@@ -63,9 +65,7 @@ class LiveRun:
 
     def catch_up(self) -> None:
         """After a crash: draw and judge the checkpoints that were written but not looked at."""
-        from lorasweep.train.checkpoint import list_checkpoints
-
-        for checkpoint in list_checkpoints(self.folder, self.name):
+        for checkpoint in self._checkpoints():
             self.take(checkpoint, report=False)
 
     def take(self, checkpoint: Checkpoint, *, report: bool = True) -> Scores | None:
@@ -154,18 +154,29 @@ class LiveRun:
 
     def _choose(self) -> Pick | None:
         """Choose, look again at the finalists on fresh seeds, and choose for good."""
-        from lorasweep.evaluate.pick import choose, confirm, finalists
+        from lorasweep.evaluate.pick import confirm, finalists
 
         if not self.scores:
             return None
         config = self.trial.config
-        rng = np.random.default_rng(config.seed)
-        standing = [self.scores[step] for step in sorted(self.scores)]
-        pick = choose(standing, config.pick, rng)
+        pick = self._standing_pick()
+        for _ in range(self._finer):
+            step = finer_step(_around(pick), self.scores, [each.step for each in self._checkpoints()])
+            if step is not None:
+                self.scores[step] = self._look(self._checkpoint(step), fresh=False)
+                pick = self._standing_pick()
         fresh = [self._fresh_scores(step) for step in finalists(pick)]
         pick = self._with_strength(confirm(pick, fresh, config.pick), {scores.step: scores for scores in fresh})
         self.tracker.pick(pick)
         return pick
+
+    def _standing_pick(self) -> Pick:
+        """Of what was looked at so far, on the standing seeds."""
+        from lorasweep.evaluate.pick import choose
+
+        config = self.trial.config
+        standing = [self.scores[step] for step in sorted(self.scores)]
+        return choose(standing, config.pick, np.random.default_rng(config.seed))
 
     def _fresh_scores(self, step: int) -> Scores:
         return self._look(self._checkpoint(step), fresh=True)
@@ -192,9 +203,12 @@ class LiveRun:
         return scores
 
     def _checkpoint(self, step: int) -> Checkpoint:
+        return next(each for each in self._checkpoints() if each.step == step)
+
+    def _checkpoints(self) -> list[Checkpoint]:
         from lorasweep.train.checkpoint import list_checkpoints
 
-        return next(each for each in list_checkpoints(self.folder, self.name) if each.step == step)
+        return list_checkpoints(self.folder, self.name)
 
     def _close(self, status: str, pick: Pick | None, error: Exception | None) -> None:
         undelivered = self.tracker.end(status, str(error) if error else "")
@@ -209,6 +223,11 @@ class LiveRun:
             file=None if pick is None else picked_file(self.folder, pick),
             undelivered=undelivered,
         )
+
+
+def _around(pick: Pick) -> list[int]:
+    """Where to look closer: at the pick, then at the best one."""
+    return [step for step in (pick.step, pick.best_step) if step is not None]
 
 
 def picked_file(folder: Path, pick: Pick) -> Path | None:

@@ -14,6 +14,7 @@ from lorasweep.app.live import Say
 from lorasweep.app.sizes import say_sizes, sizes_in_words
 
 if TYPE_CHECKING:
+    from lorasweep.app.amounts import Schedule
     from lorasweep.app.duration import Duration
     from lorasweep.app.footprint import Footprint
     from lorasweep.app.plan import Plan
@@ -67,7 +68,7 @@ def rows_of(plan: "Plan") -> list[tuple[str, str]]:
             f"({_range(schedule.repeats)} repeats a photo)",
         ),
         ("checkpoints", f"{len(schedule.checkpoints)}: {_numbers(schedule.checkpoints)}"),
-        ("drawn", f"{_numbers(schedule.drawn) or 'none'}; {schedule.pictures} pictures in all, at most"),
+        ("drawn", f"{_drawn(schedule)}; {schedule.pictures} pictures in all, at most"),
         *memory_rows(plan.memory, plan.base),
         ("time", _time(plan.duration)),
         ("disk", f"{gib(sum(plan.disk.values()))} ({_parts(plan.disk)}); {gib(plan.free_disk)} are free"),
@@ -94,6 +95,11 @@ def _range(numbers: Sequence[int]) -> str:
 
 def _numbers(steps: Sequence[int]) -> str:
     return ", ".join(map(str, steps))
+
+
+def _drawn(schedule: "Schedule") -> str:
+    finer = f" and {schedule.finer} more next to the pick" if schedule.finer else ""
+    return f"{_numbers(schedule.drawn) or 'none'}{finer}"
 
 
 def _time(duration: "Duration | None") -> str:
