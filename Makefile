@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup check test test-fast demo clean
+.PHONY: setup check test test-fast demo benchmarks clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -33,6 +33,13 @@ test-fast: setup
 
 demo: setup
 	@$(BIN)/lorasweep demo
+
+# The evidence of docs/evaluator.md, made again from nothing: about ten hours on two cores. Trajectories come beside the
+# committed ones and are compared with them.
+benchmarks: setup
+	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
+	$(THREADS) $(BIN)/python -m benchmarks.trajectories --jobs 2 --anew
+	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

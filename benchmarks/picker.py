@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evaluator_figures import rank_correlation
-from benchmarks.picker_rules import OURS, RULES, WEIGHTS, Choice
+from benchmarks.picker_rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
 from benchmarks.picker_runs import Trajectory, read_shards, redraw
 from benchmarks.picker_tables import WHOLE, summary, tables
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
@@ -57,10 +57,11 @@ def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> di
     told: list[dict[str, Any]] = []
     for size in sizes:
         rng = np.random.default_rng([run.person, round(1e6 * run.rate), size])
-        chosen: dict[str, list[int | None]] = {name: [] for name in RULES}
+        rules = RULES | BUDGETS if size == WHOLE else {OURS: RULES[OURS]}
+        chosen: dict[str, list[int | None]] = {name: [] for name in rules}
         for _ in range(redraws):
             choice = Choice(run=run, part=redraw(*shape, size, rng), weights=WEIGHTS)
-            for name, rule in RULES.items():
+            for name, rule in rules.items():
                 chosen[name].append(rule(choice))
             if size == WHOLE:
                 told.append(_told(choice))

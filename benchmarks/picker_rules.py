@@ -4,12 +4,13 @@ Every rule sees the same pictures. It answers with the place of a checkpoint, 0 
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from benchmarks.picker_runs import Redraw, Trajectory
+from lorasweep.app.budget import finer_step
 from lorasweep.config.schema import PickConfig, WeightsConfig
 from lorasweep.data.records import Evidence, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
@@ -29,6 +30,8 @@ class Choice:
     part: Redraw
     weights: Mapping[str, float]
     second_network: bool = False
+    _fresh: dict[int, Scores] = field(default_factory=dict, init=False, compare=False)
+    """Finalists that were looked at again so far, by place."""
 
     def replaced(self, **changes: object) -> "Choice":
         """The same with other weights or the other face network."""
@@ -48,15 +51,24 @@ class Choice:
         """[E]"""
         return np.array([each.score for each in self.scores])
 
-    def picked(self, rule: PickConfig) -> Pick:
-        """By our rule, with the finalists on fresh pictures where there are any left."""
-        rng = np.random.default_rng([self.run.person, round(1e6 * self.run.rate), 7])
-        pick = choose(self.scores, rule, rng)
+    def picked(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
+        """By our rule, with the finalists on fresh pictures where there are any left; ``places`` are all there are."""
+        pick = self.standing(rule, places)
         if self.part.fresh is None:
             return pick
-        evidence = self._evidence(fresh=True)
-        places = [self.run.steps.index(step) for step in finalists(pick)]
-        return confirm(pick, [self._scored(place, evidence, fresh=True) for place in places], rule)
+        again = [self._again(self.run.steps.index(step)) for step in finalists(pick)]
+        return confirm(pick, again, rule)
+
+    def standing(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
+        """Before the finalists are looked at again."""
+        rng = np.random.default_rng([self.run.person, round(1e6 * self.run.rate), 7])
+        chosen = range(len(self.run.steps)) if places is None else sorted(places)
+        return choose([self.scores[place] for place in chosen], rule, rng)
+
+    def _again(self, place: int) -> Scores:
+        if place not in self._fresh:
+            self._fresh[place] = self._scored(place, self._evidence(fresh=True), fresh=True)
+        return self._fresh[place]
 
     def _evidence(self, *, fresh: bool) -> Evidence:
         whole = self.run.confirm_evidence if self.second_network else self.run.evidence
@@ -90,6 +102,18 @@ def ours_best(choice: Choice) -> int | None:
 
 def _place(choice: Choice, pick: Pick) -> int | None:
     return None if pick.step is None else choice.run.steps.index(pick.step)
+
+
+def evenly(choice: Choice, coarse: int, finer: int = 0) -> int | None:
+    """Ours where ``coarse`` evenly spread checkpoints are looked at, then ``finer`` more next to the pick."""
+    steps, last_place = choice.run.steps, len(choice.run.steps) - 1
+    places = {round(last_place - i * last_place / (coarse - 1)) for i in range(coarse)}
+    for _ in range(finer):
+        pick = choice.standing(PickConfig(), places)
+        around = [step for step in (pick.step, pick.best_step) if step is not None]
+        step = finer_step(around, [steps[place] for place in places], steps)
+        places |= set() if step is None else {steps.index(step)}
+    return _place(choice, choice.picked(PickConfig(), places))
 
 
 def last(choice: Choice) -> int:
@@ -174,4 +198,11 @@ RULES: dict[str, Callable[[Choice], int | None]] = {
     "argmax score": own_argmax,
     "smoothed argmax score": own_smoothed,
 }
+BUDGETS: dict[str, Callable[[Choice], int | None]] = {
+    "8 of 12, evenly": functools.partial(evenly, coarse=8),
+    "6 of 12, then 2 next to the pick": functools.partial(evenly, coarse=6, finer=2),
+    "6 of 12, evenly": functools.partial(evenly, coarse=6),
+    "4 of 12, then 2 next to the pick": functools.partial(evenly, coarse=4, finer=2),
+}
+"""Ours where fewer checkpoints are drawn."""
 WEIGHTS = vars(WeightsConfig())

@@ -1,11 +1,12 @@
 """What `benchmarks.picker` prints and puts into docs/evaluator.md, from its committed outcomes."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.picker_rules import OURS, RULES
+from benchmarks.picker_rules import BUDGETS, OURS, RULES
 from benchmarks.picker_runs import DELTA
 
 Runs = Sequence[dict[str, Any]]
@@ -78,6 +79,7 @@ def summary(runs: Runs) -> dict[str, Any]:
         "intervals": {name: interval(runs, name) for name in GOALS},
         "baselines": baselines,
         "by_pictures": {str(size): figures(runs, OURS, size) for size in sizes},
+        "by_budget": {name: figures(runs, name) for name in BUDGETS},
         "reliability": reliability(runs),
         "verdicts": verdicts(runs),
         "met": met(runs),
@@ -115,12 +117,36 @@ def _rules(runs: Runs) -> Table:
 
 
 def _sizes(runs: Runs) -> Table:
-    rows: list[list[object]] = []
-    for size in runs[0]["picks"]:
-        found = figures(runs, OURS, int(size))
-        shares = ("share_regret_above_0_1", "within_one_epoch")
-        rows.append([size, f"{found['mean_regret']:.4f}", *(f"{found[share]:.1%}" for share in shares)])
-    return "Ours by pictures a checkpoint", ["pictures", "mean regret", "regret > 0.1", "within one"], rows
+    """All ways of drawing less, by the share of pictures that they draw."""
+    everything = WHOLE * 12
+    ways = [(OURS, "all 12", 12), *((name, name, _checkpoints(name)) for name in BUDGETS)]
+    found = [
+        (checkpoints * int(size) / everything, label, size, figures(runs, rule, int(size)))
+        for size in runs[0]["picks"]
+        for rule, label, checkpoints in ways
+        if rule in runs[0]["picks"][size]
+    ]
+    shares = ("share_regret_above_0_1", "within_one_epoch", "latest_acceptable")
+    rows: list[list[object]] = [
+        [f"{share:.0%}", label, size, f"{each['mean_regret']:.4f}", *(f"{each[name]:.1%}" for name in shares)]
+        for share, label, size, each in sorted(found, key=lambda row: -row[0])
+    ]
+    heads = [
+        "drawn",
+        "checkpoints",
+        "pictures of each",
+        "mean regret",
+        "regret > 0.1",
+        "within one",
+        "exactly the latest",
+    ]
+    return "Ours where less is drawn", heads, rows
+
+
+def _checkpoints(name: str) -> int:
+    """`6 of 12, then 2 next to the pick` draws 8."""
+    first, _, *then = [int(number) for number in re.findall(r"\d+", name)]
+    return first + sum(then)
 
 
 def _goals(runs: Runs) -> Table:

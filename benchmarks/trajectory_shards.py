@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.printing import machine
 
 SCRATCH = Path(".cache/trajectories")
-TOGETHER = {"cuda": 48, "cpu": 8}
+TOGETHER = {"cuda": 48, "cpu": 2}
 """Checkpoints that are drawn in the same batches."""
 
 

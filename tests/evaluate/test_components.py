@@ -143,7 +143,7 @@ def test_mirrored_copies_are_copies():
     known = subject.evidence(0)
     mirrored = metric.take(subject.photos(12, np.random.default_rng(9)), np.arange(12))
     drawn = subject.sheet(known)
-    drawn.scene[:] = mirrored.scene[np.arange(16) % 12]
+    drawn.scene[:], drawn.face[:] = mirrored.scene[np.arange(16) % 12], mirrored.face[np.arange(16) % 12]
     assert metric.value(JUDGES["novelty"], drawn, known) > 0.85
     assert metric.value(JUDGES["novelty"], drawn, replace(known, mirrored=mirrored)) < 0.05
 
@@ -151,18 +151,33 @@ def test_mirrored_copies_are_copies():
 def test_a_scene_that_the_base_model_draws_for_these_words_is_no_copy():
     known = subject.evidence(0)
     drawn = subject.sheet(known)
-    drawn.scene[0] = known.train.scene[0]
+    drawn.scene[0], drawn.face[0] = known.train.scene[0], known.train.face[0]
     copied = JUDGES["novelty"](drawn, known).shares[0]
-    known.base.scene[0] = known.train.scene[0]
+    known.base.scene[0], known.base.face[0] = known.train.scene[0], known.train.face[0]
     assert copied < 0.1
     assert JUDGES["novelty"](drawn, known).shares[0] > 0.85
+
+
+def test_a_scene_is_a_copy_as_far_as_the_face_in_it_is_as_near_to_that_photo_as_photos_of_the_person_come():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.scene[:3] = known.train.scene[0]
+    drawn.face[0] = known.train.face[0]
+    drawn.face[1] = known.base.face[1]
+    drawn.face[2], drawn.face_count[2] = 0, 0
+    shares = JUDGES["novelty"](drawn, known).shares
+    assert shares[0] < 0.1
+    assert shares[1] > 0.85
+    assert shares[2] < 0.1  # nobody there to tell it by
 
 
 def test_a_held_out_twin_excuses_its_own_training_photo_and_no_other():
     known = subject.evidence(0)
     known.held_out.scene[0] = known.train.scene[0]
     drawn = subject.sheet(known)
-    drawn.scene[0], drawn.scene[1] = known.train.scene[0], known.train.scene[1]
+    for row in (0, 1):
+        drawn.scene[row], drawn.face[row] = known.train.scene[row], known.train.face[row]
+    known.held_out.face[0] = known.train.face[0]
     shares = JUDGES["novelty"](drawn, known).shares
     assert shares[0] > 0.85
     assert shares[1] < 0.1
@@ -173,6 +188,15 @@ def test_the_same_picture_for_every_seed_costs_novelty():
     drawn = subject.sheet(known)
     drawn.image[1::2] = drawn.image[::2]
     assert metric.value(JUDGES["novelty"], drawn, known) < 0.05
+
+
+def test_seeds_that_differ_a_tenth_as_much_as_strangers_cost_no_novelty():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    for row in range(1, 16, 2):
+        drawn.image[row] = drawn.image[row - 1] + 0.25 * (drawn.image[row] - drawn.image[row - 1])
+    drawn.image[:] = subject.unit(drawn.image)
+    assert metric.value(JUDGES["novelty"], drawn, known) > 0.95
 
 
 def test_swapped_prompts_are_not_followed():

@@ -57,24 +57,30 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
 
 def worst_damage(features: Features, evidence: Evidence, rows: Bools) -> Damage:
     """The fault with the largest mean amount over ``rows``."""
+    photos = np.concatenate([evidence.train.texture, evidence.held_out.texture])
+    usual: Floats | None = np.stack([np.median(photos, axis=0), robust_spread(photos)]) if len(photos) else None
     found = [
-        Damage(fault, _amounts(features, evidence, rows, name, step))
+        Damage(fault, _amounts(features, evidence, rows, usual, name, step))
         for fault, signs in FAULTS.items()
         for name, step in signs
     ]
     return max(found, key=lambda damage: float(damage.amounts[rows].mean()))
 
 
-def _amounts(features: Features, evidence: Evidence, rows: Bools, name: str, step: float) -> Floats:
-    """[N] of one sign of damage, against whichever reference excuses more of it."""
+def _amounts(
+    features: Features, evidence: Evidence, rows: Bools, usual: Floats | None, name: str, step: float
+) -> Floats:
+    """[N] of one sign of damage, against whichever reference excuses more of it.
+
+    ``usual`` is the middle and the spread of the photos, by column; None without photos.
+    """
     column = TEXTURE.index(name)
     seen = features.texture[:, column]
     from_base = (seen - evidence.base.texture[:, column]) / step
-    photos = np.concatenate([evidence.train.texture[:, column], evidence.held_out.texture[:, column]])
-    if not len(photos):
+    if usual is None:
         return from_base
-    unit = np.sign(step) * max(abs(step), SCATTER * float(robust_spread(photos)))
-    from_photos = (seen - np.median(photos)) / unit
+    middle, spread = usual[:, column]
+    from_photos = (seen - middle) / (np.sign(step) * max(abs(step), SCATTER * float(spread)))
     return from_photos if from_photos[rows].mean() < from_base[rows].mean() else from_base
 
 

@@ -51,8 +51,8 @@ def replicate_scores(shares: Floats, weights: Floats, draws: Floats) -> Floats:
     ``shares`` is [E, P, S, C]. A component that a draw leaves without a picture keeps its value on the whole sheet.
     """
     judged = ~np.isnan(shares)
-    count = np.einsum("bp,epc->bec", draws, judged.sum(axis=2).astype(np.float64))
-    total = np.einsum("bp,epc->bec", draws, np.where(judged, shares, 0.0).sum(axis=2))
+    count = np.tensordot(draws, judged.sum(axis=2).astype(np.float64), axes=(1, 1))
+    total = np.tensordot(draws, np.where(judged, shares, 0.0).sum(axis=2), axes=(1, 1))
     whole = np.broadcast_to(component_means(shares), total.shape)
     means = np.where(count > 0, np.clip(total / np.where(count > 0, count, 1.0), 0, 1), whole)
     return combine(means, weights)

@@ -1,8 +1,10 @@
 """N: does it draw new pictures, or the training photos again, or always the same one?
 
 A picture is a copy where its face or the scene around it is nearer to some training photo (or its mirror image) than
-photos of the same person are that were never trained on. Diversity is how much two seeds of one prompt differ,
-relative to the base model; a quarter of the base model's is enough, since one person varies less than strangers do.
+photos of the same person are that were never trained on. A scene alone proves nothing, since the prompt asks for it and
+the person's hair and skin are in it: it counts as far as the face is as near to that photo as held-out photos come.
+Diversity is how much two seeds of one prompt differ, relative to the base model. A twentieth of the base model's is
+enough: where the prompt names all of the scene, strangers differ by who they are, and one person hardly does.
 """
 
 import math
@@ -20,8 +22,12 @@ SMALLEST_WAY = {"face": 0.10, "whole": 0.10, "scene": 0.03}
 """Cosine; an embedder that holds all photos of a subject for equal must not call likeness a copy."""
 SPACES = {"face": ("face", "scene"), "image": ("whole", "scene"), "none": ("scene",)}
 """What can be copied, by what tells the subject."""
-ENOUGH_DIVERSITY, NO_DIVERSITY = 0.25, 0.05
-"""Of the base model's, where diversity costs nothing and where it costs all."""
+ENOUGH_DIVERSITY, NO_DIVERSITY = 0.05, 0.01
+"""Of the base model's, where diversity costs nothing and where it costs all. Checkpoints that the oracle holds for the
+best of their runs have 0.1 to 0.2 (people 601 and 602 of the trajectories); a quarter, which was asked for before, cost
+them up to half of their novelty."""
+LEAST_DOUBT = 0.02
+"""Cosine; at least so wide is the range of face likeness over which a scene's likeness comes to count."""
 HIGHEST = 1.25
 LEAST_BASE_DIVERSITY = 0.01
 """Mean cosine distance between two seeds below which the base model itself always draws the same."""
@@ -62,9 +68,23 @@ def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
         near, base = _likeness(features, evidence, space), _likeness(evidence.base, evidence, space)
         usual = np.maximum(_usual(genuine), base.max(axis=1, keepdims=True))
         way = np.maximum(1 - usual, SMALLEST_WAY[space])
-        amounts.append(np.clip((((near - usual) / way).max(axis=1) - SLACK) / (FULL - SLACK), 0, 1))
+        amount = np.clip(((near - usual) / way - SLACK) / (FULL - SLACK), 0, 1)
+        if space == "scene" and evidence.told_by == "face":
+            amount = amount * _same_face(features, evidence)
+        amounts.append(amount.max(axis=1))
         chances.append(rank_test(near.max(axis=1)[rows], genuine.max(axis=1)))
     return np.max(amounts, axis=0), min(1.0, 2 * min(chances))
+
+
+def _same_face(features: Features, evidence: Evidence) -> Floats:
+    """[N, K] 0 to 1: whether the face is as near to a training photo's as held-out photos come; 1 without a face."""
+    genuine = _genuine(evidence, "face").max(axis=1, initial=-1.0)
+    if not len(genuine):
+        return np.ones((len(features.keys), len(evidence.train.keys)))
+    middle = float(np.median(genuine))
+    low = min(float(genuine.min()), middle - LEAST_DOUBT)
+    sure = np.clip((_likeness(features, evidence, "face") - low) / (middle - low), 0, 1)
+    return np.where(_comparable(features, "face")[:, None], sure, 1.0)
 
 
 def _usual(genuine: Floats) -> Floats:
