@@ -12,6 +12,7 @@ from lorasweep.app.budget import drawn_steps, finer_sheets, finer_step, glimpsed
 from lorasweep.app.judge import Judge
 from lorasweep.app.losses import LossWatch
 from lorasweep.app.outcome import Outcome
+from lorasweep.app.sides import mixed_sides
 from lorasweep.data.errors import RunFailedError
 from lorasweep.data.records import AtStrength, Checkpoint, Failure, Pick, Prompt, Scores, Step
 from lorasweep.track.recall import read_run
@@ -168,7 +169,16 @@ class LiveRun:
         fresh = [self._fresh_scores(step) for step in finalists(pick)]
         pick = self._with_strength(confirm(pick, fresh, config.pick), {scores.step: scores for scores in fresh})
         self.tracker.pick(pick)
+        if pick.step is not None and (note := self._mixed_sides(self._checkpoint(pick.step))):
+            self.tracker.note(note)
         return pick
+
+    def _mixed_sides(self, checkpoint: Checkpoint) -> str:
+        """What is to be said of left and right in a checkpoint's pictures, on standing and on fresh seeds."""
+        assert self.judge is not None
+        folders = {fresh: self.samples_folder(fresh=fresh) for fresh in (False, True)}
+        sheets = [self.judge.draw([checkpoint], [folder], fresh=fresh)[0] for fresh, folder in folders.items()]
+        return mixed_sides(sheets, self.prompts, self.judge.scorers.faces)
 
     def _standing_pick(self) -> Pick:
         """Of what was looked at so far, on the standing seeds."""

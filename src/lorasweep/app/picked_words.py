@@ -41,6 +41,8 @@ def tell_pick(view: RunView, name: str, file: Path | None, say: Say) -> None:
     chosen = view.pick
     if chosen is not None:
         say(chosen.reason)
+        for note in view.notes:
+            say(note)
         if chosen.step is None or math.isfinite(chosen.confidence):
             say(f"Run verdict: {chosen.run_verdict}. Confidence {chosen.confidence:.0%}.")
         if file is not None:

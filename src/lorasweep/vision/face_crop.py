@@ -1,11 +1,14 @@
 """A face laid on a fixed template by its eyes and mouth, so that a mark is in the same place in every picture."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from lorasweep.data.orientation import HEIGHT, TOP, UNIT, WIDTH
 from lorasweep.data.pictures import Pixels
 from lorasweep.data.records import Floats
+from lorasweep.vision.embedder import Embedder
 
 TEMPLATE = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 1.05]])
 """Left eye, right eye and the middle of the mouth in an average face, in distances between its eyes, from the middle
@@ -24,6 +27,14 @@ def aligned_face(picture: Pixels, points: Floats) -> Pixels:
     places = origin + np.stack([across, down], axis=-1) / UNIT @ matrix.T
     pixels = float(np.linalg.norm(matrix[:, 0])) / UNIT
     return _sampled(picture, places, pixels)
+
+
+def aligned_faces(pictures: Sequence[Pixels], faces: Embedder) -> Pixels:
+    """[M, HEIGHT, WIDTH] the crops of those M pictures that show exactly one face."""
+    seen = faces.look(pictures)
+    shown = zip(pictures, seen.landmarks, seen.count, strict=True)
+    crops = [aligned_face(picture, points * picture.shape[1::-1]) for picture, points, count in shown if count == 1]
+    return np.stack(crops) if crops else np.zeros((0, HEIGHT, WIDTH), dtype=np.uint8)
 
 
 def _sampled(picture: Pixels, places: Floats, pixels: float) -> Pixels:
