@@ -58,9 +58,8 @@ def test_the_headline_names_the_pick_its_file_and_how_sure_it_is(view: RunView) 
 
 
 def test_what_was_noted_stands_under_the_reason(view: RunView) -> None:
-    assert view.pick is not None
     text = render(replace(view, notes=("left and right are mixed",)))
-    assert text.index(view.pick.reason) < text.index("left and right are mixed") < text.index("how sure")
+    assert text.index("run: fine") < text.index("left and right are mixed") < text.index("how sure")
 
 
 def test_the_score_on_fresh_seeds_stands_beside_its_own_interval(view: RunView) -> None:
