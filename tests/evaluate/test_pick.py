@@ -51,7 +51,7 @@ def test_the_latest_one_that_still_works_is_picked():
     assert (chosen.step, chosen.eligible, chosen.runner_up) == (60, (50, 60), 50)
     flat = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
     assert (flat.best_step, flat.step, flat.runner_up) == (50, 70, 50)
-    assert flat.reason.startswith("Checkpoint 70 is the latest one shown to be within 0.05 of the best, 50")
+    assert flat.reason.startswith("Checkpoint 70 is the latest one shown to be within 0.03 of the best, 50")
 
 
 def test_best_and_earliest_are_to_be_had_too():

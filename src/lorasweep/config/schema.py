@@ -326,7 +326,7 @@ class PickConfig:
 
     prefer: str = "latest"
     """latest: the latest one shown to be within ``delta`` of the best; best; or earliest within ``delta``."""
-    delta: float = 0.05
+    delta: float = 0.03
     """How much score may be given away for a later (or earlier) checkpoint. 0 to 1."""
     confidence: float = 0.84
     """One-sided confidence of 'shown to be within delta'. 0.5 to 1."""
