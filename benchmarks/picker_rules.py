@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from benchmarks.picker_runs import Redraw, Trajectory
-from lorasweep.app.budget import finer_step
+from lorasweep.app.budget import evenly_spread, finer_step
 from lorasweep.config.schema import PickConfig, WeightsConfig
 from lorasweep.data.records import Evidence, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
@@ -106,12 +106,11 @@ def _place(choice: Choice, pick: Pick) -> int | None:
 
 def evenly(choice: Choice, coarse: int, finer: int = 0) -> int | None:
     """Ours where ``coarse`` evenly spread checkpoints are looked at, then ``finer`` more next to the pick."""
-    steps, last_place = choice.run.steps, len(choice.run.steps) - 1
-    places = {round(last_place - i * last_place / (coarse - 1)) for i in range(coarse)}
+    steps = choice.run.steps
+    places = set(evenly_spread(len(steps), coarse))
     for _ in range(finer):
         pick = choice.standing(PickConfig(), places)
-        around = [step for step in (pick.step, pick.best_step) if step is not None]
-        step = finer_step(around, [steps[place] for place in places], steps)
+        step = finer_step(pick, [steps[place] for place in places], steps)
         places |= set() if step is None else {steps.index(step)}
     return _place(choice, choice.picked(PickConfig(), places))
 

@@ -63,8 +63,7 @@ def look(plan: Plan, portion: Portion) -> Looked:
         chosen = slice(portion.start, portion.stop)
         latents = stored[portion.run][chosen] * stored[f"{portion.run} unit"][chosen].astype(np.float32)
         pictures = list(decode(_decoder(), torch.tensor(latents)).numpy())
-    run = _config(plan)
-    cells = sheet_of(run).cells
+    cells = sheet_of(plan.config(plan.first)).cells
     own = [cells[place % len(cells)] for place in range(portion.start, portion.stop)]
     identity = write_person(photos.parent, portion.person)
     training = [_pixels(path) for path in sorted(photos.glob("*.png"))]
@@ -143,30 +142,25 @@ def _photos(run: Any) -> dict[str, Any]:
 # A process looks at many portions: what they share is opened once.
 
 
-def _config(plan: Plan) -> Any:
-    return _config_of(plan.words, plan.runs[plan.first])
-
-
 @functools.cache
-def _config_of(words: tuple[str, ...], own: tuple[str, ...]) -> Any:
-    return Plan(name="", words=words, runs={"": own}, read_seeds=()).config("")
+def _run() -> Any:
+    from lorasweep.config.compose import load_run
+
+    return load_run(["preset=person_portraits", "data.path=photos"])
 
 
 @functools.cache
 def _scorers() -> Any:
-    from lorasweep.config.compose import load_run
     from lorasweep.vision.describe import open_scorers
 
-    return open_scorers(load_run(["preset=person_portraits", "data.path=photos"]).evaluate)
+    return open_scorers(_run().evaluate)
 
 
 @functools.cache
 def _decoder() -> Any:
-    from lorasweep.config.compose import load_run
     from lorasweep.models import load_family
 
-    run = load_run(["preset=person_portraits", "data.path=photos"])
-    return load_family(run.model, run.hardware).vae  # pyright: ignore[reportAttributeAccessIssue]
+    return load_family(_run().model, _run().hardware).vae  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @functools.cache

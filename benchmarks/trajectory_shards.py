@@ -190,24 +190,17 @@ def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> lis
     import torch
 
     from lorasweep.models.samplers import draw_latents
-    from lorasweep.train.randomness import initial_noise, seed_for
+    from lorasweep.train.sample import drawing_inputs
 
     sheet = sheet_of(run)
     chunks: list[Any] = []
     for start in range(0, len(sheet.cells), run.sample.batch_size):
         cells = sheet.cells[start : start + run.sample.batch_size]
-        shape = family.latent_shape(*sheet.size)
-        noise = torch.stack([initial_noise(prompt.key, seed, shape) for prompt, seed in cells]).repeat(slots, 1, 1, 1)
-        asked, unasked = (
-            texts([getattr(prompt, part) for prompt, _ in cells] * slots, run.sample.clip_skip)
-            for part in ("text", "negative")
-        )
-        seeds = [seed_for(seed, f"sampler/{prompt.key}") for prompt, seed in cells] * slots
         with torch.no_grad():
-            made = draw_latents(
-                carrier, family.schedule.config, asked, unasked, noise.to(family.device), run.sample, seeds
-            )
-        chunks.append(made.view(slots, len(cells), *shape).cpu())
+            text, negative, noise, look, seeds = drawing_inputs(family, cells, sheet, texts, slots)
+            noise = noise.to(family.device)
+            made = draw_latents(carrier, family.schedule.config, text, negative, noise, look, seeds)
+        chunks.append(made.view(slots, len(cells), *made.shape[1:]).cpu())
     return list(torch.cat(chunks, dim=1).numpy())
 
 

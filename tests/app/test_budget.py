@@ -22,6 +22,7 @@ from lorasweep.config.schema import (
     SampleConfig,
     SaveConfig,
 )
+from lorasweep.data.records import Pick
 from lorasweep.train.schedules import checkpoint_steps
 
 
@@ -76,23 +77,36 @@ def test_eight_checkpoints_are_drawn_however_small_the_budget(budget: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("around", "looked_at", "next_one"),
+    ("picked", "best", "looked_at", "next_one"),
     [
-        ([300], [100, 300, 500], 400),
-        ([300], [100, 300, 400, 500], 200),
-        ([500], [100, 300, 500], 600),
-        ([500], [100, 300, 500, 600], 400),
-        ([600], [100, 300, 600], 500),
-        ([300, 100], [200, 300, 400, 100], None),
-        ([300, 500], [200, 300, 400, 600, 500], None),
-        ([200, 500], [100, 200, 300, 500], 600),
-        ([], [100], None),
+        (300, 300, [100, 300, 500], 400),
+        (300, 300, [100, 300, 400, 500], 200),
+        (500, 500, [100, 300, 500], 600),
+        (500, 500, [100, 300, 500, 600], 400),
+        (600, 600, [100, 300, 600], 500),
+        (300, 100, [200, 300, 400, 100], None),
+        (300, 500, [200, 300, 400, 600, 500], None),
+        (200, 500, [100, 200, 300, 500], 600),
+        (None, 500, [100, 500], 600),
+        (None, None, [100], None),
     ],
 )
 def test_the_next_one_to_look_at_is_beside_the_pick_the_later_first_then_beside_the_best(
-    around: list[int], looked_at: list[int], next_one: int | None
+    picked: int | None, best: int | None, looked_at: list[int], next_one: int | None
 ) -> None:
-    assert finer_step(around, looked_at, [100, 200, 300, 400, 500, 600]) == next_one
+    pick = Pick(
+        trial="anna",
+        step=picked,
+        best_step=best,
+        runner_up=None,
+        eligible=(),
+        score=0.8,
+        confidence=0.9,
+        verdicts=(),
+        run_verdict="fine",
+        reason="",
+    )
+    assert finer_step(pick, looked_at, [100, 200, 300, 400, 500, 600]) == next_one
 
 
 def test_a_run_of_few_checkpoints_has_all_of_them_drawn() -> None:

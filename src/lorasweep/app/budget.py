@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from lorasweep.config.subject import told_by
+from lorasweep.data.records import Pick
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
@@ -71,9 +72,13 @@ def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
     finer = finer_sheets(run, len(steps))
     if not finer:
         return tuple(steps)
-    coarse, last = int(_affordable(run)) - finer, len(steps) - 1
-    chosen = {round(last - i * last / (coarse - 1)) for i in range(coarse)}
-    return tuple(steps[i] for i in sorted(chosen))
+    return tuple(steps[place] for place in evenly_spread(len(steps), int(_affordable(run)) - finer))
+
+
+def evenly_spread(count: int, some: int) -> list[int]:
+    """``some`` (two at least) of ``count`` places, the first and the last among them."""
+    last = count - 1
+    return sorted({round(last - i * last / (some - 1)) for i in range(some)})
 
 
 def finer_sheets(run: "RunConfig", checkpoints: int) -> int:
@@ -88,12 +93,14 @@ def _affordable(run: "RunConfig") -> float:
     return max(LEAST_DRAWN, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
 
 
-def finer_step(around: Sequence[int], looked_at: Collection[int], steps: Sequence[int]) -> int | None:
-    """The next checkpoint to look at: a neighbour of the first of ``around`` that has one that nobody looked at.
+def finer_step(pick: Pick, looked_at: Collection[int], steps: Sequence[int]) -> int | None:
+    """The next checkpoint to look at: a neighbour of the pick, else of the best one, that nobody looked at.
 
     The later neighbour comes first, since the latest that still works is looked for. None where all are known.
     """
-    for step in around:
+    for step in (pick.step, pick.best_step):
+        if step is None:
+            continue
         place = steps.index(step)
         for near in (place + 1, place - 1):
             if 0 <= near < len(steps) and steps[near] not in looked_at:

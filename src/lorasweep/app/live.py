@@ -162,7 +162,7 @@ class LiveRun:
         config = self.trial.config
         pick = self._standing_pick()
         for _ in range(self._finer):
-            step = finer_step(_around(pick), self.scores, [each.step for each in self._checkpoints()])
+            step = finer_step(pick, self.scores, [each.step for each in self._checkpoints()])
             if step is not None:
                 self.scores[step] = self._look(self._checkpoint(step), fresh=False)
                 pick = self._standing_pick()
@@ -233,11 +233,6 @@ class LiveRun:
             file=None if pick is None else picked_file(self.folder, pick),
             undelivered=undelivered,
         )
-
-
-def _around(pick: Pick) -> list[int]:
-    """Where to look closer: at the pick, then at the best one."""
-    return [step for step in (pick.step, pick.best_step) if step is not None]
 
 
 def picked_file(folder: Path, pick: Pick) -> Path | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
 from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet, Step
 from lorasweep.models.cohort_lora import Adapter, AdapterBank, part_of
-from lorasweep.models.family import Family
+from lorasweep.models.family import Family, Text
 from lorasweep.models.lora_file import read_lora
 from lorasweep.train.cache import TextCache
 from lorasweep.train.randomness import initial_noise, seed_for
@@ -150,10 +150,17 @@ def _draw_chunk(
     family: Family, chunk: Sequence[tuple[Prompt, int]], sheet: Sheet, texts: TextCache | None, copies: int
 ) -> Tensor:
     """[copies * len(chunk), H, W, 3], slot-major; each slot draws the same cells."""
+    return family.draw(*drawing_inputs(family, chunk, sheet, texts, copies))
+
+
+def drawing_inputs(
+    family: Family, chunk: Sequence[tuple[Prompt, int]], sheet: Sheet, texts: TextCache | None, copies: int
+) -> tuple[Text, Text, Tensor, "SampleConfig", list[int]]:
+    """What some cells of a sheet are drawn from, ``copies`` times over: what ``Family.draw`` takes."""
     encode = texts or family.encode_prompts
     shape = family.latent_shape(*sheet.size)
     noise = torch.stack([initial_noise(prompt.key, seed, shape) for prompt, seed in chunk])
-    return family.draw(
+    return (
         encode([prompt.text for prompt, _ in chunk] * copies, sheet.look.clip_skip),
         encode([prompt.negative for prompt, _ in chunk] * copies, sheet.look.clip_skip),
         noise.repeat(copies, 1, 1, 1),
