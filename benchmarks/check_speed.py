@@ -78,7 +78,7 @@ def _check(folder: Path) -> Callable[[], object]:
 
 def _read(folder: Path) -> Callable[[], object]:
     from lorasweep.app.check import short_warnings
-    from lorasweep.app.running import entry_of
+    from lorasweep.app.entries import entry_of
 
     run = load(folder)
 
@@ -108,7 +108,7 @@ def _cache(where: str) -> Callable[[Path], Callable[[], object]]:
     def prepare(folder: Path) -> Callable[[], object]:
         import torch
 
-        from lorasweep.app.running import dataset_of
+        from lorasweep.app.entries import dataset_of
         from lorasweep.models import load_family
         from lorasweep.train.cache import LatentCache, TextCache
         from lorasweep.train.trial import Trial, encode_ahead

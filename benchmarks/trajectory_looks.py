@@ -123,7 +123,7 @@ def _joined(parts: Sequence[Looked]) -> dict[str, Any]:
 
 def _photos(run: Any) -> dict[str, Any]:
     """What is seen in the subject's photos, by the scorers and by the second face network."""
-    from lorasweep.app.running import dataset_of
+    from lorasweep.app.entries import dataset_of
     from lorasweep.vision.describe import describe
 
     dataset = dataset_of(run)

@@ -82,7 +82,7 @@ def _device() -> str:
 
 def sample(plan: Plan, people: Sequence[int]) -> None:
     """Train all runs of some people side by side, draw every checkpoint and the base model, keep latents and losses."""
-    from lorasweep.app.running import dataset_of
+    from lorasweep.app.entries import dataset_of
     from lorasweep.models import load_family
     from lorasweep.portraits.folder import write_person
     from lorasweep.train.cohort import Cohort

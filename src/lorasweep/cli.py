@@ -62,6 +62,8 @@ def _dispatch(words: list[str]) -> int:
         return _complete(words)
     if words[:1] == ["train"] and words != ["train"]:
         return _train(words[1:])
+    if words[:1] == ["sweep"] and len(words) > 2 and not {"-h", "--help"} & set(words[1:3]):
+        return _train([words[2], *_sweep_words(words[1], words[3:])])
     parser = _parser()
     chosen, rest = parser.parse_known_args(words)
     if rest and (chosen.command not in TAKES_WORDS or any(word.startswith("-") for word in rest)):
@@ -109,6 +111,19 @@ def _train(words: list[str]) -> int:
     return _code_of(score) if all(judged) else FINE
 
 
+def _sweep_words(search: str, words: Sequence[str]) -> list[str]:
+    """``sweep NAME DIR …`` as the multirun that it is short for."""
+    from lorasweep.config.compose import as_override
+
+    told = [f"hydra.{OF_A_SEARCH[word.partition('=')[0]]}.{word}" if _is_of_a_search(word) else word for word in words]
+    launcher = [] if any(word.startswith("hydra/launcher=") for word in words) else ["hydra/launcher=cohort"]
+    return ["-m", "hydra/sweeper=lorasweep", *launcher, as_override("hydra.sweeper.search", search), *told]
+
+
+def _is_of_a_search(word: str) -> bool:
+    return word.partition("=")[0] in OF_A_SEARCH and "=" in word
+
+
 def _complete(words: list[str]) -> int:
     """Tab completion: command names first, Hydra's own answers after ``train DIR``."""
     from lorasweep.config.compose import hydra_entry
@@ -116,7 +131,7 @@ def _complete(words: list[str]) -> int:
     line = os.environ.get("COMP_LINE", "")
     overrides = re.match(r"""(\S+)\s+train\s+(?:"[^"]*"|'[^']*'|(?:\\.|[^\s\\])+)\s(.*)""", line, re.DOTALL)
     if any(word.startswith("query") for word in words) and not overrides:
-        print(" ".join(["train", *COMMANDS]) if len(line.split()) < 2 or not line.endswith(" ") else "")
+        print(" ".join(["train", "sweep", *COMMANDS]) if len(line.split()) < 2 or not line.endswith(" ") else "")
         return FINE
     if overrides:
         os.environ["COMP_LINE"] = f"{overrides[1]} {overrides[2]}"
@@ -135,6 +150,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     train = commands.add_parser("train", help="train on the photos in DIR: DIR preset=NAME [key=value …] [-m]")
     train.add_argument("folder", metavar="DIR")
+    sweep = commands.add_parser(
+        "sweep",
+        help="search for rate, steps and more: NAME DIR preset=NAME [trials=N] [study=NAME] [key=value …]",
+        description="Search: NAME is lr, lr_steps, lr_rank, lr_te_lr, flux_shift or a YAML file of your own; the rest "
+        "is as for train. The same command goes on after a crash. Of the search itself: trials=N, study=NAME, "
+        "sampler=tpe|gp|random|grid|qmc, prune=false, stop_past_peak=false, storage=URL, width=N|auto. A key with "
+        "several values joins the space: optim.lr=tag(log,interval(1e-5,1e-3)), lora.rank=4,16.",
+    )
+    sweep.add_argument("search", metavar="NAME")
+    sweep.add_argument("folder", metavar="DIR")
     for name, (line, call) in COMMANDS.items():
         command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
         command.set_defaults(call=call)
@@ -152,6 +177,11 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(flag, **how)
 
 
+OF_A_SEARCH = {
+    **dict.fromkeys(("study", "storage", "trials", "sampler", "prune", "stop_past_peak"), "sweeper"),
+    "width": "launcher",
+}
+"""Short keys of ``sweep``, and the group of Hydra's that they stand in."""
 OF_A_RUN = ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce")
 TAKES_WORDS = ("caption", "check", "evaluate", "plan")
 """Commands after whose target any number of ``key=value`` may stand."""

@@ -194,15 +194,16 @@ def test_a_run_that_cannot_fit_its_card_is_refused_in_one_sentence():
 
 
 def test_training_asks_the_card_before_anything_is_loaded(monkeypatch, models, photos):
-    from lorasweep.app import running
+    from lorasweep.app.entries import Entry
+    from lorasweep.app.workshop import Workshop
 
     run = run_of("sdxl", models)
-    running.require_card(run, photos)  # on a CPU nothing is asked
+    plan.require_card(run, photos)  # on a CPU nothing is asked
     monkeypatch.setattr(plan, "planned_device", lambda _: "cuda")
     monkeypatch.setattr(plan, "free_memory", lambda *_: 1000)
     monkeypatch.setattr("lorasweep.models.load_family", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UserError, match="on the card while"):
-        running._train_group([running.Entry(run, photos, None)], 1, None, None, ignore)  # type: ignore[arg-type]
+        Workshop(Entry(run, photos, None))
 
 
 HINT = Hint(override="hardware.base=fp8", needs=GIB, fits=True)

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks import real_face
 from lorasweep.app.amounts import schedule_of
 from lorasweep.app.check import CheckResult, check, finder_for
-from lorasweep.app.running import dataset_of
+from lorasweep.app.entries import dataset_of
 from lorasweep.data.buckets import bucket_rule, place_pictures
 from lorasweep.data.pictures import open_picture, placed
 from lorasweep.vision.faces import CROP, face_crop

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lorasweep import app
-from lorasweep.app import running
 from lorasweep.app.check import short_warnings
+from lorasweep.app.entries import entries_of
 from lorasweep.app.outcome import Outcome
 from lorasweep.config.compose import load_run
 from lorasweep.data import dataset, picture_facts
@@ -55,7 +55,7 @@ def test_warnings_of_the_photos_are_told_in_one_line_with_each_picture_decoded_o
     plain = dataset.decode_stored
     for module in (dataset, picture_facts):
         monkeypatch.setattr(module, "decode_stored", lambda path, content: decoded.append(path) or plain(path, content))
-    one, other = running.entries_of([run, load_run(overrides(QUIET, "optim.lr=1e-3"))])
+    one, other = entries_of([run, load_run(overrides(QUIET, "optim.lr=1e-3"))])
     (line,) = short_warnings(one.run, one.facts)
     assert "duplicate 1" in line
     assert f"'lorasweep check {photos}'" in line

@@ -15,6 +15,7 @@ from lorasweep.app.multirun import Multirun
 from lorasweep.app.plan import plan
 from lorasweep.app.remembered import evaluate, pick, report, reproduce
 from lorasweep.app.running import train, train_together
+from lorasweep.app.searching import search
 
 __all__ = [
     "Multirun",
@@ -32,6 +33,7 @@ __all__ = [
     "report",
     "reproduce",
     "resume",
+    "search",
     "sync",
     "train",
     "train_together",

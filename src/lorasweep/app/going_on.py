@@ -4,11 +4,12 @@ import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 
+from lorasweep.app.entries import entries_of
 from lorasweep.app.live import Say
 from lorasweep.app.multirun import Multirun, children_of
 from lorasweep.app.outcome import Outcome
 from lorasweep.app.remembered import require_training
-from lorasweep.app.running import entries_of, train_entries, train_together
+from lorasweep.app.running import train_entries, train_together
 from lorasweep.config.compose import from_plain
 from lorasweep.data.errors import UserError
 from lorasweep.data.records import Checkpoint, RunView

@@ -121,6 +121,14 @@ class LiveRun:
         assert self.outcome is not None
         return self.outcome
 
+    def give_up(self) -> Outcome:
+        """It stays behind others and is not worth its last steps: over, with no pick."""
+        if self.outcome is None:
+            self.tracker.note(f"Given up at step {max(self.scores)}, behind the other trials of its search.")
+            self._close("finished", None, None)
+        assert self.outcome is not None
+        return self.outcome
+
     def stop(self) -> Outcome:
         """The user asked to stop; the run can be resumed."""
         if self.outcome is None:

@@ -24,7 +24,7 @@ class Multirun:
     """
 
     def __init__(self, first: RunConfig, name: str = "") -> None:
-        """``first`` is one of its runs; ``name`` that of a parent to go on with, empty for a new one."""
+        """``first`` is one of its runs; ``name`` that of a parent to go on with or to begin, empty for a new one."""
         self._first = first
         self._given = name
         self._closing = ExitStack()
@@ -36,6 +36,23 @@ class Multirun:
         if self._tracker is None:
             self._tracker = self._begin()
         return self._tracker.run.name
+
+    @property
+    def run(self) -> RunFolder:
+        """Its folder."""
+        return RunFolder(Path(self._first.track.root) / "runs" / self.name)
+
+    def tag(self, name: str, value: str) -> None:
+        """As ``JournalTracker.tag``, of the parent."""
+        assert self.name
+        assert self._tracker is not None
+        self._tracker.tag(name, value)
+
+    def compare(self) -> None:
+        """Write the page that compares all children so far."""
+        from lorasweep.report.page import write_comparison
+
+        write_comparison(self.run.path, children_of(self.run))
 
     def __enter__(self) -> Self:
         return self
@@ -63,14 +80,12 @@ class Multirun:
 
     def _end(self, tracker: "JournalTracker", error: BaseException | None) -> None:
         """Remember the best child and how it went, and write the page that compares all of them."""
-        from lorasweep.report.page import write_comparison
-
         children = children_of(tracker.run)
         picked = {child.name: child.pick.score for child in children if child.pick and child.pick.step is not None}
         if best := max(picked, key=lambda name: -1 if math.isnan(picked[name]) else picked[name], default=""):
             tracker.tag("best_run", best)
         tracker.end(_status(children, error), str(error) if isinstance(error, Exception) else "")
-        write_comparison(tracker.run.path, children)
+        self.compare()
 
 
 def children_of(parent: RunFolder) -> list[RunView]:

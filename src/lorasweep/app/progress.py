@@ -2,13 +2,13 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from lorasweep.app.outcome import Outcome
@@ -16,6 +16,7 @@ from lorasweep.data.records import Checkpoint, Failure, Scores, Step
 
 if TYPE_CHECKING:
     from lorasweep.app.live import LiveRun, Say
+    from lorasweep.track.tracker import JournalTracker
 
 
 def score_line(scores: Scores) -> str:
@@ -38,16 +39,14 @@ def counting(words: str, total: int) -> Iterator[Callable[[int], None]]:
 class Progress:
     """One bar a run; lines go through ``say`` so that they stand above the bars."""
 
-    def __init__(self, lives: Sequence["LiveRun"], say: "Say") -> None:
+    def __init__(self, say: "Say") -> None:
         self._say = say
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Bars(
             *columns, TextColumn("{task.fields[word]}"), console=Console(stderr=True), disable=not sys.stderr.isatty()
         )
-        self._tasks = {
-            live.name: self._bars.add_task(live.name, total=live.trial.config.optim.steps, word="") for live in lives
-        }
-        self._trackers = {live.name: live.tracker for live in lives}
+        self._tasks: dict[str, TaskID] = {}
+        self._trackers: dict[str, JournalTracker] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -57,6 +56,11 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def begin(self, live: "LiveRun") -> None:
+        """A run is about to be trained; its steps will be journalled."""
+        self._tasks[live.name] = self._bars.add_task(live.name, total=live.trial.config.optim.steps, word="")
+        self._trackers[live.name] = live.tracker
 
     def step(self, step: Step) -> None:
         """Journal the step and move its bar."""
@@ -79,6 +83,10 @@ class Progress:
     def failed(self, failure: Failure) -> None:
         """A trial left."""
         self._say(f"{failure.trial} failed after step {failure.step}: {failure.reason}")
+
+    def gave_up(self, outcome: Outcome, step: int) -> None:
+        """A run stays behind the others and was ended."""
+        self._say(f"{outcome.name}: given up at step {step}, behind the other trials.")
 
     def finished(self, outcome: Outcome) -> None:
         """A run is over; say which checkpoint it is."""

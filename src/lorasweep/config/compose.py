@@ -37,15 +37,20 @@ INFO_WORDS = frozenset({"all", "config", "defaults", "defaults-tree", "plugins",
 
 
 def conf_dir() -> Path:
-    """The folder of YAML presets: beside the code in an installed wheel, at the root of a checkout otherwise."""
+    """The folder of YAML presets."""
+    return shipped("conf")
+
+
+def shipped(name: str) -> Path:
+    """A folder of YAML files: beside the code in an installed wheel, at the root of a checkout otherwise."""
     package = Path(__file__).resolve().parents[1]
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+    packaged = package / name
+    return packaged if packaged.is_dir() else package.parents[1] / name
 
 
 def presets(*, config_dirs: Sequence[str | Path] = ()) -> list[str]:
     """Names that ``preset=`` accepts, sorted."""
-    folders = [conf_dir(), *_own_folders(config_dirs)]
+    folders = [conf_dir(), *own_folders(config_dirs)]
     return sorted({file.stem for folder in folders for file in (folder / "preset").glob("*.yaml")})
 
 
@@ -62,7 +67,7 @@ def load_run(
     Raises ValueError with one sentence that names the key, the value and what would be accepted.
     """
     _register()
-    with _explained():
+    with explained():
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = hydra.compose("config", [*_search_path(config_dirs), *overrides])
         for key, value in when_missing.items():
@@ -75,7 +80,7 @@ def load_run(
 def run_from_hydra(config: DictConfig) -> RunConfig:
     """The plain dataclasses behind a composed configuration; its ``hydra`` node, if there is one, is left out."""
     bare = config.copy()
-    with _explained(), open_dict(bare):
+    with explained(), open_dict(bare):
         bare.pop("hydra", None)
         run = OmegaConf.to_object(bare)
     assert isinstance(run, RunConfig)
@@ -94,7 +99,7 @@ def from_plain(plain: Mapping[str, Any]) -> RunConfig:
     Raises ValueError for an unknown key, a wrong type, a ``_target_`` or an interpolation.
     """
     safe = cast("dict[str, Any]", _inert(plain, ""))
-    with _explained():
+    with explained():
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), safe)
         assert isinstance(merged, DictConfig)
         return run_from_hydra(merged)
@@ -131,7 +136,7 @@ def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]],
 
         _register()
         application = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)
-        with _explained(), _command_line([*_search_path(()), *_with_example(_flags_last(arguments))]):
+        with explained(), _command_line([*_search_path(()), *_with_example(_flags_last(arguments))]):
             application()
         if failures:
             raise failures[0]
@@ -174,7 +179,8 @@ def _own_group() -> str:
     return "cpu" if "COMP_LINE" in os.environ else group_for(find_card("auto"))
 
 
-def _own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
+def own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
+    """The folders of a user's own presets and searches; ValueError where one does not exist."""
     named = os.environ.get(PRESETS_VARIABLE)
     folders = [Path(folder) for folder in [*config_dirs, *([named] if named else [])]]
     for folder in folders:
@@ -184,7 +190,7 @@ def _own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
 
 
 def _search_path(config_dirs: Sequence[str | Path]) -> list[str]:
-    folders = [_quoted(f"file://{folder.resolve().as_posix()}") for folder in _own_folders(config_dirs)]
+    folders = [_quoted(f"file://{folder.resolve().as_posix()}") for folder in own_folders(config_dirs)]
     return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 
@@ -247,11 +253,12 @@ def _settled(run: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def _explained() -> Generator[None]:
+def explained(where: str = "") -> Generator[None]:
+    """Turn what Hydra and OmegaConf raise into one sentence, after ``where``."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error)) from error
+        raise ValueError(where + explain(error)) from error
 
 
 @contextmanager

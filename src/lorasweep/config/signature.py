@@ -32,8 +32,17 @@ JUDGED_BY = (
 
 def run_signature(run: RunConfig, dataset_fingerprint: str) -> str:
     """16 hex digits over the resolved configuration less the ``NEUTRAL`` keys, and over the photos."""
-    kept = {key: value for key, value in _leaves(to_plain(run)).items() if not _belongs(key, NEUTRAL)}
-    return _digest({"config": kept, "photos": dataset_fingerprint})
+    return _digest({"config": telling_leaves(run), "photos": dataset_fingerprint})
+
+
+def telling_leaves(run: RunConfig) -> dict[str, Any]:
+    """Dotted key to value of all that can change a result: everything but the ``NEUTRAL`` keys."""
+    return {key: value for key, value in leaves(run).items() if not _belongs(key, NEUTRAL)}
+
+
+def leaves(run: RunConfig) -> dict[str, Any]:
+    """Dotted key to value of the whole configuration."""
+    return _leaves(to_plain(run))
 
 
 def evaluation_signature(

@@ -1,0 +1,67 @@
+"""``hydra/sweeper=lorasweep``: a search in place of a grid.
+
+What is searched is said by ``hydra.sweeper.search``, a file of ``sweeps/``, by keys with several values such as
+``optim.lr=tag(log,interval(1e-5,1e-3))``, or by both. How trials are laid out is the launcher's business.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class LorasweepSweeperConf:
+    """Which search, and what of it is different this time; what is None stays as the search has it."""
+
+    _target_: str = "hydra_plugins.lorasweep.sweeper.LorasweepSweeper"
+    search: Any = None
+    study: Any = None
+    """What it is called; None is trigger-search."""
+    storage: Any = None
+    """Optuna's; None is studies.db under the track root."""
+    trials: Any = None
+    sampler: Any = None
+    prune: Any = None
+    stop_past_peak: Any = None
+    seed: Any = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="lorasweep", node=LorasweepSweeperConf, provider="lorasweep")
+
+
+class LorasweepSweeper(Sweeper):
+    """Hands a search to ``lorasweep.app.search``."""
+
+    def __init__(self, search: Any, **changes: Any) -> None:
+        self.search = search
+        self.changes = {key: value for key, value in changes.items() if value is not None}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember what runs are composed with; called once by Hydra."""
+        self.loader = hydra_context.config_loader
+        self.master = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search; returns a ``SearchOutcome``."""
+        from lorasweep import app
+        from lorasweep.config.compose import run_from_hydra
+        from lorasweep.config.search import load_search, told_apart
+
+        fixed, space = told_apart(arguments)
+        plan = load_search(self.search, self.changes)
+        plan.space.update(space)
+
+        def compose(words: Any) -> Any:
+            return run_from_hydra(self.loader.load_sweep_config(self.master, list(words)))
+
+        setup_globals()
+        return app.search(plan, compose, fixed, width=getattr(self.launcher, "width", 1))

@@ -1,0 +1,134 @@
+"""What is tried next, and what came of it.
+
+Each trial has a thread of its own, in which Optuna suggests and then waits for the answer, so that all that hangs on
+its ``optimize`` (heartbeats, the state of a trial whose process ends well or badly) is there. Only the main thread
+trains: Hydra is a process-wide singleton, and so is a card.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lorasweep.sweep.rules import Curve
+from lorasweep.sweep.space import Dimension
+from lorasweep.sweep.study import RUN, Ended, answering, curves_of, queue_again, trials_of
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """What is to be trained."""
+
+    number: int
+    """Of the trial."""
+    run: str
+    """The name of its run, which is there already where an earlier attempt was killed."""
+    params: dict[str, Any]
+
+
+class _AbandonedError(Exception):
+    """The trial is not answered."""
+
+
+@dataclass
+class _Asked:
+    """One trial on its way, between its thread and the main one."""
+
+    suggested: "Future[Suggestion]" = field(default_factory=Future)
+    answer: "Future[Ended]" = field(default_factory=Future)
+    over: "Future[None]" = field(default_factory=Future)
+    """Done when the database has the answer."""
+    trial: "optuna.Trial | None" = None
+
+
+class Asker:
+    """Suggests trials until so many are finished; what is not answered when it closes is put back."""
+
+    def __init__(
+        self, study: "optuna.Study", url: str, space: Sequence[Dimension], trials: int, name: Callable[[int], str]
+    ) -> None:
+        """``name`` gives the run of a trial by its number."""
+        self.study = study
+        self._url = url
+        self._space = space
+        self._trials = trials
+        self._name = name
+        self._open: dict[int, _Asked] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in list(self._open):
+            with answering(self._url):
+                queue_again(self.study, self.study.get_trials(deepcopy=False)[number])
+                self._answer(number, _AbandonedError())
+
+    def ask(self) -> Suggestion | None:
+        """The next trial; None where so many are finished or on their way."""
+        with answering(self._url):
+            if len(trials_of(self.study, "COMPLETE", "PRUNED", "RUNNING")) >= self._trials:
+                return None
+            asked = _Asked()
+            Thread(target=self._suggest_and_wait, args=(asked,), daemon=True).start()
+            suggestion = asked.suggested.result()
+            self._open[suggestion.number] = asked
+            return suggestion
+
+    def report(self, number: int, curve: Curve) -> None:
+        """Remember the scores by step of a trial that is being trained."""
+        trial = self._open[number].trial
+        assert trial is not None
+        with answering(self._url):
+            known = self.study.get_trials(deepcopy=False)[number].intermediate_values
+            for step in sorted(curve.keys() - known.keys()):
+                trial.report(curve[step], step)
+
+    def others(self) -> list[Curve]:
+        """Scores by step of the trials that ran whole."""
+        with answering(self._url):
+            return curves_of(self.study)
+
+    def tell(self, number: int, ended: Ended, **more: Any) -> None:
+        """Answer a trial, and note ``more`` of it; all is in the database when this returns."""
+        trial = self._open[number].trial
+        assert trial is not None
+        with answering(self._url):
+            for key, value in more.items():
+                trial.set_user_attr(key, value)
+            self._answer(number, ended)
+
+    def _answer(self, number: int, answer: "Ended | _AbandonedError") -> None:
+        asked = self._open.pop(number)
+        if isinstance(answer, Ended):
+            asked.answer.set_result(answer)
+        else:
+            asked.answer.set_exception(answer)
+        asked.over.result()
+
+    def _suggest_and_wait(self, asked: _Asked) -> None:
+        import optuna
+
+        def objective(trial: "optuna.Trial") -> float:
+            run = trial.user_attrs.get(RUN) or self._name(trial.number)
+            trial.set_user_attr(RUN, run)
+            params = {dimension.key: dimension.suggest(trial) for dimension in self._space}
+            asked.trial = trial
+            asked.suggested.set_result(Suggestion(number=trial.number, run=run, params=params))
+            ended = asked.answer.result()
+            if ended.score is None:
+                raise optuna.TrialPruned
+            return ended.score
+
+        try:
+            self.study.optimize(objective, n_trials=1, catch=(_AbandonedError,))
+            asked.over.set_result(None)
+        except Exception as error:
+            (asked.over if asked.suggested.done() else asked.suggested).set_exception(error)

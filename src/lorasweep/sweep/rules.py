@@ -1,0 +1,60 @@
+"""When a trial is not worth going on with. Pure: scores in, a word out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+Curve = Mapping[int, float]
+"""Optimiser step to the score of its checkpoint, 0 to 1, high = good; NaN where it could not be measured."""
+
+PATIENCE = 2
+"""Checkpoints in a row that must have fallen before a trial is past its peak."""
+EARLIEST = 0.2
+"""Share of its steps before which no trial is given up: some learn slowly and end well."""
+ENOUGH = 3
+"""Whole trials that a trial must have been compared with before it is given up."""
+
+
+def past_peak(curve: Curve, delta: float) -> bool:
+    """Whether the scores have fallen for good, so that no later checkpoint would be picked.
+
+    The pick goes no further than the first checkpoint that is ``delta`` below the best; twice that far, ``PATIENCE``
+    times in a row, leaves room for the noise of a few pictures.
+    """
+    scores = _judged(curve)
+    if len(scores) <= PATIENCE:
+        return False
+    best = max(scores[:-PATIENCE])
+    return all(score < best - 2 * delta for score in scores[-PATIENCE:])
+
+
+def hopeless(curve: Curve, whole: Sequence[Curve], steps: int, delta: float) -> bool:
+    """Whether a trial stays behind, and one that had stood no better is known to have ended badly.
+
+    It is compared by the best score that each had reached by then, with the middle one of the trials that ran whole.
+    The witness that ended badly keeps the first slow learner from being given up: until one has been seen to the end,
+    nobody knows whether the slow ones catch up.
+
+    Args:
+        whole: curves of trials that were not given up.
+        steps: of the whole trial.
+        delta: how much lower a score must be to count as lower.
+    """
+    if not curve or max(curve) < EARLIEST * steps:
+        return False
+    now = max(curve)
+    mine = best_by(curve, now)
+    theirs = [(best_by(other, now), best_by(other, math.inf)) for other in whole if min(other, default=math.inf) <= now]
+    if len(theirs) < ENOUGH or mine >= median(then for then, _ in theirs) - delta:
+        return False
+    best = max(end for _, end in theirs)
+    return any(then <= mine + delta and end < best - delta for then, end in theirs)
+
+
+def best_by(curve: Curve, step: float) -> float:
+    """The best score up to a step; 0 where none was measured."""
+    return max((score for at, score in curve.items() if at <= step and not math.isnan(score)), default=0.0)
+
+
+def _judged(curve: Curve) -> list[float]:
+    return [curve[step] for step in sorted(curve) if not math.isnan(curve[step])]
