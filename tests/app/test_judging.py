@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contracts.judged import JUDGED
 from safetensors.torch import load_file, save_file
 
 from lorasweep import app
@@ -14,14 +15,6 @@ from lorasweep.data.records import RunView
 from lorasweep.track.recall import read_run
 
 Overrides = Callable[..., list[str]]
-KEPT = ("p1_plain", "p4_expression")
-DROPPED = ("p2_side", "p3_scene", "p5_accessory", "p6_sketch", "p7_outside", "p8_class")
-JUDGED = [
-    *(f"sample.prompts.{key}.face=false" for key in KEPT),  # nothing on this model has a face
-    *(f"~sample.prompts.{key}" for key in DROPPED),
-    *("evaluate.enabled=true", "evaluate.budget=null", "track.mlflow=false"),
-    *("sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=2", "sample.guidance=1"),
-]
 
 
 def train(overrides: list[str]) -> tuple[RunView, list[str]]:

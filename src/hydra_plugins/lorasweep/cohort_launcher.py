@@ -1,7 +1,8 @@
 """``hydra/launcher=cohort``: a multirun's jobs trained side by side on one frozen base.
 
 Hydra's basic sweeper hands over all jobs at once. They are composed here, on the main thread (Hydra is a process-wide
-singleton), and trained together by ``lorasweep.app``; each job's return value is its picked score.
+singleton), and trained together by ``lorasweep.app``; each job's return value is its picked score. Jobs of another
+program than lorasweep are run one after the other, as Hydra's own launcher does.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -42,11 +44,15 @@ class CohortLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all jobs and return one JobReturn each, in order; a failed trial is a failed job."""
         from lorasweep import app
-        from lorasweep.config.compose import run_from_hydra
+        from lorasweep.config.compose import is_run, run_from_hydra
 
         setup_globals()
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        hydra = self.config.hydra
+        configure_log(hydra.hydra_logging, hydra.verbose)
+        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         composed = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
+        if not all(is_run(config) for config in composed):
+            return [self._run(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)]
         outcomes = app.train_together([run_from_hydra(config) for config in composed], width=self.width)
         return [
             _job_return(overrides, config, outcome)
@@ -59,6 +65,19 @@ class CohortLauncher(Launcher):
             config.hydra.job.id = number
             config.hydra.job.num = number
         return config
+
+    def _run(self, config: DictConfig, overrides: Sequence[str]) -> JobReturn:
+        HydraConfig.instance().set_config(config)
+        returned = run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        returned.overrides = filter_overrides(list(overrides))
+        return returned
 
 
 def _job_return(overrides: Sequence[str], config: DictConfig, outcome: Any) -> JobReturn:

@@ -88,6 +88,11 @@ def run_from_hydra(config: DictConfig) -> RunConfig:
     return _settled(_in_order(run))
 
 
+def is_run(config: DictConfig) -> bool:
+    """Whether a composed configuration is one of ours."""
+    return OmegaConf.get_type(config) is RunConfig
+
+
 def to_plain(run: RunConfig) -> dict[str, Any]:
     """The run as JSON types with every key sorted, ready to be stored and hashed."""
     return cast("dict[str, Any]", _sorted(dataclasses.asdict(run)))
@@ -253,12 +258,12 @@ def _settled(run: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def explained(where: str = "") -> Generator[None]:
-    """Turn what Hydra and OmegaConf raise into one sentence, after ``where``."""
+def explained() -> Generator[None]:
+    """Turn what Hydra and OmegaConf raise into one sentence."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(where + explain(error)) from error
+        raise ValueError(explain(error)) from error
 
 
 @contextmanager

@@ -1,18 +1,21 @@
 """What a search is: the YAML files of ``sweeps/``, and values that stand for several in Hydra's grammar."""
 
 import decimal
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from lorasweep.config.checks import among, positive
 from lorasweep.config.compose import explained, own_folders, shipped
 
+WANTED = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
 
 
@@ -89,12 +92,27 @@ def load_search(
     file = None if name is None else known.get(name, Path(name))
     if file is not None and not (file.suffix == ".yaml" and file.is_file()):
         raise ValueError(f"the search is {name!r}; it must be a YAML file or one of {', '.join(sorted(known))}")
-    with explained(f"{file.name}: " if file else ""):
+    try:
         parts = [OmegaConf.load(file), {"name": file.stem}] if file else []
         merged = OmegaConf.merge(OmegaConf.structured(SearchConfig), *parts, dict(changes))
         search = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{file.name if file else 'the search'}: {_sentence(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{file.name if file else 'the search'}: {error}") from error
     assert isinstance(search, SearchConfig)
     return search
+
+
+def _sentence(error: OmegaConfBaseException) -> str:
+    key, message = error.full_key or error.key or "it", str(error.msg or error).split("\n")[0]
+    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        known = DimensionConfig if str(key).startswith("space.") else SearchConfig
+        return f"{key} is not a key of a search; it may have {', '.join(each.name for each in fields(known))}"
+    value = re.match(r"Value '(.*)' of type .* could not be converted to (\w+)", message, re.DOTALL)
+    if value and value.group(2) in WANTED:
+        return f"{key} is {value.group(1)!r}; it must be {WANTED[value.group(2)]}"
+    return "a search must be keys and values" if "ListConfig" in message else f"{key} cannot be used: {message}"
 
 
 def told_apart(words: Sequence[str]) -> tuple[list[str], dict[str, DimensionConfig]]:

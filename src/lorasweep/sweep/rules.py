@@ -32,8 +32,8 @@ def hopeless(curve: Curve, whole: Sequence[Curve], steps: int, delta: float) -> 
     """Whether a trial stays behind, and one that had stood no better is known to have ended badly.
 
     It is compared by the best score that each had reached by then, with the middle one of the trials that ran whole.
-    The witness that ended badly keeps the first slow learner from being given up: until one has been seen to the end,
-    nobody knows whether the slow ones catch up.
+    The first one that falls behind is not given up, nor is one that stands no worse than a trial that caught up in the
+    end: until a slow learner has been seen to the end, nobody knows what becomes of them.
 
     Args:
         whole: curves of trials that were not given up.
@@ -45,10 +45,13 @@ def hopeless(curve: Curve, whole: Sequence[Curve], steps: int, delta: float) -> 
     now = max(curve)
     mine = best_by(curve, now)
     theirs = [(best_by(other, now), best_by(other, math.inf)) for other in whole if min(other, default=math.inf) <= now]
-    if len(theirs) < ENOUGH or mine >= median(then for then, _ in theirs) - delta:
+    if len(theirs) < ENOUGH:
         return False
+    middle = median(then for then, _ in theirs) - delta
     best = max(end for _, end in theirs)
-    return any(then <= mine + delta and end < best - delta for then, end in theirs)
+    slow = [(then, end) for then, end in theirs if then < middle]
+    caught_up = any(then <= mine + delta and end >= best - delta for then, end in theirs)
+    return mine < middle and bool(slow) and not caught_up
 
 
 def best_by(curve: Curve, step: float) -> float:
