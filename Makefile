@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup check test test-fast demo benchmarks clean
+.PHONY: setup check test test-fast cluster-test demo benchmarks clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -30,6 +30,11 @@ test: setup
 
 test-fast: setup
 	$(THREADS) $(BIN)/python -m pytest
+
+# A search of twelve trials by two workers against a PostgreSQL and an MLflow server, one of them killed; `test` runs it
+# with four. Needs Debian's postgresql, or another whose initdb is in the path.
+cluster-test: setup
+	LORASWEEP_CLUSTER_TRIALS=12 $(THREADS) $(BIN)/python -m pytest -m "not gpu" -rs tests/app/test_search_cluster.py
 
 demo: setup
 	@$(BIN)/lorasweep demo

@@ -115,13 +115,9 @@ def _sweep_words(search: str, words: Sequence[str]) -> list[str]:
     """``sweep NAME DIR …`` as the multirun that it is short for."""
     from lorasweep.config.compose import as_override
 
-    told = [f"hydra.{OF_A_SEARCH[word.partition('=')[0]]}.{word}" if _is_of_a_search(word) else word for word in words]
+    told = [f"hydra.sweeper.{word}" if word.partition("=")[0] in OF_A_SEARCH else word for word in words]
     launcher = [] if any(word.startswith("hydra/launcher=") for word in words) else ["hydra/launcher=cohort"]
     return ["-m", "hydra/sweeper=lorasweep", *launcher, as_override("hydra.sweeper.search", search), *told]
-
-
-def _is_of_a_search(word: str) -> bool:
-    return word.partition("=")[0] in OF_A_SEARCH and "=" in word
 
 
 def _complete(words: list[str]) -> int:
@@ -177,11 +173,8 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(flag, **how)
 
 
-OF_A_SEARCH = {
-    **dict.fromkeys(("study", "storage", "trials", "sampler", "prune", "stop_past_peak"), "sweeper"),
-    "width": "launcher",
-}
-"""Short keys of ``sweep``, and the group of Hydra's that they stand in."""
+OF_A_SEARCH = ("study", "storage", "trials", "sampler", "prune", "stop_past_peak", "width", "workers", "heartbeat")
+"""Short keys of ``sweep``; they are those of ``hydra.sweeper``."""
 OF_A_RUN = ("resume", "evaluate", "export", "extend", "pick", "refit", "report", "reproduce")
 TAKES_WORDS = ("caption", "check", "evaluate", "plan")
 """Commands after whose target any number of ``key=value`` may stand."""

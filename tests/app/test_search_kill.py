@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).parents[1] / "contracts" / "killing.py"
 PLACES = (
     ("lorasweep.sweep.asking:Asker.ask", 2, "before the second trial is asked for"),
     ("lorasweep.app.live:LiveRun.stepped", 13, "in training"),
-    ("lorasweep.app.searching:_Searched.looked", 2, "between a checkpoint and its report"),
+    ("lorasweep.app.suggested:Suggested.looked", 2, "between a checkpoint and its report"),
     ("lorasweep.sweep.asking:Asker.tell", 1, "before a trial is told, its run finished"),
     ("lorasweep.app.multirun:Multirun._end", 1, "while the parent ends"),
 )

@@ -11,7 +11,7 @@ import pytest
 from contracts.judged import JUDGED
 
 from lorasweep import app
-from lorasweep.app import searching
+from lorasweep.app import suggested
 from lorasweep.app.live import LiveRun
 from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.slow
 RATES = {"space": {"optim.lr": {"low": 1e-4, "high": 1e-2}}}
 
 
-def search(words: list[str], say: Callable[[str], None] | None = None, width: int = 2, **changes: Any) -> Any:
+def search(words: list[str], say: Callable[[str], None] | None = None, **changes: Any) -> Any:
     """A search of four random rates, two side by side."""
-    plan = load_search(None, {**RATES, "trials": 4, "sampler": "random", "study": "s", **changes})
+    plan = load_search(None, {**RATES, "trials": 4, "sampler": "random", "study": "s", "width": 2, **changes})
 
     def compose(more: Sequence[str]) -> RunConfig:
         return load_run(list(more))
 
-    return app.search(plan, compose, words, width=width, say=say or (lambda _: None))
+    return app.search(plan, compose, words, say=say or (lambda _: None))
 
 
 def study_of(root: Path) -> optuna.Study:
@@ -74,7 +74,8 @@ def test_a_search_ends_with_as_many_runs_as_trials_and_a_winner_seen_on_seeds_of
     third = runs[best.number].folder / "samples" / "third"
     assert len(list(third.rglob("*.png"))) == 2
     assert 0 <= outcome.score <= 1
-    assert said[-1].startswith(f"Study s: {outcome.best} (optim.lr=")
+    assert said[-1] == outcome.words()
+    assert f"{outcome.best} (optim.lr=" in said[-1]
     assert (root / "runs" / "s" / "comparison.html").exists()
 
 
@@ -141,7 +142,7 @@ def test_a_diverging_trial_ends_alone_and_counts_for_what_it_had(words: list[str
 def test_a_trial_that_has_seen_enough_leaves_early_and_is_picked_from(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "past_peak", lambda curve, delta: max(curve) >= 8)
+    monkeypatch.setattr(suggested, "past_peak", lambda curve, delta: max(curve) >= 8)
     search(words, trials=2)
     for view in runs_of(tmp_path / "mlruns"):
         assert [checkpoint.step for checkpoint in view.checkpoints] == [4, 8]
@@ -153,7 +154,7 @@ def test_a_trial_that_has_seen_enough_leaves_early_and_is_picked_from(
 def test_no_trial_leaves_early_while_its_rate_decays(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "past_peak", lambda curve, delta: True)
+    monkeypatch.setattr(suggested, "past_peak", lambda curve, delta: True)
     search([*words, "optim.schedule=cosine"], trials=1)
     (view,) = runs_of(tmp_path / "mlruns")
     assert [checkpoint.step for checkpoint in view.checkpoints] == [4, 8, 12]
@@ -163,7 +164,7 @@ def test_a_hopeless_trial_is_pruned_and_its_slot_is_taken_by_the_next(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[int, float]] = []
-    monkeypatch.setattr(searching, "hopeless", lambda curve, *_: asked.append(dict(curve)) or len(asked) == 1)
+    monkeypatch.setattr(suggested, "hopeless", lambda curve, *_: asked.append(dict(curve)) or len(asked) == 1)
     outcome = search(words, trials=3)
     states = [trial.state.name for trial in study_of(tmp_path / "mlruns").trials]
     assert sorted(states) == ["COMPLETE", "COMPLETE", "PRUNED"]

@@ -1,6 +1,7 @@
 """Studies in a real SQLite file."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def study_at(url: str, sampler: str = "random", space=(LR,), seed: int = 0) -> o
 
 
 def asker(study: optuna.Study, url: str, trials: int = 4, space=(LR,)) -> Asker:
-    return Asker(study, url, space, trials, lambda number: f"anna-lr-{number:04d}")
+    return Asker(study, url, space, trials, nullcontext())
 
 
 def states(study: optuna.Study) -> list[str]:

@@ -1,7 +1,8 @@
 """``hydra/sweeper=lorasweep``: a search in place of a grid.
 
 What is searched is said by ``hydra.sweeper.search``, a file of ``sweeps/``, by keys with several values such as
-``optim.lr=tag(log,interval(1e-5,1e-3))``, or by both. How trials are laid out is the launcher's business.
+``optim.lr=tag(log,interval(1e-5,1e-3))``, or by both. How trials are laid out is the launcher's business: with
+``cohort`` or ``basic`` they are trained in this process, with any other each of its jobs is a worker.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from hydra.core.utils import setup_globals
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+HERE = ("cohort", "basic")
+"""Launchers that start no process."""
 
 
 @dataclass
@@ -30,23 +34,31 @@ class LorasweepSweeperConf:
     prune: Any = None
     stop_past_peak: Any = None
     seed: Any = None
+    width: Any = None
+    workers: Any = None
+    heartbeat: Any = None
+    worker: bool = False
+    """Whether this is one of several; not for people."""
+    worker_words: Any = None
+    """The command line of the worker that a job is to be; not for people."""
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="lorasweep", node=LorasweepSweeperConf, provider="lorasweep")
 
 
 class LorasweepSweeper(Sweeper):
-    """Hands a search to ``lorasweep.app.search``."""
+    """Hands a search to ``lorasweep.app``."""
 
-    def __init__(self, search: Any, **changes: Any) -> None:
+    def __init__(self, search: Any, worker: bool, worker_words: Any, **changes: Any) -> None:
         self.search = search
+        self.worker = worker
         self.changes = {key: value for key, value in changes.items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember what runs are composed with; called once by Hydra."""
         self.loader = hydra_context.config_loader
         self.master = config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.launching = self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -54,14 +66,22 @@ class LorasweepSweeper(Sweeper):
         """Search; returns a ``SearchOutcome``."""
         from lorasweep import app
         from lorasweep.config.compose import run_from_hydra
-        from lorasweep.config.search import load_search, told_apart
+        from lorasweep.config.search import load_search, told_apart, worker_override
 
         fixed, space = told_apart(arguments)
         plan = load_search(self.search, self.changes)
         plan.space.update(space)
+        if plan.width == "auto":
+            plan.width = getattr(self.launching, "width", "auto")
 
         def compose(words: Any) -> Any:
             return run_from_hydra(self.loader.load_sweep_config(self.master, list(words)))
 
+        def launch(workers: int) -> Any:
+            told = self.master.hydra.overrides.hydra
+            return self.launching.launch([[*fixed, worker_override(arguments, told)]] * workers, 0)
+
         setup_globals()
-        return app.search(plan, compose, fixed, width=getattr(self.launcher, "width", 1))
+        if self.master.hydra.runtime.choices["hydra/launcher"] in HERE:
+            return app.search(plan, compose, fixed, worker=self.worker)
+        return app.search_elsewhere(plan, compose, fixed, launch)

@@ -15,7 +15,7 @@ from lorasweep.app.multirun import Multirun
 from lorasweep.app.plan import plan
 from lorasweep.app.remembered import evaluate, pick, report, reproduce
 from lorasweep.app.running import train, train_together
-from lorasweep.app.searching import search
+from lorasweep.app.searching import search, search_elsewhere
 
 __all__ = [
     "Multirun",
@@ -34,6 +34,7 @@ __all__ = [
     "reproduce",
     "resume",
     "search",
+    "search_elsewhere",
     "sync",
     "train",
     "train_together",

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
@@ -115,7 +116,7 @@ def as_override(key: str, text: str) -> str:
 
     All but ``???``, which is OmegaConf's word for a value that is missing.
     """
-    return f"{key}={_quoted(literal(text))}"
+    return f"{key}={quoted(literal(text))}"
 
 
 def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]], float | None]:
@@ -132,6 +133,9 @@ def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]],
         failures: list[Exception] = []
 
         def job(config: DictConfig) -> float:
+            if words := _worker_words():
+                GlobalHydra.instance().clear()  # this process is here for the search that the job is a worker of
+                return main(words) or float("nan")
             try:
                 scores.append(task(run_from_hydra(config)))
             except Exception as error:
@@ -148,6 +152,11 @@ def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]],
         return scores[-1] if scores else None
 
     return main
+
+
+def _worker_words() -> list[str]:
+    """What a job of a launcher is to do in place of training: be a worker of a search; [] where it is to train."""
+    return list(HydraConfig.get().sweeper.get("worker_words") or [])
 
 
 def is_multirun() -> bool:
@@ -195,11 +204,12 @@ def own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
 
 
 def _search_path(config_dirs: Sequence[str | Path]) -> list[str]:
-    folders = [_quoted(f"file://{folder.resolve().as_posix()}") for folder in own_folders(config_dirs)]
+    folders = [quoted(f"file://{folder.resolve().as_posix()}") for folder in own_folders(config_dirs)]
     return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text in Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from lorasweep.config.checks import among, positive
-from lorasweep.config.compose import explained, own_folders, shipped
+from lorasweep.config.compose import explained, own_folders, quoted, shipped
 
 WANTED = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
@@ -68,11 +68,20 @@ class SearchConfig:
     study: str = ""
     """What its trials and its parent in MLflow are called; '' is the trigger and ``name``."""
     storage: str = ""
-    """Optuna's; '' is studies.db under the track root."""
+    """Optuna's; '' is studies.db under the track root. Several workers need a database server."""
+    width: Any = "auto"
+    """Trials side by side, in each worker: a number, or auto."""
+    workers: int = 2
+    """Processes that a launcher is asked for which starts some, such as submitit_slurm: one a card."""
+    heartbeat: int = 60
+    """Seconds between two signs of life of a worker's trial; after five without one it is another worker's."""
 
     def __post_init__(self) -> None:
         among("sampler", self.sampler, SAMPLERS)
-        positive("trials", self.trials)
+        for key in ("trials", "workers", "heartbeat"):
+            positive(key, getattr(self, key))
+        if self.width != "auto" and not (isinstance(self.width, int) and self.width >= 1):
+            raise ValueError(f"width is {self.width!r}; it must be auto or a number of adapters from 1 up")
 
 
 def searches(*, config_dirs: Sequence[str | Path] = ()) -> dict[str, Path]:
@@ -124,6 +133,18 @@ def told_apart(words: Sequence[str]) -> tuple[list[str], dict[str, DimensionConf
         overrides = OverridesParser.create().parse_overrides(list(words))
     fixed = [word for word, each in zip(words, overrides, strict=True) if not each.is_sweep_override()]
     return fixed, {each.get_key_element(): _dimension(each) for each in overrides if each.is_sweep_override()}
+
+
+def worker_override(words: Sequence[str], hydra: Sequence[str]) -> str:
+    """The override of a launched job that makes it one of the workers of a search.
+
+    Args:
+        words: of the search itself.
+        hydra: those of Hydra's that the search was asked for with; the launcher's stay behind.
+    """
+    kept = [word for word in hydra if not key_of(word).startswith(("hydra/launcher", "hydra.launcher", "hydra.mode"))]
+    line = [*words, *kept, "hydra/launcher=cohort", "hydra.sweeper.worker=true", "-m"]
+    return f"hydra.sweeper.worker_words=[{','.join(quoted(word) for word in line)}]"
 
 
 def key_of(word: str) -> str:

@@ -5,8 +5,9 @@ its ``optimize`` (heartbeats, the state of a trial whose process ends well or ba
 trains: Hydra is a process-wide singleton, and so is a card.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Thread
 from types import TracebackType
@@ -14,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lorasweep.sweep.rules import Curve
 from lorasweep.sweep.space import Dimension
-from lorasweep.sweep.study import RUN, Ended, answering, curves_of, queue_again, trials_of
+from lorasweep.sweep.study import (
+    RUN,
+    Ended,
+    answering,
+    curves_of,
+    is_shared,
+    let_go_of_the_dead,
+    queue_again,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -50,14 +60,19 @@ class Asker:
     """Suggests trials until so many are finished; what is not answered when it closes is put back."""
 
     def __init__(
-        self, study: "optuna.Study", url: str, space: Sequence[Dimension], trials: int, name: Callable[[int], str]
+        self,
+        study: "optuna.Study",
+        url: str,
+        space: Sequence[Dimension],
+        trials: int,
+        quota: AbstractContextManager[Any],
     ) -> None:
-        """``name`` gives the run of a trial by its number."""
+        """``quota`` is held while trials are counted and one is begun, by one worker at a time."""
         self.study = study
         self._url = url
         self._space = space
         self._trials = trials
-        self._name = name
+        self._quota = quota
         self._open: dict[int, _Asked] = {}
 
     def __enter__(self) -> Self:
@@ -73,7 +88,9 @@ class Asker:
 
     def ask(self) -> Suggestion | None:
         """The next trial; None where so many are finished or on their way."""
-        with answering(self._url):
+        with answering(self._url), self._quota:
+            if is_shared(self._url):
+                let_go_of_the_dead(self.study)
             if len(trials_of(self.study, "COMPLETE", "PRUNED", "RUNNING")) >= self._trials:
                 return None
             asked = _Asked()
@@ -81,6 +98,12 @@ class Asker:
             suggestion = asked.suggested.result()
             self._open[suggestion.number] = asked
             return suggestion
+
+    @property
+    def finished(self) -> bool:
+        """Whether as many trials as are wanted are over."""
+        with answering(self._url):
+            return len(trials_of(self.study, "COMPLETE", "PRUNED")) >= self._trials
 
     def report(self, number: int, curve: Curve) -> None:
         """Remember the scores by step of a trial that is being trained."""
@@ -117,7 +140,7 @@ class Asker:
         import optuna
 
         def objective(trial: "optuna.Trial") -> float:
-            run = trial.user_attrs.get(RUN) or self._name(trial.number)
+            run = trial.user_attrs.get(RUN) or f"{self.study.study_name}-{trial.number:04d}"
             trial.set_user_attr(RUN, run)
             params = {dimension.key: dimension.suggest(trial) for dimension in self._space}
             asked.trial = trial

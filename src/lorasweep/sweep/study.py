@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 DATABASE = "studies.db"
+_FILE = "sqlite:///"
 RUN = "run"
 """Trial attribute with the name of its run."""
 SIGNED = "signature"
@@ -69,6 +70,10 @@ def answering(url: str) -> Generator[None]:
 
     try:
         yield
+    except ImportError as error:
+        raise UserError(
+            f"{_bare(url)} needs a driver that is not installed; pip install 'lorasweep[cluster]'"
+        ) from error
     except (StorageInternalError, SQLAlchemyError) as error:
         why = str(error.__cause__ or error).strip().split("\n")[0][:200]
         raise TryAgainError(f"the database of studies, {_bare(url)}, does not answer ({why}); try again") from error
@@ -76,11 +81,29 @@ def answering(url: str) -> Generator[None]:
 
 def database_url(root: Path) -> str:
     """The file beside MLflow's."""
-    return f"sqlite:///{(root.absolute() / DATABASE).as_posix()}"
+    return f"{_FILE}{(root.absolute() / DATABASE).as_posix()}"
 
 
-def open_study(url: str, name: str, signature: Signature) -> "optuna.Study":
+def is_shared(url: str) -> bool:
+    """Whether workers in several processes may use the database at once: a server, not a file."""
+    return not url.startswith(_FILE)
+
+
+def find_study(url: str, name: str, heartbeat: int = 60) -> "optuna.Study | None":
+    """The study of that name, or None."""
+    import optuna
+
+    with answering(url):
+        storage = _storage(url, heartbeat)
+        names = optuna.get_all_study_names(storage)
+        return optuna.load_study(study_name=name, storage=storage) if name in names else None
+
+
+def open_study(url: str, name: str, signature: Signature, heartbeat: int = 60) -> "optuna.Study":
     """The study, begun where there is none of that name; it has no sampler of its own yet.
+
+    In a shared one every trial that is being trained gives a sign of life each ``heartbeat`` seconds; one that has
+    given none for five of them is failed, and queued again, by whoever asks next.
 
     Raises:
         UserError: it is another search: other photos, another space, or another value of a key that counts.
@@ -88,10 +111,10 @@ def open_study(url: str, name: str, signature: Signature) -> "optuna.Study":
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     with answering(url):
-        study = optuna.create_study(storage=_storage(url), study_name=name, direction="maximize", load_if_exists=True)
+        study = optuna.create_study(
+            storage=_storage(url, heartbeat), study_name=name, direction="maximize", load_if_exists=True
+        )
         known = study.user_attrs.get(SIGNED)
         if known is None:
             study.set_user_attr(SIGNED, signature.to_json())
@@ -205,13 +228,36 @@ def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence
             study.enqueue_trial(known, skip_if_exists=True)
 
 
-def _storage(url: str) -> "optuna.storages.BaseStorage":
+def let_go_of_the_dead(study: "optuna.Study") -> None:
+    """Fail and queue again the trials of a shared study that give no sign of life any more."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+
+
+def _hear_of_the_dead(study: "optuna.Study", trial: "FrozenTrial") -> None:
+    queue_again(study, trial)
+
+
+def _storage(url: str, heartbeat: int) -> "optuna.storages.BaseStorage":
     import optuna
     from sqlalchemy import event
 
-    if not url.startswith("sqlite:///"):
-        return optuna.storages.RDBStorage(url)
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if is_shared(url):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.storages.RDBStorage(
+                url,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=heartbeat,
+                grace_period=5 * heartbeat,
+                heartbeat_stale_trial_callback=_hear_of_the_dead,
+            )
+    Path(url.removeprefix(_FILE)).parent.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
 
     def write_ahead(connection: Any, _: Any) -> None:

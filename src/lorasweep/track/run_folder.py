@@ -188,6 +188,12 @@ def running(run: RunFolder) -> Generator[None]:
         lock.release()
 
 
+def study_lock(root: Path, name: str) -> FileLock:
+    """Held by one of the workers of a search at a time; on a file system that all of them share."""
+    (root / "runs").mkdir(parents=True, exist_ok=True)
+    return FileLock(str(root / "runs" / f".{name}.lock"), thread_local=False)
+
+
 def is_alive(run: RunFolder) -> bool:
     """Whether some process holds the run now."""
     if not (run.path / "lock").exists():
