@@ -482,7 +482,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     family = load_family(ModelConfig(path="portraits", resolution=64), HardwareConfig(device="cpu"))
     diffusers(folder, files, family)
     spoil(folder, ["checkpoint-4/pytorch_lora_weights.safetensors", "checkpoint-8/pytorch_lora_weights.safetensors"])
-    short = ["sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=8"]
+    short = ["sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=8", "pick.strengths=[0.85,1.0]"]
     references = f"references={tmp_path / 'held_out'}"
     outcome = app.evaluate(root, str(folder), ["preset=person_portraits", *common, *short, references])
     view = read_run(outcome.folder)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 PROGRAMS = ("initdb", "postgres", "pg_isready")
 
 

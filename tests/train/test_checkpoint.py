@@ -3,11 +3,10 @@
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -117,57 +116,36 @@ def test_a_full_disk_leaves_whole_files_only_and_the_run_can_go_on(
     assert [c.sha256 for c in after] == [c.sha256 for c in list_checkpoints(expected.folder, "anna")]
 
 
-CHILD = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from contracts.tiny import load_tiny, tiny_dataset, tiny_run
-from lorasweep.train.cohort import Cohort
-from lorasweep.train.trial import Trial
-model, photos, folder = map(Path, sys.argv[1:])
-cohort = Cohort(load_tiny(model), 1)
-cohort.admit(Trial("anna", tiny_run(model, steps=60, count=30), tiny_dataset(photos), folder))
-print("ready", flush=True)
-while cohort.busy:
-    cohort.run_interval(lambda step: None)
-print("done", flush=True)
-"""
-
-
 @pytest.mark.slow
-def test_killed_ten_times_at_random_moments_it_ends_bit_equal(
-    model_folder: Path, dataset: Dataset, tmp_path: Path
-) -> None:
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root / "tests")])}
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that begin where this one is")
+def test_killed_ten_times_at_random_moments_it_ends_bit_equal(family: Any, run: Any, tmp_path: Path) -> None:
+    """Children are forked, so that each begins at once; a real process is killed all the same."""
 
-    def start(folder: Path) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", CHILD, str(model_folder), str(dataset.path), str(folder)]
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+    def start(place: str) -> Any:
+        child = multiprocessing.get_context("fork").Process(target=train, args=(family, run(place, steps=60, count=30)))
+        child.start()
         return child
 
     began = time.monotonic()
-    whole = start(tmp_path / "whole")
-    ready = time.monotonic()
-    assert whole.wait() == 0
-    seconds = time.monotonic() - ready
+    whole = start("whole")
+    whole.join()
+    assert whole.exitcode == 0
+    seconds = time.monotonic() - began
     generator, kills = random.Random(0), 0
     while kills < 10:
-        child = start(tmp_path / "killed")
+        child = start("killed")
         time.sleep(generator.uniform(0, 0.25) * seconds)
-        if child.poll() is None:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
+        child.kill()
+        child.join()
+        if child.exitcode == -signal.SIGKILL:
             kills += 1
         else:  # it was done: begin again, so that every kill meets a training at work
             (tmp_path / "killed").rename(tmp_path / f"done-{kills}")
-    assert start(tmp_path / "killed").wait() == 0
+    last = start("killed")
+    last.join()
+    assert last.exitcode == 0
     expected = {c.step: c.sha256 for c in list_checkpoints(tmp_path / "whole", "anna")}
     assert len(expected) == 30
     for folder in [tmp_path / "killed", *tmp_path.glob("done-*")]:
         assert {c.step: c.sha256 for c in list_checkpoints(folder, "anna")} == expected
         assert not list(folder.rglob("*.tmp"))
-    assert time.monotonic() > began

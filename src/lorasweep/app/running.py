@@ -11,7 +11,7 @@ from lorasweep.app.live import LiveRun, Say
 from lorasweep.app.multirun import Multirun
 from lorasweep.app.outcome import Outcome
 from lorasweep.app.photo_notes import photo_notes
-from lorasweep.app.side_by_side import Listed, slots, train_side_by_side
+from lorasweep.app.side_by_side import Listed, train_side_by_side
 from lorasweep.app.sizes import say_sizes
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.app.workshop import Workshop
@@ -81,7 +81,7 @@ def _train_group(
         lives = [shop.open(entry, parent.name if parent else "") for entry in entries]
         for table in dict.fromkeys(live.trial.table for live in lives):
             say_sizes(table, say)
-        train_side_by_side(Listed(lives), shop.family, slots(width, len(lives)), stop, say)
+        train_side_by_side(Listed(lives), shop.family, width, len(lives), stop, say)
         return [live.stop() if stop else live.finish() for live in lives]
 
 

@@ -20,7 +20,7 @@ from lorasweep.app.entries import Entry, entry_of
 from lorasweep.app.live import Say
 from lorasweep.app.multirun import Multirun
 from lorasweep.app.running import say_beforehand
-from lorasweep.app.side_by_side import slots, train_side_by_side
+from lorasweep.app.side_by_side import train_side_by_side
 from lorasweep.app.stopping import StopRequest, graceful_stop
 from lorasweep.app.suggested import Compose, Suggested, ended_of
 from lorasweep.app.winner import SearchOutcome, draw_winner, find_winner
@@ -206,9 +206,8 @@ def _beginning(study: "optuna.Study", this: _Search) -> str:
 
 def _work(source: Suggested, asker: Asker, shop: Workshop, this: _Search, stop: StopRequest, say: Say) -> None:
     """Train until all trials are finished; what other workers are at is waited for, since one of them may die."""
-    width = slots(this.plan.width, this.trials)
     while True:
-        train_side_by_side(source, shop.family, width, stop, say)
+        train_side_by_side(source, shop.family, this.plan.width, this.trials, stop, say)
         if stop or asker.finished or not is_shared(this.url):
             return
         time.sleep(this.plan.heartbeat)

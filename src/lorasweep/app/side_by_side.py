@@ -52,29 +52,58 @@ class Listed:
     def ended(self, live: LiveRun) -> None: ...
 
 
-def slots(width: int | str, trials: int) -> int:
-    """As many as there are trials, up to the width asked for."""
-    if width == "auto":
-        return min(trials, WIDEST)
-    if not isinstance(width, int) or width < 1:
-        raise UserError(f"hydra.launcher.width is {width!r}; it must be auto or a number of adapters from 1 up.")
-    return min(trials, width)
+def train_side_by_side(
+    source: Source, family: "Family", width: int | str, trials: int, stop: StopRequest, say: Say
+) -> None:
+    """Train what the source gives until it gives no more, or a stop is asked for.
 
+    Args:
+        width: trials side by side, or auto: as many as bring something, measured at the first.
+        trials: how many there will be at most.
 
-def train_side_by_side(source: Source, family: "Family", width: int, stop: StopRequest, say: Say) -> None:
-    """Train what the source gives until it gives no more, or a stop is asked for."""
+    Raises:
+        UserError: a width that is none, or memory that does not suffice for one trial.
+    """
     from lorasweep.app.progress import Progress
 
     with Progress(say) as progress:
-        loop = _Loop(source, family, width, stop, progress)
+        loop = _Loop(source, family, Width(width, trials, say), stop, progress)
         while loop.admit():
             loop.interval()
+
+
+class Width:
+    """How many trials are trained side by side."""
+
+    def __init__(self, asked: int | str, trials: int, say: Say) -> None:
+        if asked != "auto" and (not isinstance(asked, int) or asked < 1):
+            raise UserError(f"width is {asked!r}; it must be auto or a number of adapters from 1 up.")
+        self._asked = asked
+        self._trials = trials
+        self._say = say
+
+    def of(self, cohort: "Cohort", live: LiveRun) -> int:
+        """For runs like this one. A run that was trained before keeps the width that it met: it ends bit-equal."""
+        from lorasweep.train.checkpoint import load_state
+        from lorasweep.train.width import measured_width
+
+        most = min(self._trials, WIDEST if isinstance(self._asked, str) else self._asked)
+        if isinstance(self._asked, int) or most == 1:
+            return most
+        state = load_state(live.trial, cohort.family)
+        if state is not None and state.widths:
+            return max(state.widths)
+        width, seconds = measured_width(cohort, live.trial, most)
+        rates = ", ".join(f"{each} {each / took:.2g}" for each, took in seconds.items())
+        why = "more bring nothing here" if width < most else "all at once"
+        self._say(f"Side by side: {width}, {why} (trials' steps a second by width: {rates}).")
+        return width
 
 
 class _Loop:
     """What goes on between two checkpoints."""
 
-    def __init__(self, source: Source, family: "Family", width: int, stop: StopRequest, progress: "Progress") -> None:
+    def __init__(self, source: Source, family: "Family", width: Width, stop: StopRequest, progress: "Progress") -> None:
         self._source = source
         self._family = family
         self._width = width
@@ -118,8 +147,8 @@ class _Loop:
         from lorasweep.train.cohort import Cohort
         from lorasweep.train.validation import FixedLoss
 
-        width = self._width if self._cohort is None else self._cohort.width
-        self._cohort = Cohort(self._family, width, cache_folder=cache_folder(live.trial.config))
+        self._cohort = Cohort(self._family, 1, cache_folder=cache_folder(live.trial.config))
+        self._cohort.width = self._width.of(self._cohort, live)
         self._loss = FixedLoss(self._family, self._cohort.latents, self._cohort.texts)
         self._key = live.trial.key
 

@@ -1,0 +1,87 @@
+"""How many trials are worth training side by side: measured, since it depends on the model, the size and the device.
+
+Where one trial keeps the device busy, width brings nothing; where it does not, a cohort is several times as fast.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lorasweep.data.records import Step
+from lorasweep.train.cohort import Cohort
+from lorasweep.train.trial import Trial
+
+WORTH = 1.1
+"""Trials' steps a second that the next width must bring, as a factor, to be taken."""
+
+
+def widths(most: int) -> tuple[int, ...]:
+    """1, 2, 4, … and ``most`` itself."""
+    powers = [2**n for n in range(most.bit_length()) if 2**n < most]
+    return (*powers, most)
+
+
+def worth_taking(seconds: Mapping[int, float]) -> int:
+    """The widest of those measured up to which each brought ``WORTH`` more than the one before.
+
+    Args:
+        seconds: width to seconds a step of all its trials; ascending.
+    """
+    taken = min(seconds)
+    for width in sorted(seconds):
+        if width / seconds[width] >= WORTH * taken / seconds[taken]:
+            taken = width
+        elif width > taken:
+            break
+    return taken
+
+
+def measured_width(
+    cohort: Cohort, trial: Trial, most: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[int, dict[int, float]]:
+    """The width for trials like this one, and seconds a step by width; stops where the next brings nothing.
+
+    Copies of the trial take two steps at every width, the second of which is timed; nothing of them is kept. The
+    latents and texts that they need are those of ``cohort``, which trains afterwards.
+
+    Raises:
+        UserError: memory does not suffice for one.
+    """
+    seconds: dict[int, float] = {}
+    for width in widths(most):
+        took = _seconds(cohort, trial, width, clock)
+        if took is None:  # out of memory
+            break
+        seconds[width] = took
+        if worth_taking(seconds) < width:
+            break
+    return worth_taking(seconds), seconds
+
+
+def _seconds(cohort: Cohort, trial: Trial, width: int, clock: Callable[[], float]) -> float | None:
+    """Of the second step of so many copies; None where they do not fit."""
+    ends: list[float] = []
+    probe = Cohort(cohort.family, width)
+    probe.latents, probe.texts = cohort.latents, cohort.texts
+
+    def stepped(step: Step) -> None:
+        if step.step > len(ends):
+            ends.append(clock())
+        ends[-1] = clock()
+
+    with TemporaryDirectory(prefix="lorasweep-width-") as scratch:
+        for number in range(width):
+            probe.admit(_copy(trial, number, Path(scratch)))
+        while probe.busy and len(ends) < 2 and not probe.returned:
+            probe.run_interval(stepped, lambda: len(ends) >= 2 or bool(probe.returned))
+    return ends[1] - ends[0] if len(ends) > 1 and not probe.returned else None
+
+
+def _copy(trial: Trial, number: int, scratch: Path) -> Trial:
+    """The trial's two first steps, with no checkpoint on the way."""
+    config = trial.config
+    optim = replace(config.optim, steps=3, warmup_steps=0)
+    config = replace(config, optim=optim, save=replace(config.save, every_steps=3, state_minutes=1e6))
+    return Trial(f"width-{number}", config, trial.dataset, scratch / str(number))
