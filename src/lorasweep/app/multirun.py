@@ -27,6 +27,8 @@ class Multirun:
         """``first`` is one of its runs; ``name`` that of a parent to go on with or to begin, empty for a new one."""
         self._first = first
         self._given = name
+        self.lead = ""
+        """A sentence for the page that compares its runs."""
         self._closing = ExitStack()
         self._tracker: JournalTracker | None = None
 
@@ -52,7 +54,7 @@ class Multirun:
         """Write the page that compares all children so far."""
         from lorasweep.report.page import write_comparison
 
-        write_comparison(self.run.path, children_of(self.run))
+        write_comparison(self.run.path, children_of(self.run), self.name, self.lead)
 
     def __enter__(self) -> Self:
         return self

@@ -236,6 +236,7 @@ def _concluded(study: "optuna.Study", this: _Search, parent: Multirun | None, sa
         if outcome.best:
             parent.tag("winner", outcome.best)
             parent.tag("winner_score", f"{outcome.score:.4f}")
+        parent.lead = outcome.words()
         say(outcome.words())
     return outcome
 

@@ -15,11 +15,13 @@ from lorasweep.data.atomic import write_atomically
 from lorasweep.data.records import Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
-from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of
+from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of, varied
 from lorasweep.report.why import cards_of, picture_id
 
 PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
 PHOTO_SIDE = 128
+ROOM_FOR_WORDS = 3
+"""Runs whose picks can all be named in one chart."""
 
 
 def write_report(folder: Path, view: RunView) -> Path:
@@ -35,9 +37,9 @@ def write_report(folder: Path, view: RunView) -> Path:
     return _write_text(folder / PAGE, render(view))
 
 
-def write_comparison(folder: Path, views: Sequence[RunView], title: str = "Comparison") -> Path:
-    """Write ``comparison.html`` about several runs; the page's path."""
-    return _write_text(folder / COMPARISON, render_comparison(views, title))
+def write_comparison(folder: Path, views: Sequence[RunView], title: str = "Comparison", lead: str = "") -> Path:
+    """Write ``comparison.html`` about several runs, with a sentence to begin with; the page's path."""
+    return _write_text(folder / COMPARISON, render_comparison(views, title, lead))
 
 
 def render(view: RunView) -> str:
@@ -71,18 +73,30 @@ def render(view: RunView) -> str:
     )
 
 
-def render_comparison(views: Sequence[RunView], title: str) -> str:
+def render_comparison(views: Sequence[RunView], title: str, lead: str = "") -> str:
     """The page of several runs: best pick first, their score curves in one chart, every run's picked pictures."""
     runs = []
-    for colour, view in enumerate(views):
+    for place, view in enumerate(views):
         rows = rows_of(view)
         picked = next((row for row in rows if row.picked), None)
-        runs.append({"view": view, "rows": rows, "picked": picked, "colour": colour % 8, "facts": _facts(view)})
+        run = {"view": view, "rows": rows, "picked": picked, "place": place, "colour": place % 8, "facts": _facts(view)}
+        runs.append(run)
     runs.sort(key=lambda run: -_picked_score(run["view"]))
     steps = sorted({row.step for run in runs for row in run["rows"] if row.step and row.scores})
     by_rate = sorted(runs, key=lambda run: float(run["facts"].get("learning rate", "nan")))
-    chart = draw(comparison_chart(runs))
-    return _template("comparison.html.j2", title=title, runs=runs, by_rate=by_rate, steps=steps, chart=chart)
+    scores = [row.scores.score for run in runs for row in run["rows"] if row.step and row.scores]
+    known = [score for score in scores if math.isfinite(score)]
+    return _template(
+        "comparison.html.j2",
+        title=title,
+        lead=lead,
+        runs=runs,
+        varied=varied(views),
+        by_rate=by_rate,
+        steps=steps,
+        reach=(min(known, default=0.0), max(known, default=1.0)),
+        chart=draw(comparison_chart(runs)),
+    )
 
 
 def score_chart(rows: Sequence[Row]) -> Chart:
@@ -153,15 +167,16 @@ def _over(loss: float, base: float) -> float:
 
 
 def comparison_chart(runs: Sequence[dict[str, Any]]) -> Chart:
-    """One score curve a run, every pick marked with the run's learning rate."""
+    """One score curve a run, every pick marked; with the run's learning rate as far as there is room for words."""
     lines, marks = [], []
-    for run in runs:
+    for place, run in enumerate(runs):
         judged, picked = _judged(run["rows"]), run["picked"]
         xs, ys = [scores.step for scores in judged], [scores.score for scores in judged]
         lines.append(Line(name=run["view"].name, xs=xs, ys=ys, colour=run["colour"]))
         if picked is not None and picked.scores is not None:
             rate = run["facts"].get("learning rate", "?")
-            marks.append(Mark(x=picked.step, y=picked.scores.score, text=f"lr {rate}"))
+            text = f"lr {rate}" if place == 0 or len(runs) <= ROOM_FOR_WORDS else ""
+            marks.append(Mark(x=picked.step, y=picked.scores.score, text=text))
     return Chart(lines=lines, marks=marks, floor=0, ceiling=1, label="score by step and run")
 
 

@@ -1,6 +1,7 @@
 """What a page shows of a run, worked out from its records. Pure: no file is opened here."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,18 @@ import numpy as np
 
 from lorasweep.data.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
-__all__ = ["Cell", "Row", "RunView", "bands", "cell_score", "prompts_of", "rows_of", "smoothed", "strengths_of"]
+__all__ = [
+    "Cell",
+    "Row",
+    "RunView",
+    "bands",
+    "cell_score",
+    "prompts_of",
+    "rows_of",
+    "smoothed",
+    "strengths_of",
+    "varied",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,26 @@ class Band:
     first: float
     last: float
     word: str
+
+
+def varied(views: Sequence[RunView]) -> dict[str, tuple[str, ...]]:
+    """Key of the training to its value in each run, for keys that not all runs share; rate and rank are told anyway."""
+    told = ("optim.lr", "lora.rank", "lora.alpha")
+    flat = [
+        {
+            f"{group}.{key}": value
+            for group in ("optim", "lora", "data")
+            for key, value in view.config.get(group, {}).items()
+        }
+        for view in views
+    ]
+    keys = sorted({key for run in flat for key in run} - set(told))
+    found = {key: tuple(_short(run.get(key)) for run in flat) for key in keys}
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def prompts_of(view: RunView) -> tuple[Prompt, ...]:
