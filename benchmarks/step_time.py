@@ -29,7 +29,7 @@ WIDTHS = (1, 4, 8)
 RATES = (1e-4, 1e-3, 4e-3)
 
 
-def setting(model: str, lr: float, steps: int) -> Any:
+def setting(model: str, lr: float, steps: int, *, resolution: int = 64, batch_size: int = 4) -> Any:
     """The run that is timed."""
     from lorasweep.config.schema import (
         DataConfig,
@@ -43,11 +43,11 @@ def setting(model: str, lr: float, steps: int) -> Any:
 
     return RunConfig(
         preset="benchmark",
-        model=ModelConfig(path=model, resolution=64),
+        model=ModelConfig(path=model, resolution=resolution),
         hardware=HardwareConfig(device="cpu"),
         data=DataConfig(path="photos"),
         lora=LoraConfig(rank=16, alpha=16.0),
-        optim=OptimConfig(lr=lr, steps=steps, batch_size=4),
+        optim=OptimConfig(lr=lr, steps=steps, batch_size=batch_size),
         save=SaveConfig(count=1, state_minutes=1e6),
     )
 
@@ -80,7 +80,8 @@ class PeftLoop:
         self.parameters = [p for p in self.unet.parameters() if p.requires_grad]
         optim = run.optim
         self.optimizer = torch.optim.AdamW(self.parameters, lr=optim.lr, weight_decay=optim.weight_decay)
-        moments = [LatentCache(family)(photo, square_placement((64, 64), 64)) for photo in dataset.train]
+        place = square_placement((64, 64), run.model.resolution)
+        moments = [LatentCache(family)(photo, place) for photo in dataset.train]
         self.means, self.stds = (torch.stack(part) for part in zip(*moments, strict=True))
         self.texts = TextCache(family)([photo.caption for photo in dataset.train], 0)["states"]
 

@@ -172,6 +172,50 @@ def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos):
     assert app.calls == [("train_together", [3e-4, 1e-3], 2)]
 
 
+def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos):
+    def search(plan, compose, words, worker):
+        app.calls.append((plan, compose([*words, "optim.lr=2e-3"]), worker))
+
+    app.search = search
+    words = ["preset=person_portraits", "trials=5", "sampler=random", "width=3", "study=mine", "lora.rank=4,8"]
+    assert cli.main(["sweep", "lr", str(photos), *words]) == 0
+    ((plan, run, worker),) = app.calls
+    assert (plan.name, plan.trials, plan.sampler, plan.width, plan.study) == ("lr", 5, "random", 3, "mine")
+    assert sorted(plan.space) == ["lora.rank", "optim.lr"]
+    assert plan.base == ["optim.schedule=constant"]
+    assert (run.data.path, run.optim.lr, run.optim.steps, worker) == (str(photos), 2e-3, 500, False)
+
+
+def test_a_launcher_that_starts_processes_gets_workers(app, photos):
+    def elsewhere(plan, compose, words, launch):
+        app.calls.append((plan.workers, plan.width, [word for word in words if "=" in word]))
+
+    app.search_elsewhere = elsewhere
+    words = ["preset=person_portraits", "hydra/launcher=submitit_local", "workers=3", "width=2"]
+    pytest.importorskip("submitit")
+    assert cli.main(["sweep", "lr", str(photos), *words]) == 0
+    ((workers, width, told),) = app.calls
+    assert (workers, width) == (3, 2)
+    assert "preset=person_portraits" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rate", "PHOTOS", "preset=person_portraits"], "the search is 'rate'; it must be a YAML file or one of"),
+        (["lr", "nowhere", "preset=person_portraits"], "the folder of photos 'nowhere' does not exist"),
+        (["lr", "PHOTOS", "preset=person_portraits", "trials=0"], "trials is 0; it must be a number above zero"),
+        (["lr", "PHOTOS", "preset=person_portraits", "sampler=x"], "sampler is 'x'; it must be one of tpe, gp"),
+        (["lr", "PHOTOS", "preset=person_portraits", "width=0"], "width is 0; it must be auto or a number"),
+    ],
+)
+def test_a_wrong_search_is_one_sentence_and_exit_code_2(app, photos, capsys, words, sentence):
+    assert cli.main(["sweep", *[str(photos) if word == "PHOTOS" else word for word in words]]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.splitlines()) == 1
+
+
 def test_cfg_job_trains_nothing(app, photos, capsys):
     assert cli.main(["train", str(photos), "preset=person_portraits", "--cfg", "job"]) == 0
     assert app.calls == []
