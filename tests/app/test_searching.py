@@ -11,12 +11,12 @@ import pytest
 from contracts.judged import JUDGED
 
 from lorasweep import app
-from lorasweep.app import suggested
+from lorasweep.app import searching, suggested
 from lorasweep.app.live import LiveRun
 from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import load_search
-from lorasweep.data.errors import UserError
+from lorasweep.data.errors import TryAgainError, UserError
 from lorasweep.data.records import RunView
 from lorasweep.sweep.study import database_url, trials_of
 from lorasweep.track.recall import read_run
@@ -218,3 +218,37 @@ def test_a_trial_is_the_run_that_its_own_configuration_makes_alone(words: list[s
     assert {k: v for k, v in solo.config.items() if k != "name"} == {
         k: v for k, v in fifth.config.items() if k != "name"
     }
+
+
+def elsewhere(
+    words: list[str], launch: Callable[[int], Sequence[Exception]], said: list[str] | None = None, **changes: Any
+) -> None:
+    """A search by workers; ``said`` hears of it."""
+    plan = load_search(None, {**RATES, "study": "s", "trials": 4, **changes})
+    say = [] if said is None else said
+    app.search_elsewhere(plan, lambda more: load_run(list(more)), words, launch, say=say.append)
+
+
+def test_several_workers_are_refused_a_database_that_is_a_file(words: list[str]) -> None:
+    with pytest.raises(UserError, match=r"a search by several workers needs a database server, as in storage=postgre"):
+        elsewhere(words, lambda _: pytest.fail("a worker was started"))
+
+
+def test_what_all_workers_were_refused_for_is_told_at_once(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "find_study", lambda *_: None)
+    wrong = [UserError("study s was begun with other photos")] * 2
+    with pytest.raises(UserError, match=r"^study s was begun with other photos$"):
+        elsewhere(words, lambda _: wrong, storage="postgresql://nobody@127.0.0.1/x")
+
+
+def test_a_search_whose_workers_all_died_can_be_tried_again(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "find_study", lambda *_: None)
+    monkeypatch.setattr(searching.time, "sleep", lambda _: None)
+
+    def launch(_: int) -> Sequence[Exception]:
+        raise RuntimeError("Job failed during processing with trace:\n  File x\nOSError: out of paper\nSee the log")
+
+    said: list[str] = []
+    with pytest.raises(TryAgainError, match=r"study s has 0 of 4 trials and no worker; try again"):
+        elsewhere(words, launch, said, storage="postgresql://nobody@127.0.0.1/x")
+    assert said[1] == "A worker ended badly: out of paper"

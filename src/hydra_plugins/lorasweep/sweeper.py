@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import setup_globals
+from hydra.core.utils import JobStatus, setup_globals
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -77,9 +77,10 @@ class LorasweepSweeper(Sweeper):
         def compose(words: Any) -> Any:
             return run_from_hydra(self.loader.load_sweep_config(self.master, list(words)))
 
-        def launch(workers: int) -> Any:
-            told = self.master.hydra.overrides.hydra
-            return self.launching.launch([[*fixed, worker_override(arguments, told)]] * workers, 0)
+        def launch(workers: int) -> list[Exception]:
+            job = [*fixed, worker_override(arguments, self.master.hydra.overrides.hydra)]
+            returned = self.launching.launch([job] * workers, 0)
+            return [each._return_value for each in returned if each.status is JobStatus.FAILED]
 
         setup_globals()
         if self.master.hydra.runtime.choices["hydra/launcher"] in HERE:

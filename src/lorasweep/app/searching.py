@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorasweep.app.entries import Entry, entry_of
 from lorasweep.app.live import Say
@@ -120,15 +120,15 @@ def search_elsewhere(
     plan: SearchConfig,
     compose: Compose,
     words: Sequence[str],
-    launch: Callable[[int], Any],
+    launch: Callable[[int], Sequence[Exception]],
     *,
     say: Say = print,
 ) -> SearchOutcome:
     """Have workers search, and hold the parent run until they are done.
 
     Args:
-        launch: starts so many workers, each of which calls ``search``, and waits for them; it raises where one dies,
-            and the others may go on.
+        launch: starts so many workers, each of which calls ``search``, waits for them and returns what went wrong; it
+            raises where one dies, and the others may go on.
 
     Raises:
         UserError: the study's database is no server, or what ``search`` raises.
@@ -144,9 +144,13 @@ def search_elsewhere(
     with Multirun(this.base.run, this.name) as parent:
         say(f"Study {this.name}: {plan.workers} workers are started; they keep their runs in {parent.run.path.parent}.")
         try:
-            launch(plan.workers)
+            wrong = launch(plan.workers)
         except Exception as error:  # of the launcher's own kinds: a worker that was killed is no end
-            say(f"A worker ended badly: {str(error).strip().splitlines()[0][:200]}")
+            wrong = [error]
+        for error in wrong:
+            say(f"A worker ended badly: {_last_words(error)}")
+        if len(wrong) == plan.workers and isinstance(wrong[0], UserError):
+            raise wrong[0]
         study = _when_over(this, parent)
         return _concluded(study, this, parent, say)
 
@@ -213,11 +217,18 @@ def _work(source: Suggested, asker: Asker, shop: Workshop, this: _Search, stop: 
         time.sleep(this.plan.heartbeat)
 
 
+def _last_words(error: Exception) -> str:
+    """What a launcher says of a job's end, in a line: of a traceback its last word."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [line for line in lines if "Error: " in line]
+    return (told[-1].partition("Error: ")[2] if told else lines[0])[:300]
+
+
 def _when_over(this: _Search, parent: Multirun) -> "optuna.Study":
     """The study when its trials are finished; those of a dead worker are taken over by the others meanwhile."""
-    idle = 0
+    idle, study = 0, None
     while True:
-        study = find_study(this.url, this.name, this.plan.heartbeat)
+        study = study or find_study(this.url, this.name, this.plan.heartbeat)
         done = 0 if study is None else len(trials_of(study, "COMPLETE", "PRUNED"))
         if study is not None and done >= this.trials:
             return study
