@@ -14,8 +14,6 @@ which other programs on the machine disturb least.
     python -m benchmarks.cohort --replay          the tables from committed data
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.printing import machine, print_table, write_json
+from benchmarks.printing import measure_or_replay, print_table
 from benchmarks.step_time import PeftLoop, cohort_step, photos, setting, timed
 
 RESULTS = Path(__file__).parent / "results" / "cohort.json"
@@ -185,22 +183,5 @@ def show(found: Mapping[str, Any]) -> None:
     )
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--replay", action="store_true", help="from the committed figures")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    chosen = parser.parse_args()
-    if chosen.replay:
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    else:
-        found = {**measure(chosen.pairs), "machine": machine()}
-        write_json(RESULTS, found)
-    show(found)
-    if chosen.json:
-        write_json(chosen.json, figures(found))
-
-
 if __name__ == "__main__":
-    main()
+    measure_or_replay(__doc__, RESULTS, measure, show, figures)

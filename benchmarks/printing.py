@@ -1,9 +1,10 @@
 """What every benchmark shares: a plain table, JSON on file, and the machine and versions it ran on."""
 
+import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,32 @@ def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def measure_or_replay(
+    doc: str | None,
+    results: Path,
+    measure: Callable[[int], dict[str, Any]],
+    show: Callable[[dict[str, Any]], None],
+    figures: Callable[[dict[str, Any]], dict[str, float]],
+) -> None:
+    """The command line of a measure in interleaved pairs: ``--pairs``, ``--replay`` and ``--json``.
+
+    Args:
+        results: where what was measured is kept.
+        measure: takes a number of pairs.
+        figures: what has a goal, under names that stay.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--replay", action="store_true", help="from the committed figures")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    chosen = parser.parse_args()
+    if chosen.replay:
+        found = json.loads(results.read_text(encoding="utf-8"))
+    else:
+        found = {**measure(chosen.pairs), "machine": machine()}
+        write_json(results, found)
+    show(found)
+    if chosen.json:
+        write_json(chosen.json, figures(found))

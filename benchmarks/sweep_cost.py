@@ -11,8 +11,6 @@ and scoring are the same for all and left out.
     python -m benchmarks.sweep_cost --replay
 """
 
-import argparse
-import json
 import os
 import resource
 import subprocess
@@ -24,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.cohort import interleaved
-from benchmarks.printing import machine, print_table, write_json
+from benchmarks.printing import measure_or_replay, print_table
 from benchmarks.step_time import PeftLoop, cohort_step, photos, setting
 
 RESULTS = Path(__file__).parent / "results" / "sweep_cost.json"
@@ -115,22 +113,5 @@ def show(found: Mapping[str, Any]) -> None:
         print(f"Against shared trunks {ratio:.2f}, goal ≥ {GOAL:g}{'' if ratio >= GOAL else ': MISSED'}.\n")
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--replay", action="store_true", help="from the committed figures")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    chosen = parser.parse_args()
-    if chosen.replay:
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    else:
-        found = {**measure(chosen.pairs), "machine": machine()}
-        write_json(RESULTS, found)
-    show(found)
-    if chosen.json:
-        write_json(chosen.json, figures(found))
-
-
 if __name__ == "__main__":
-    main()
+    measure_or_replay(__doc__, RESULTS, measure, show, figures)

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from contracts.judged import JUDGED
 
-from lorasweep import app
+from lorasweep import app, cli
 from lorasweep.app import searching, suggested
 from lorasweep.app.live import LiveRun
 from lorasweep.config.compose import load_run
@@ -252,3 +252,22 @@ def test_a_search_whose_workers_all_died_can_be_tried_again(words: list[str], mo
     with pytest.raises(TryAgainError, match=r"study s has 0 of 4 trials and no worker; try again"):
         elsewhere(words, launch, said, storage="postgresql://nobody@127.0.0.1/x")
     assert said[1] == "A worker ended badly: out of paper"
+
+
+def test_whatever_launcher_lays_them_out_the_same_trials_come_to_the_same_bits(
+    words: list[str], tmp_path: Path
+) -> None:
+    """Through the command line; what submitit's workers come to, ``test_search_cluster`` sees."""
+    own = [word for word in words if not word.startswith(("data.path=", "track.root="))]
+    found = {}
+    for launcher in ("cohort", "basic"):
+        root = tmp_path / launcher
+        more = [f"track.root={root}", f"hydra/launcher={launcher}", "trials=2", "sampler=random", "width=1"]
+        assert cli.main(["sweep", "lr", str(tmp_path / "photos"), *own, *more]) == 0
+        views = [read_run(root / "runs" / f"s1lv10-lr-{number:04d}") for number in range(2)]
+        found[launcher] = [
+            (view.config["optim"]["lr"], [each.sha256 for each in view.checkpoints], view.pick and view.pick.score)
+            for view in views
+        ]
+    assert found["cohort"] == found["basic"]
+    assert found["cohort"][0][0] == 4e-3  # the preset's own rate is tried first
