@@ -11,8 +11,9 @@ from lorasweep.app.side_by_side import ENOUGH, GO_ON, HOPELESS
 from lorasweep.app.workshop import Workshop
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import SearchConfig
+from lorasweep.data.errors import TryAgainError
 from lorasweep.data.records import RunView
-from lorasweep.sweep.asking import Asker
+from lorasweep.sweep.asking import Asker, Suggestion
 from lorasweep.sweep.rules import Curve, hopeless, past_peak
 from lorasweep.sweep.space import as_words
 from lorasweep.sweep.study import Ended
@@ -50,14 +51,23 @@ class Suggested:
         suggestion = self._asker.ask()
         if suggestion is None:
             return None
-        run = self._compose([*as_words(suggestion.params), f"name={suggestion.run}"])
-        entry = dataclasses.replace(self._base, run=run) if run.data == self._base.run.data else entry_of(run)
-        folder = RunFolder(Path(run.track.root) / "runs" / suggestion.run)
-        entry = dataclasses.replace(entry, folder=folder if folder.journal.exists() else None)
-        self._shop.require(entry)
+        entry = self._entry(suggestion)
         live = self._shop.open(entry, self._asker.study.study_name)
         self._numbers[live.name], self._lives[live.name] = suggestion.number, live
         return live
+
+    def _entry(self, suggestion: Suggestion) -> Entry:
+        """The run of a suggestion; values that cannot stand together are not tried again."""
+        try:
+            run = self._compose([*as_words(suggestion.params), f"name={suggestion.run}"])
+            entry = dataclasses.replace(self._base, run=run) if run.data == self._base.run.data else entry_of(run)
+            self._shop.require(entry)
+        except ValueError as error:
+            if not isinstance(error, TryAgainError):
+                self._asker.refuse(suggestion.number)
+            raise
+        folder = RunFolder(Path(run.track.root) / "runs" / suggestion.run)
+        return dataclasses.replace(entry, folder=folder if folder.journal.exists() else None)
 
     def looked(self, live: LiveRun) -> str:
         """Report the scores so far; a trial with its last checkpoint before it is let come to its end."""

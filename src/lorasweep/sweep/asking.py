@@ -128,6 +128,11 @@ class Asker:
                 trial.set_user_attr(key, value)
             self._answer(number, ended)
 
+    def refuse(self, number: int) -> None:
+        """Fail a trial that cannot be trained; it is not tried again."""
+        with answering(self._url):
+            self._answer(number, _AbandonedError())
+
     def _answer(self, number: int, answer: "Ended | _AbandonedError") -> None:
         asked = self._open.pop(number)
         if isinstance(answer, Ended):
