@@ -43,12 +43,15 @@ What the components do was changed on half A alone; what is reported is half B: 
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it may be run as a file, too
 
 from benchmarks import evaluator_sheets as sheets
 from benchmarks.evaluator_figures import figures, misses

@@ -25,6 +25,7 @@ Thresholds and rules were chosen on half A alone.
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -33,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it may be run as a file, too
 
 from benchmarks.evaluator_figures import rank_correlation
 from benchmarks.picker_rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
