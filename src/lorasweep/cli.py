@@ -151,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         help="search for rate, steps and more: NAME DIR preset=NAME [trials=N] [study=NAME] [key=value …]",
         description="Search: NAME is lr, lr_steps, lr_rank, lr_te_lr, flux_shift or a YAML file of your own; the rest "
         "is as for train. The same command goes on after a crash. Of the search itself: trials=N, study=NAME, "
-        "sampler=tpe|gp|random|grid|qmc, prune=false, stop_past_peak=false, storage=URL, width=N|auto. A key with "
+        "sampler=tpe|gp|random|grid|qmc, prune=false, stop_past_peak=false, width=N|auto, and for several workers "
+        "(docs/cluster.md) storage=URL, workers=N, heartbeat=SECONDS. A key with "
         "several values joins the space: optim.lr=tag(log,interval(1e-5,1e-3)), lora.rank=4,16.",
     )
     sweep.add_argument("search", metavar="NAME")

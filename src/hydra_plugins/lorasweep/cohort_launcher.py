@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -47,17 +46,22 @@ class CohortLauncher(Launcher):
         from lorasweep.config.compose import is_run, run_from_hydra
 
         setup_globals()
-        hydra = self.config.hydra
-        configure_log(hydra.hydra_logging, hydra.verbose)
-        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         composed = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
         if not all(is_run(config) for config in composed):
-            return [self._run(config, overrides) for config, overrides in zip(composed, job_overrides, strict=True)]
+            return self._one_by_one(job_overrides, initial_job_idx)
         outcomes = app.train_together([run_from_hydra(config) for config in composed], width=self.width)
         return [
             _job_return(overrides, config, outcome)
             for overrides, config, outcome in zip(job_overrides, composed, outcomes, strict=True)
         ]
+
+    def _one_by_one(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        basic = BasicLauncher()
+        basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return basic.launch(job_overrides, initial_job_idx)
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -65,19 +69,6 @@ class CohortLauncher(Launcher):
             config.hydra.job.id = number
             config.hydra.job.num = number
         return config
-
-    def _run(self, config: DictConfig, overrides: Sequence[str]) -> JobReturn:
-        HydraConfig.instance().set_config(config)
-        returned = run_job(
-            hydra_context=self.hydra_context,
-            task_function=self.task_function,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        returned.overrides = filter_overrides(list(overrides))
-        return returned
 
 
 def _job_return(overrides: Sequence[str], config: DictConfig, outcome: Any) -> JobReturn:
