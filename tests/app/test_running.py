@@ -163,7 +163,7 @@ def _train_and_terminate_at(
 
     progress.Progress.step = counting  # type: ignore[method-assign]
     try:
-        app.train_together(list(runs), say=say)  # type: ignore[arg-type]
+        app.train_together(list(runs), width=len(runs), say=say)  # type: ignore[arg-type]
     finally:
         progress.Progress.step = told  # type: ignore[method-assign]
 

@@ -101,7 +101,10 @@ def test_the_page_of_a_run_has_a_chart_a_prompt_whose_slider_goes_through_the_ch
 
 def test_the_view_shows_the_pictures_of_all_runs_side_by_side_below_one_slider(page, address, store):
     card = pictures.open_grid(page, address, store)
-    assert sorted(_shown(card)) == sorted((key, "6") for key in KEYS for _ in (ALONE, *CHILDREN))
+    expected = sorted((key, "6") for key in KEYS for _ in (ALONE, *CHILDREN))
+    # The page asks for the pictures of one run after another.
+    expect(card.locator("img.rc-image-img")).to_have_count(len(expected), timeout=pictures.PATIENCE * 1000)
+    assert sorted(_shown(pictures.shown(card))) == expected
     # Parameters of 7,000 characters are written above every picture unless the view says no.
     expect(card.locator("img.rc-image-img").first).to_be_in_viewport()
     expect(card.get_by_role("slider")).to_have_attribute("aria-valuenow", "6")

@@ -6,6 +6,7 @@ Where one trial keeps the device busy, width brings nothing; where it does not, 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,8 @@ from lorasweep.train.trial import Trial
 
 WORTH = 1.1
 """Trials' steps a second that the next width must bring, as a factor, to be taken."""
+STEPS = 4
+"""That are taken at each width; the first is slow, since kernels are chosen and memory is asked for."""
 
 
 def widths(most: int) -> tuple[int, ...]:
@@ -43,8 +46,9 @@ def measured_width(
 ) -> tuple[int, dict[int, float]]:
     """The width for trials like this one, and seconds a step by width; stops where the next brings nothing.
 
-    Copies of the trial take two steps at every width, the second of which is timed; nothing of them is kept. The
-    latents and texts that they need are those of ``cohort``, which trains afterwards.
+    Copies of the trial take a few steps at every width, the fastest of which counts after the first, since another
+    process may hold one up; nothing of them is kept. The latents and texts that they need are those of ``cohort``,
+    which trains afterwards.
 
     Raises:
         UserError: memory does not suffice for one.
@@ -61,7 +65,7 @@ def measured_width(
 
 
 def _seconds(cohort: Cohort, trial: Trial, width: int, clock: Callable[[], float]) -> float | None:
-    """Of the second step of so many copies; None where they do not fit."""
+    """Of the fastest step of so many copies after the first; None where they do not fit."""
     ends: list[float] = []
     probe = Cohort(cohort.family, width)
     probe.latents, probe.texts = cohort.latents, cohort.texts
@@ -74,14 +78,15 @@ def _seconds(cohort: Cohort, trial: Trial, width: int, clock: Callable[[], float
     with TemporaryDirectory(prefix="lorasweep-width-") as scratch:
         for number in range(width):
             probe.admit(_copy(trial, number, Path(scratch)))
-        while probe.busy and len(ends) < 2 and not probe.returned:
-            probe.run_interval(stepped, lambda: len(ends) >= 2 or bool(probe.returned))
-    return ends[1] - ends[0] if len(ends) > 1 and not probe.returned else None
+        while probe.busy and len(ends) < STEPS and not probe.returned:
+            probe.run_interval(stepped, lambda: len(ends) >= STEPS or bool(probe.returned))
+    fastest = min((later - earlier for earlier, later in pairwise(ends)), default=None)
+    return None if probe.returned else fastest
 
 
 def _copy(trial: Trial, number: int, scratch: Path) -> Trial:
-    """The trial's two first steps, with no checkpoint on the way."""
+    """The trial's first steps, with no checkpoint on the way."""
     config = trial.config
-    optim = replace(config.optim, steps=3, warmup_steps=0)
-    config = replace(config, optim=optim, save=replace(config.save, every_steps=3, state_minutes=1e6))
+    optim = replace(config.optim, steps=STEPS + 1, warmup_steps=0)
+    config = replace(config, optim=optim, save=replace(config.save, every_steps=STEPS + 1, state_minutes=1e6))
     return Trial(f"width-{number}", config, trial.dataset, scratch / str(number))
