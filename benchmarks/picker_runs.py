@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.packing import unpack, unpack_features
 from lorasweep.data.records import Evidence, Features, Floats, Prompt
 
+DEFAULT_RANK = 16
+"""Of a run that is called after its rate alone; others are called RATE/RANK."""
 DELTA = 0.05
 """A checkpoint is acceptable where the oracle puts it no further than this below the run's best."""
 
@@ -23,6 +25,7 @@ class Trajectory:
 
     person: int
     rate: float
+    rank: int
     steps: tuple[int, ...]
     evidence: Evidence
     """With all seeds."""
@@ -127,7 +130,8 @@ def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
     return [
         Trajectory(
             person=shard["person"],
-            rate=float(rate),
+            rate=float(name.partition("/")[0]),
+            rank=int(name.partition("/")[2] or DEFAULT_RANK),
             steps=tuple(run["steps"]),
             evidence=evidence,
             sheets=_sheets(unpack_features(run["features"]), len(run["steps"])),
@@ -138,7 +142,7 @@ def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
             quality=_by_checkpoint(run, "quality")[:, judged].mean(axis=1),
             base_quality=float(base[judged].mean()),
         )
-        for rate, run in shard["runs"].items()
+        for name, run in shard["runs"].items()
     ]
 
 

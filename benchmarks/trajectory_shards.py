@@ -1,7 +1,7 @@
 """LoRA runs on drawn people, trained and drawn up to the latents; `benchmarks.trajectory_looks` decodes and reads them.
 
-This half is what a card makes fast: all runs of all people are one cohort, since they share a base. It leaves one file
-a person, small enough to be carried elsewhere. The latents lie there in 8 bits, so a picture is what the decoder makes
+This half is what a card makes fast: there all runs of all people are one cohort, since they share a base. It leaves one
+file a person, small enough to be carried elsewhere. The latents lie there in 8 bits, so a picture is what the decoder makes
 of rounded latents: 0.13 of 256 grey levels from the exact one on average, 2 at most.
 """
 
@@ -17,6 +17,8 @@ import numpy as np
 from benchmarks.printing import machine
 
 SCRATCH = Path(".cache/trajectories")
+SIDE_BY_SIDE = {"cuda": 128, "cpu": 8}
+"""Runs that are trained as one cohort."""
 TOGETHER = {"cuda": 48, "cpu": 2}
 """Checkpoints that are drawn in the same batches."""
 
@@ -99,11 +101,20 @@ def sample(plan: Plan, people: Sequence[int]) -> None:
             trials[f"{person} {name}"] = Trial(f"{person} {name}", run, dataset_of(run), place)
     first = next(iter(trials.values())).config
     family = load_family(first.model, first.hardware)
-    cohort = Cohort(family, len(trials))
-    loss = FixedLoss(family, cohort.latents, cohort.texts)
-    checkpoints, watched = _train(cohort, trials, loss)
+    whole = Cohort(family, 1)  # never trains: it holds the latents and texts that all share
+    loss = FixedLoss(family, whole.latents, whole.texts)
+    checkpoints: list[Any] = []
+    watched: dict[str, list[tuple[int, float]]] = {}
+    names, width = list(trials), SIDE_BY_SIDE[family.device.type]
+    for start in range(0, len(names), width):
+        some = {name: trials[name] for name in names[start : start + width]}
+        cohort = Cohort(family, len(some))
+        cohort.latents, cohort.texts = whole.latents, whole.texts
+        found, seen = _train(cohort, some, loss)
+        checkpoints += found
+        watched |= seen
     latents, validation = _draw(family, checkpoints, trials, loss)
-    base = _latents(family, family, 1, first, cohort.texts)[0]
+    base = _latents(family, family, 1, first, whole.texts)[0]
     for person in people:
         arrays, losses = {}, {}
         for name in plan.runs:
