@@ -1,8 +1,8 @@
 """LoRA runs on drawn people, trained and drawn up to the latents; `benchmarks.trajectory_looks` decodes and reads them.
 
-This half is what a card makes fast: there all runs of all people are one cohort, since they share a base. It leaves one
-file a person, small enough to be carried elsewhere. The latents lie there in 8 bits, so a picture is what the decoder makes
-of rounded latents: 0.13 of 256 grey levels from the exact one on average, 2 at most.
+This half is what a card makes fast: there all runs of all people are one cohort, since they share a base. It leaves a
+file for each person, small enough to be carried elsewhere. The latents lie there in 8 bits, so a picture is what the
+decoder makes of rounded latents: 0.13 of 256 grey levels from the exact one on average, 2 at most.
 """
 
 import hashlib
