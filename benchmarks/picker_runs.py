@@ -39,9 +39,14 @@ class Trajectory:
     """[E] loss on held-out photos at fixed noise."""
     dvar_stop: int | None
     """The step at which DVAR would have stopped."""
-    quality: Floats
-    """[E] the truth: mean oracle quality of the pictures that should show the subject in a photo."""
+    read: Floats
+    """[E, J] the truth: oracle quality of the pictures that should show the subject in a photo, prompt-major."""
     base_quality: float
+
+    @functools.cached_property
+    def quality(self) -> Floats:
+        """[E] mean of what the oracle read."""
+        return self.read.mean(axis=1)
 
     @functools.cached_property
     def acceptable(self) -> NDArray[np.bool_]:
@@ -139,7 +144,7 @@ def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
             confirm_evidence=replace(evidence, **seen_again),
             validation=np.array(run["validation"]),
             dvar_stop=run["dvar_step"],
-            quality=_by_checkpoint(run, "quality")[:, judged].mean(axis=1),
+            read=_by_checkpoint(run, "quality")[:, judged],
             base_quality=float(base[judged].mean()),
         )
         for name, run in shard["runs"].items()

@@ -70,7 +70,7 @@ def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> 
     whole: list[Curve] = []
     best, quality, spent, given_up = -1.0, 0.0, 0, 0
     for trial in trials:
-        count, hopeless_now = _ended(trial, whole, ends_past_peak=ends_past_peak, gives_up=gives_up)
+        count, hopeless_now = ended(trial, whole, ends_past_peak=ends_past_peak, gives_up=gives_up)
         spent += trial.steps[count - 1]
         given_up += hopeless_now
         if hopeless_now:
@@ -82,7 +82,7 @@ def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> 
     return {"quality": quality, "spent": spent / sum(trial.steps[-1] for trial in trials), "given_up": given_up}
 
 
-def _ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_up: bool) -> tuple[int, bool]:
+def ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_up: bool) -> tuple[int, bool]:
     """Checkpoints that the trial came to, and whether it was given up there."""
     for count in range(1, len(trial.steps)):
         curve = dict(zip(trial.steps[:count], trial.scores[:count], strict=True))
