@@ -17,7 +17,7 @@ from rich.progress import track
 
 from lorasweep.app.budget import folder_announcement
 from lorasweep.app.foreign_setup import compose, notes_on, photos_of
-from lorasweep.app.judge import Judge, load_drawing_family
+from lorasweep.app.judge import Judge, load_drawing_family, scorers_of
 from lorasweep.app.live import LiveRun, Say
 from lorasweep.app.lora_files import Chosen, choose_files, read_headers
 from lorasweep.app.origin import origin
@@ -90,7 +90,8 @@ def _judge(run: RunConfig) -> Judge:
 
         torch.set_num_threads(run.hardware.threads)
     dataset, prompts = photos_of(run), fill_prompts(run.sample, run.data)
-    return Judge(run, load_drawing_family(run), dataset, prompts)
+    family = load_drawing_family(run)
+    return Judge(run, family, dataset, prompts, scorers_of(run, family))
 
 
 @contextmanager

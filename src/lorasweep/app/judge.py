@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lorasweep.models.family import Family
     from lorasweep.train.cache import TextCache
     from lorasweep.train.sample import Sheet
+    from lorasweep.vision.describe import Scorers
 
 
 def load_drawing_family(run: RunConfig) -> "Family":
@@ -33,21 +34,30 @@ def load_drawing_family(run: RunConfig) -> "Family":
     return family
 
 
+def scorers_of(run: RunConfig, family: "Family") -> "Scorers":
+    """Those that a run asks for, on the device of its base model.
+
+    Opened before an hour of training: UserError where weights are missing.
+    """
+    from lorasweep.vision.describe import open_scorers
+
+    return open_scorers(run.evaluate, str(family.device), told_by(run))
+
+
 class Judge:
     """Judges sheets of trials that share the base model, the photos and the sheet.
 
-    Scorers are opened at once, so that missing weights are told before an hour of training; pictures are looked at
-    when the first sheet comes.
+    Pictures are looked at when the first sheet comes.
     """
 
-    def __init__(self, run: RunConfig, family: "Family", dataset: Dataset, prompts: tuple[Prompt, ...]) -> None:
-        from lorasweep.vision.describe import open_scorers
-
+    def __init__(
+        self, run: RunConfig, family: "Family", dataset: Dataset, prompts: tuple[Prompt, ...], scorers: "Scorers"
+    ) -> None:
         self.run = run
         self.dataset = dataset
         self.prompts = prompts
         self.family = family
-        self.scorers = open_scorers(run.evaluate, str(family.device), told_by(run))
+        self.scorers = scorers
         photos = judging_fingerprint(dataset)
         self.signature = evaluation_signature(run, self.scorers.weights_sha256, photos, family.model_hash)
         self._root = Path(run.track.root)

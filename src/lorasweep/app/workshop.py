@@ -7,17 +7,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lorasweep.app.entries import Entry
-from lorasweep.app.judge import Judge, load_drawing_family
+from lorasweep.app.judge import Judge, load_drawing_family, scorers_of
 from lorasweep.app.live import LiveRun
 from lorasweep.app.plan import require_card
 from lorasweep.config.compose import to_plain
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.signature import run_signature
+from lorasweep.config.subject import told_by
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.track.run_folder import RunFolder, claim_name, new_run_name
 
 if TYPE_CHECKING:
     from lorasweep.models.family import Family
+    from lorasweep.vision.describe import Scorers
 
 
 class Workshop:
@@ -36,6 +38,7 @@ class Workshop:
         require_card(run, first.dataset)
         self.family = load_family(run.model, run.hardware)
         self._judges: dict[str, Judge] = {}
+        self._scorers: dict[str, Scorers] = {}
         self._drawn_on: dict[str | None, Family] = {None: self.family}
         self._closing = ExitStack()
         self._shipper = shipper_of(run.track)
@@ -68,7 +71,12 @@ class Workshop:
             return None
         if run.evaluate.model not in self._drawn_on:
             self._drawn_on[run.evaluate.model] = load_drawing_family(run)
-        judge = Judge(run, self._drawn_on[run.evaluate.model], entry.dataset, fill_prompts(run.sample, run.data))
+        family = self._drawn_on[run.evaluate.model]
+        asked = f"{run.evaluate}/{told_by(run)}"
+        if asked not in self._scorers:  # hundreds of megabytes: read once for all trials of a search
+            self._scorers[asked] = scorers_of(run, family)
+        prompts = fill_prompts(run.sample, run.data)
+        judge = Judge(run, family, entry.dataset, prompts, self._scorers[asked])
         return self._judges.setdefault(f"{judge.signature}/{run.seed}/{run.track.root}", judge)
 
     def open(self, entry: Entry, parent: str = "") -> LiveRun:

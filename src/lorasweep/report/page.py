@@ -1,6 +1,7 @@
 """A run, or several side by side, as one HTML page that needs nothing else: no network, no file beside it."""
 
 import base64
+import functools
 import hashlib
 import io
 import json
@@ -224,7 +225,9 @@ def _facts(view: RunView) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
-def _template(name: str, **values: Any) -> str:
+@functools.cache
+def _environment() -> Environment:
+    """Templates are compiled once in a process: it costs more than a page."""
     environment = Environment(
         loader=PackageLoader("lorasweep.report"),
         autoescape=True,
@@ -235,6 +238,11 @@ def _template(name: str, **values: Any) -> str:
     environment.filters["picture"] = data_uri
     environment.globals["picture_id"] = picture_id  # pyright: ignore[reportArgumentType]
     environment.filters["share"] = lambda value: f"{value:.2f}" if value is not None and math.isfinite(value) else "–"
+    return environment
+
+
+def _template(name: str, **values: Any) -> str:
+    environment = _environment()
     script = environment.get_template("viewer.js").module.__str__()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(name).render(script=script, script_hash=f"sha256-{digest}", **values)
