@@ -11,13 +11,14 @@ more) is the only one skipped, a file is picked, and its oracle quality is withi
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.arc import read_arc
 from benchmarks.printing import machine, print_table, write_json
@@ -30,8 +31,18 @@ MOST_REGRET = 0.05
 """Oracle quality that the pick may lie below the best file."""
 
 
-def train_with_diffusers(script: Path, photos: Path, output: Path, steps: int, every: int) -> float:
-    """Run the script as its README says; seconds that it took."""
+class Trained(NamedTuple):
+    """What a run of the script took, and what it said."""
+
+    seconds: float
+    to_last_file: float
+    """Seconds from its start until its last LoRA file was written; a pipeline is loaded again after that."""
+    losses: list[float]
+    """Of every step, in the three digits that its progress bar shows."""
+
+
+def train_with_diffusers(script: Path, photos: Path, output: Path, steps: int, every: int) -> Trained:
+    """Run the script as its README says."""
     from lorasweep.portraits.manifest import WEIGHTS
 
     pictures = output.with_name("pictures")  # the script opens every file of the folder as a picture
@@ -54,7 +65,7 @@ def train_with_diffusers(script: Path, photos: Path, output: Path, steps: int, e
         "mixed_precision": "no",
     }
     words = [f"--{name}={value}" for name, value in settings.items()]
-    start = time.perf_counter()
+    start, began = time.perf_counter(), time.time()
     done = subprocess.run(
         [sys.executable, str(script), *words],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -64,7 +75,15 @@ def train_with_diffusers(script: Path, photos: Path, output: Path, steps: int, e
     )
     if done.returncode:
         raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
-    return time.perf_counter() - start
+    written = (output / "pytorch_lora_weights.safetensors").stat().st_mtime
+    return Trained(time.perf_counter() - start, written - began, losses_in(done.stderr))
+
+
+def losses_in(progress: str) -> list[float]:
+    """The loss after each step, from what a progress bar wrote: it is drawn several times a step."""
+    shown = re.findall(r"(\d+)/\d+ \[[^\]]*loss=([0-9.e+-]+|nan|inf)", progress)
+    found = {int(step): float(loss) for step, loss in shown}
+    return [found[step] for step in sorted(found)]
 
 
 def evaluate(folder: Path, home: Path, root: Path) -> tuple[Any, Any]:
@@ -82,13 +101,13 @@ def measure(checkout: Path, home: Path, steps: int, every: int) -> dict[str, Any
     from lorasweep.track.recall import read_run
 
     identity = write_person(home, PERSON)
-    seconds = train_with_diffusers(checkout / SCRIPT, home / "photos", home / "output", steps, every)
+    trained = train_with_diffusers(checkout / SCRIPT, home / "photos", home / "output", steps, every)
     start = time.perf_counter()
     outcome, picked = evaluate(home / "output", home, home / "mlruns")
     view = read_run(outcome.folder)
     names = {each.step: view.file_name(each.path) for each in view.checkpoints if each.path}
     return {
-        "seconds": {"train": round(seconds), "evaluate and pick": round(time.perf_counter() - start)},
+        "seconds": {"train": round(trained.seconds), "evaluate and pick": round(time.perf_counter() - start)},
         "names": names,
         "skipped": list(outcome.skipped),
         "picked_file": picked.file.name if picked.file else None,
