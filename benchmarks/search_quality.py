@@ -2,7 +2,8 @@
 
 A trial of the search is the cell next to what the sampler suggests: scores of eight pictures a checkpoint decide when
 it ends and what it is picked at, eight others say what the pick is worth, and the search's winner is the trial of most
-worth. All of that is the shipped code: the space, the sampler, the rules, the pick. Trials follow one another.
+worth. All of that is the shipped code: the space, the sampler, the rules, the pick. Trials follow one another where
+nothing else is said; side by side (`at once`) they hear of each other only when all are over.
 
 - regret: what the oracle's quality of the winner's picked checkpoint lacks of the best checkpoint of the whole table
   (for `lr`: of the default rank's rows). The best of many noisy means looks better than it is, so that even who always
@@ -18,6 +19,7 @@ Numbers of trials and samplers are chosen on the first two people, and reported 
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -50,6 +52,9 @@ SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "lr_rank, trials whole": ("lr_rank", WHOLE),
     **{f"lr, {name}": ("lr", {"sampler": name}) for name in ("tpe", "gp", "random", "grid", "qmc")},
     **{f"lr_rank, {name}": ("lr_rank", {"sampler": name}) for name in ("tpe", "gp", "random", "qmc")},
+    **{f"lr, {count} at once": ("lr", {"width": count}) for count in (2, 4, 8)},
+    **{f"lr, qmc, {count} at once": ("lr", {"width": count, "sampler": "qmc"}) for count in (4, 8)},
+    **{f"lr_rank, {count} at once": ("lr_rank", {"width": count}) for count in (4, 8)},
     **{f"lr, {count} trials": ("lr", {"trials": count}) for count in (4, 5, 6, 8, 10)},
     **{f"lr_rank, {count} trials": ("lr_rank", {"trials": count}) for count in (6, 8, 10, 12, 16)},
 }
@@ -76,7 +81,7 @@ def shipped(name: str) -> SearchConfig:
     """A search as it ships."""
     from lorasweep.config.search import load_search
 
-    return load_search(name, {})
+    return load_search(name, {"width": 1})
 
 
 @cache
@@ -93,41 +98,57 @@ def _space(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def play(search: SearchConfig, table: Table, seed: int) -> dict[str, float]:
-    """One search: oracle quality of what it finds, steps that it trains, trials, and how many were given up."""
+    """One search: oracle quality of what it finds, steps that it trains, trials, and how many were given up.
+
+    ``search.width`` trials are asked for at a time and told when all of them are over; those of one wave do not hear
+    of each other.
+    """
     import optuna
 
-    from lorasweep.sweep.study import curves_of, enqueue, make_sampler
+    from lorasweep.sweep.study import curves_of
+
+    space, _ = _space(search.name)
+    study, wanted = _study(search, seed)
+    best, quality, spent, given_up = -1.0, 0.0, 0, 0
+    for start in range(0, wanted, search.width):
+        whole = curves_of(study)
+        wave = [study.ask() for _ in range(min(search.width, wanted - start))]
+        suggested = [{dimension.key: dimension.suggest(asked) for dimension in space} for asked in wave]
+        for asked, params in zip(wave, suggested, strict=True):
+            trial = table.near(params["optim.lr"], params.get("lora.rank", DEFAULT_RANK))
+            count, hopeless = ended(trial, whole, ends_past_peak=search.stop_past_peak, gives_up=search.prune)
+            for step, score in zip(trial.steps[:count], trial.scores[:count], strict=True):
+                asked.report(score, step)
+            spent += trial.steps[count - 1]
+            given_up += hopeless
+            value = trial.values[count - 1]
+            if hopeless:
+                study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+                continue
+            study.tell(asked, min(max(trial.scores[:count]), RULE.floor) if value is None else value)
+            if value is not None and value > best:
+                best, quality = value, trial.qualities[count - 1]
+    return {"quality": quality, "spent": spent, "trials": wanted, "given_up": given_up}
+
+
+def _study(search: SearchConfig, seed: int) -> tuple[Any, int]:
+    """An empty study with what is tried first, and the number of its trials."""
+    import optuna
+
+    from lorasweep.sweep.study import enqueue, make_sampler
 
     space, own = _space(search.name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(search.sampler, space, seed, 0))
-    wanted = search.trials
-    if search.sampler == "grid":
-        wanted = min(wanted, int(np.prod([len(dimension.grid()) for dimension in space])))
-    else:
+    if search.sampler != "grid":
+        study = optuna.create_study(direction="maximize", sampler=make_sampler(search.sampler, space, seed, 0))
         enqueue(study, space, [{each.key: own[each.key] for each in space}, *search.recipes])
-    best, quality, spent, given_up = -1.0, 0.0, 0, 0
-
-    def objective(asked: optuna.Trial) -> float:
-        nonlocal best, quality, spent, given_up
-        params = {dimension.key: dimension.suggest(asked) for dimension in space}
-        trial = table.near(params["optim.lr"], params.get("lora.rank", DEFAULT_RANK))
-        count, hopeless = ended(trial, curves_of(study), ends_past_peak=search.stop_past_peak, gives_up=search.prune)
-        for step, score in zip(trial.steps[:count], trial.scores[:count], strict=True):
-            asked.report(score, step)
-        spent += trial.steps[count - 1]
-        if hopeless:
-            given_up += 1
-            raise optuna.TrialPruned
-        value = trial.values[count - 1]
-        if value is None:
-            return min(max(trial.scores[:count]), RULE.floor)
-        if value > best:
-            best, quality = value, trial.qualities[count - 1]
-        return value
-
-    study.optimize(objective, n_trials=wanted)
-    return {"quality": quality, "spent": spent, "trials": wanted, "given_up": given_up}
+        return study, search.trials
+    # Optuna's grid ends a study by itself, which only its own loop may do: the same cells, in a random order
+    study = optuna.create_study(direction="maximize")
+    cells = list(itertools.product(*(dimension.grid() for dimension in space)))
+    for place in np.random.default_rng(seed).permutation(len(cells)):
+        study.enqueue_trial({each.key: value for each, value in zip(space, cells[place], strict=True)})
+    return study, min(search.trials, len(cells))
 
 
 def best_of(runs: Iterable[Trajectory]) -> dict[str, float]:
