@@ -20,6 +20,7 @@ from lorasweep.data.errors import TryAgainError, UserError
 from lorasweep.data.records import RunView
 from lorasweep.sweep.study import database_url, trials_of
 from lorasweep.track.recall import read_run
+from lorasweep.track.run_folder import RunFolder, running
 
 Overrides = Callable[..., list[str]]
 pytestmark = pytest.mark.slow
@@ -280,3 +281,15 @@ def test_whatever_launcher_lays_them_out_the_same_trials_come_to_the_same_bits(
         ]
     assert found["cohort"] == found["basic"]
     assert found["cohort"][0][0] == 4e-3  # the preset's own rate is tried first
+
+
+def test_a_run_that_somebody_else_writes_is_left_to_them(words: list[str], tmp_path: Path) -> None:
+    search(words, trials=1)
+    root = tmp_path / "mlruns"
+    study = study_of(root)
+    study.enqueue_trial(study.trials[0].params, user_attrs={"run": "s-0000"})
+    with running(RunFolder(root / "runs" / "s-0000")):
+        search(words, trials=2, width=1)
+    trials = study_of(root).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.user_attrs["run"] for trial in trials] == ["s-0000", "s-0000", "s-0002"]

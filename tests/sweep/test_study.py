@@ -20,6 +20,7 @@ from lorasweep.sweep.study import (
     make_sampler,
     mend,
     open_study,
+    queue_again,
     trials_of,
 )
 
@@ -140,6 +141,35 @@ def test_a_trial_that_dies_every_time_is_let_go(url):
         study.ask()
     assert mend(study_at(url), NOBODY) == []
     assert states(study_at(url)) == ["FAIL"] * (RETRIES + 1)
+
+
+def test_a_worker_that_was_taken_for_dead_leaves_its_trial_to_the_queue(url):
+    study = study_at(url)
+    with asker(study, url) as ask:
+        slow = ask.ask()
+        assert slow is not None
+        trial = trials_of(study)[slow.number]
+        queue_again(study, trial)
+        study.tell(slow.number, state=optuna.trial.TrialState.FAIL)
+        ask.report(slow.number, {10: 0.5})
+        ask.tell(slow.number, Ended(score=0.6))
+        assert states(study) == ["FAIL", "WAITING"]
+        again = ask.ask()
+        assert again is not None
+        assert (again.run, again.params) == (slow.run, slow.params)
+        ask.tell(again.number, Ended(score=0.6))
+    assert states(study) == ["FAIL", "COMPLETE"]
+
+
+def test_a_trial_that_others_failed_and_could_not_take_up_is_queued_by_its_own_worker(url):
+    study = study_at(url)
+    with asker(study, url) as ask:
+        slow = ask.ask()
+        assert slow is not None
+        study.tell(slow.number, state=optuna.trial.TrialState.FAIL)
+        ask.tell(slow.number, Ended(score=0.6))
+    assert states(study) == ["FAIL", "WAITING"]
+    assert trials_of(study)[1].user_attrs["run"] == slow.run
 
 
 def test_a_search_that_goes_on_does_not_suggest_what_it_did_before(url):

@@ -11,7 +11,7 @@ from lorasweep.app.side_by_side import ENOUGH, GO_ON, HOPELESS
 from lorasweep.app.workshop import Workshop
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import SearchConfig
-from lorasweep.data.errors import TryAgainError
+from lorasweep.data.errors import HeldError, TryAgainError
 from lorasweep.data.records import RunView
 from lorasweep.sweep.asking import Asker, Suggestion
 from lorasweep.sweep.rules import Curve, hopeless, past_peak
@@ -48,13 +48,16 @@ class Suggested:
 
     def next(self) -> LiveRun | None:
         """What the sampler wants to see, gone on with where an earlier attempt was killed."""
-        suggestion = self._asker.ask()
-        if suggestion is None:
-            return None
-        entry = self._entry(suggestion)
-        live = self._shop.open(entry, self._asker.study.study_name)
-        self._numbers[live.name], self._lives[live.name] = suggestion.number, live
-        return live
+        while (suggestion := self._asker.ask()) is not None:
+            entry = self._entry(suggestion)
+            try:
+                live = self._shop.open(entry, self._asker.study.study_name)
+            except HeldError:  # its worker was taken for dead and is not: it will say itself what became of it
+                self._asker.refuse(suggestion.number)
+                continue
+            self._numbers[live.name], self._lives[live.name] = suggestion.number, live
+            return live
+        return None
 
     def _entry(self, suggestion: Suggestion) -> Entry:
         """The run of a suggestion; values that cannot stand together are not tried again."""

@@ -23,6 +23,7 @@ from lorasweep.sweep.study import (
     is_shared,
     let_go_of_the_dead,
     queue_again,
+    require_queued,
     trials_of,
 )
 
@@ -110,8 +111,10 @@ class Asker:
         trial = self._open[number].trial
         assert trial is not None
         with answering(self._url):
-            known = self.study.get_trials(deepcopy=False)[number].intermediate_values
-            for step in sorted(curve.keys() - known.keys()):
+            known = self.study.get_trials(deepcopy=False)[number]
+            if known.state.is_finished():
+                return
+            for step in sorted(curve.keys() - known.intermediate_values.keys()):
                 trial.report(curve[step], step)
 
     def others(self) -> list[Curve]:
@@ -120,10 +123,19 @@ class Asker:
             return curves_of(self.study)
 
     def tell(self, number: int, ended: Ended, **more: Any) -> None:
-        """Answer a trial, and note ``more`` of it; all is in the database when this returns."""
+        """Answer a trial, and note ``more`` of it; all is in the database when this returns.
+
+        A worker that was held up may find its trial failed by another one, which took it for dead: then the trial
+        stands in the queue again, and whoever takes it up finds its run at an end.
+        """
         trial = self._open[number].trial
         assert trial is not None
         with answering(self._url):
+            known = self.study.get_trials(deepcopy=False)[number]
+            if known.state.is_finished():
+                self._answer(number, _AbandonedError())
+                require_queued(self.study, known)
+                return
             for key, value in more.items():
                 trial.set_user_attr(key, value)
             self._answer(number, ended)
@@ -137,9 +149,13 @@ class Asker:
         asked = self._open.pop(number)
         if isinstance(answer, Ended):
             asked.answer.set_result(answer)
+            asked.over.result()
         else:
             asked.answer.set_exception(answer)
-        asked.over.result()
+            error = asked.over.exception()
+            # Optuna's word for a trial that others have failed: it cannot be failed again, and need not be
+            if error is not None and not isinstance(error, ValueError):
+                raise error
 
     def _suggest_and_wait(self, asked: _Asked) -> None:
         import optuna

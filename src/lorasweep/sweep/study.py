@@ -220,6 +220,15 @@ def queue_again(study: "optuna.Study", trial: "FrozenTrial") -> bool:
     return True
 
 
+def require_queued(study: "optuna.Study", trial: "FrozenTrial") -> None:
+    """Queue a trial that was failed once more, where nobody has yet."""
+    run = trial.user_attrs.get(RUN)
+    if not any(
+        each.user_attrs.get(RUN) == run for each in trials_of(study, "WAITING", "RUNNING", "COMPLETE", "PRUNED")
+    ):
+        queue_again(study, trial)
+
+
 def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence[Mapping[str, Any]]) -> None:
     """Have the recipes tried first, as far as they lie in the space; never twice."""
     for recipe in recipes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.errors import UserError
+from lorasweep.data.errors import HeldError, UserError
 from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.data.records import JsonDict
 from lorasweep.track.journal import FILE as JOURNAL
@@ -167,7 +167,7 @@ def _evaluated(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
 
 @contextmanager
 def running(run: RunFolder) -> Generator[None]:
-    """Hold the run for this process; UserError where another one that is alive does.
+    """Hold the run for this process; HeldError where another one that is alive does.
 
     The operating system gives the lock back when a process dies, however it dies, so a lock is never stale.
     ``owner.json`` only says who it is.
@@ -176,7 +176,7 @@ def running(run: RunFolder) -> Generator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"{run.name} is being written by {_owner(run)}; wait for it or stop it first") from None
+        raise HeldError(f"{run.name} is being written by {_owner(run)}; wait for it or stop it first") from None
     try:
         for leftover in run.path.glob(".*.tmp"):  # of a holder that was killed; deliveries have a lock of their own
             if not leftover.name.startswith(".shipped"):
