@@ -54,16 +54,24 @@ PLAN = Plan(
 
 
 def make(plan: Plan, people: Sequence[int], jobs: int) -> Iterator[dict[str, Any]]:
-    """Shards as they become whole; latents that are there are not drawn again."""
+    """Shards as they become whole; latents that are there are not drawn again.
+
+    As many people as there are processes are drawn at once and looked at before the next ones are, so that what an
+    interrupted night has made is kept.
+    """
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        undrawn = [person for person in people if not plan.latents(person).exists()]
-        drawn = {person: pool.submit(sample, plan, [person]) for person in undrawn}
-        for person in people:
-            if person in drawn:
-                drawn[person].result()
-            parts = portions(plan, person)
-            looked = dict(zip(parts, pool.map(partial(look, plan), parts), strict=True))
-            yield shard_of(plan, person, looked)
+        for start in range(0, len(people), jobs):
+            some = people[start : start + jobs]
+            undrawn = [person for person in some if not plan.latents(person).exists()]
+            list(pool.map(partial(_sample_one, plan), undrawn))
+            for person in some:
+                parts = portions(plan, person)
+                looked = dict(zip(parts, pool.map(partial(look, plan), parts), strict=True))
+                yield shard_of(plan, person, looked)
+
+
+def _sample_one(plan: Plan, person: int) -> None:
+    sample(plan, [person])
 
 
 def shards(
