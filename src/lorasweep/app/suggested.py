@@ -11,14 +11,14 @@ from lorasweep.app.side_by_side import ENOUGH, GO_ON, HOPELESS
 from lorasweep.app.workshop import Workshop
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import SearchConfig
-from lorasweep.data.errors import HeldError, TryAgainError
+from lorasweep.data.errors import TryAgainError
 from lorasweep.data.records import RunView
 from lorasweep.sweep.asking import Asker, Suggestion
 from lorasweep.sweep.rules import Curve, hopeless, past_peak
 from lorasweep.sweep.space import as_words
 from lorasweep.sweep.study import Ended
 from lorasweep.track.recall import read_run
-from lorasweep.track.run_folder import RunFolder
+from lorasweep.track.run_folder import HeldError, RunFolder
 
 Compose = Callable[[Sequence[str]], RunConfig]
 """Overrides in, the run that a person would get who typed them."""

@@ -11,7 +11,3 @@ class RunFailedError(UserError):
 
 class TryAgainError(UserError):
     """Nothing is wrong with what was asked, as when the disk is full or a server does not answer."""
-
-
-class HeldError(UserError):
-    """Another process that is alive writes the run."""

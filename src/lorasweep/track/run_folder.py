@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.errors import HeldError, UserError
+from lorasweep.data.errors import UserError
 from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.data.records import JsonDict
 from lorasweep.track.journal import FILE as JOURNAL
@@ -163,6 +163,10 @@ def _evaluated(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
             f"'lorasweep evaluate {folder} preset=NAME model.path=FILE references=DIR' does it"
         )
     return found[-1]
+
+
+class HeldError(UserError):
+    """Another process that is alive writes the run."""
 
 
 @contextmanager
