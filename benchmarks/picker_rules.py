@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.picker_runs import Redraw, Trajectory
 from lorasweep.app.budget import evenly_spread, finer_step
 from lorasweep.config.schema import PickConfig, WeightsConfig
-from lorasweep.data.records import Evidence, Floats, Pick, Scores
+from lorasweep.data.records import Evidence, Features, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.judged import asked, has_face
 from lorasweep.evaluate.pick import choose, confirm, finalists, smooth
@@ -47,6 +47,11 @@ class Choice:
         return [self._scored(place, self.evidence, fresh=False) for place in range(len(self.run.steps))]
 
     @functools.cached_property
+    def base(self) -> Scores:
+        """Of the base model, on the same pictures."""
+        return self._score_of(self.evidence.base, 0, self.evidence, fresh=False)
+
+    @functools.cached_property
     def own_score(self) -> Floats:
         """[E]"""
         return np.array([each.score for each in self.scores])
@@ -78,9 +83,11 @@ class Choice:
         features = self.run.sheets[place]
         if self.second_network:
             features = replace(features, face=self.run.confirm[place])
-        step = self.run.steps[place]
+        return self._score_of(self.part.sheet(features, fresh=fresh), self.run.steps[place], evidence, fresh=fresh)
+
+    def _score_of(self, sheet: Features, step: int, evidence: Evidence, *, fresh: bool) -> Scores:
         return score(
-            self.part.sheet(features, fresh=fresh),
+            sheet,
             evidence,
             self.weights,
             trial=f"{self.run.person}-{self.run.rate:g}",

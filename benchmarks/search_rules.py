@@ -49,6 +49,8 @@ class Trial:
     """Score of the pick on fresh pictures, if the trial ended after so many checkpoints; None where nothing is."""
     qualities: tuple[float, ...]
     """Oracle quality of that pick."""
+    base: float
+    """Score of the base model on the same pictures."""
 
 
 def trial_of(choice: Choice) -> Trial:
@@ -62,6 +64,7 @@ def trial_of(choice: Choice) -> Trial:
         qualities=tuple(
             run.base_quality if pick.step is None else float(run.quality[run.steps.index(pick.step)]) for pick in picks
         ),
+        base=float(choice.base.score),
     )
 
 
@@ -86,7 +89,7 @@ def ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_u
     """Checkpoints that the trial came to, and whether it was given up there."""
     for count in range(1, len(trial.steps)):
         curve = dict(zip(trial.steps[:count], trial.scores[:count], strict=True))
-        if ends_past_peak and past_peak(curve, RULE.delta):
+        if ends_past_peak and past_peak({0: trial.base, **curve}, RULE.delta):
             return count, False
         if gives_up and hopeless(curve, whole, trial.steps[-1], RULE.delta):
             return count, True

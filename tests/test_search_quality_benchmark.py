@@ -17,7 +17,7 @@ def trial(worth: float | None) -> Trial:
     """Rises to what it is worth."""
     scores = tuple(float(score) for score in np.linspace(0.1, worth or 0.1, len(STEPS)))
     values = tuple(None if worth is None else score for score in scores)
-    return Trial(steps=STEPS, scores=scores, values=values, qualities=scores)
+    return Trial(steps=STEPS, scores=scores, values=values, qualities=scores, base=0.0)
 
 
 def table(worth: dict[tuple[float, int], float]) -> Table:

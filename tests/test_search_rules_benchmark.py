@@ -7,10 +7,10 @@ from benchmarks.search_rules import Trial, search, table
 STEPS = (10, 20, 30, 40, 50)
 
 
-def trial(*scores: float, values: tuple[float | None, ...] | None = None) -> Trial:
+def trial(*scores: float, values: tuple[float | None, ...] | None = None, base: float = 0.0) -> Trial:
     """Its pick is worth the best score so far, and so is its quality."""
     bests = tuple(max(scores[: place + 1]) for place in range(len(scores)))
-    return Trial(steps=STEPS, scores=scores, values=values or bests, qualities=bests)
+    return Trial(steps=STEPS, scores=scores, values=values or bests, qualities=bests, base=base)
 
 
 GOOD, PEAKED = trial(0.5, 0.7, 0.8, 0.85, 0.86), trial(0.6, 0.9, 0.6, 0.4, 0.2)
@@ -25,6 +25,12 @@ def test_whole_trials_cost_everything_and_the_best_value_wins():
 def test_a_trial_past_its_peak_keeps_its_pick_and_saves_its_last_step():
     found = search([PEAKED], ends_past_peak=True, gives_up=False)
     assert found == {"quality": 0.9, "spent": pytest.approx(0.8), "given_up": 0}
+
+
+def test_a_trial_that_is_worse_than_the_base_model_ends_at_its_second_checkpoint():
+    harmed = trial(0.05, 0.04, 0.05, 0.03, 0.04, values=(None,) * 5, base=0.2)
+    assert search([harmed], ends_past_peak=True, gives_up=False)["spent"] == pytest.approx(0.4)
+    assert search([harmed], ends_past_peak=False, gives_up=False)["spent"] == 1.0
 
 
 def test_the_first_slow_trial_is_kept_and_the_second_is_given_up_at_a_fifth():

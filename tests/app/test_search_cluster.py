@@ -38,7 +38,14 @@ def test_two_workers_of_whom_one_is_killed_end_with_as_many_trials_as_were_asked
     judged = overrides(*JUDGED, "pick.strengths=[]", "evaluate.validation=false", "track.mlflow=true")
     words = [word for word in judged if not word.startswith("data.path=")]
     with postgres(tmp_path / "pg") as database, mlflow_server(tmp_path / "server") as uri:
-        search = [f"trials={TRIALS}", "sampler=random", "width=1", "workers=2", f"heartbeat={HEARTBEAT}"]
+        search = [
+            f"trials={TRIALS}",
+            "sampler=random",
+            "width=1",
+            "workers=2",
+            f"heartbeat={HEARTBEAT}",
+            "stop_past_peak=false",
+        ]
         command = [
             *(sys.executable, "-m", "lorasweep", "sweep", "lr", str(tmp_path / "photos"), *words, *search),
             *(f"storage={database}", f"track.uri={uri}", "hydra/launcher=submitit_local"),

@@ -42,7 +42,16 @@ def test_a_search_killed_at_every_turn_ends_with_as_many_finished_trials_as_were
 ) -> None:
     judged = overrides(*JUDGED, "pick.strengths=[]", "evaluate.validation=false", "track.mlflow=true")
     words = [word for word in judged if not word.startswith("data.path=")]
-    command = ["sweep", "lr", str(tmp_path / "photos"), *words, f"trials={TRIALS}", "width=2", "sampler=random"]
+    command = [
+        "sweep",
+        "lr",
+        str(tmp_path / "photos"),
+        *words,
+        f"trials={TRIALS}",
+        "width=2",
+        "sampler=random",
+        "stop_past_peak=false",
+    ]
     for place, count, when in PLACES:
         assert run(place, count, command) == -signal.SIGKILL, when
     assert run("none", 0, command) == 0

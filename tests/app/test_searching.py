@@ -152,6 +152,17 @@ def test_a_trial_that_has_seen_enough_leaves_early_and_is_picked_from(
     assert [trial.state.name for trial in study_of(tmp_path / "mlruns").trials] == ["COMPLETE"] * 2
 
 
+def test_a_trial_is_compared_with_the_model_it_started_from(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[int, float]] = []
+    monkeypatch.setattr(suggested, "past_peak", lambda curve, delta: asked.append(dict(curve)))
+    search(words, trials=1)
+    (view,) = runs_of(tmp_path / "mlruns")
+    (base,) = [scores.score for scores in view.scores if scores.step == 0]
+    assert [(list(curve), curve[0]) for curve in asked] == [([0, 4], base), ([0, 4, 8], base)]
+
+
 def test_no_trial_leaves_early_while_its_rate_decays(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,10 +217,10 @@ def test_a_stopped_search_goes_on_where_it_was(
     monkeypatch.setattr(LiveRun, "stepped", terminated)
     said: list[str] = []
     with pytest.raises(SystemExit):
-        search(words, said.append)
+        search(words, said.append, stop_past_peak=False)
     assert said[-1] == "Stopped and saved; the same command goes on with study s."
     monkeypatch.setattr(LiveRun, "stepped", plain)
-    assert search(words).trials == 4
+    assert search(words, stop_past_peak=False).trials == 4
     runs = runs_of(tmp_path / "mlruns")
     assert len(runs) == 4
     for view in runs:

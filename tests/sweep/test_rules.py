@@ -31,6 +31,18 @@ def test_a_checkpoint_that_could_not_be_measured_has_not_fallen():
     assert past_peak(curve(0.5, 0.9, 0.7, NAN, 0.6), DELTA)
 
 
+def test_what_training_has_only_harmed_is_past_its_peak():
+    base = {0: 0.2}
+    assert past_peak(base | curve(0.05, 0.04), DELTA)
+    assert not past_peak(base | curve(0.05), DELTA)
+    assert not past_peak(base | curve(0.16, 0.15), DELTA)
+    assert not past_peak(base | curve(0.05, 0.04, 0.25), DELTA)
+
+
+def test_a_base_model_that_was_not_judged_says_nothing_of_a_peak():
+    assert not past_peak({0: NAN} | curve(0.05, 0.04), DELTA)
+
+
 @given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_scores_that_only_rise_are_never_past_a_peak(scores):
     assert not past_peak(curve(*sorted(scores)), DELTA)

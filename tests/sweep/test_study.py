@@ -17,6 +17,7 @@ from lorasweep.sweep.study import (
     Signature,
     database_url,
     enqueue,
+    let_go_of_the_dead,
     make_sampler,
     mend,
     open_study,
@@ -170,6 +171,48 @@ def test_a_trial_that_others_failed_and_could_not_take_up_is_queued_by_its_own_w
         ask.tell(slow.number, Ended(score=0.6))
     assert states(study) == ["FAIL", "WAITING"]
     assert trials_of(study)[1].user_attrs["run"] == slow.run
+
+
+def test_a_trial_whose_next_attempt_found_it_held_is_queued_by_its_own_worker(url):
+    study = study_at(url)
+    with asker(study, url) as ask:
+        slow = ask.ask()
+        assert slow is not None
+        queue_again(study, trials_of(study)[slow.number])
+        study.tell(slow.number, state=optuna.trial.TrialState.FAIL)
+        again = ask.ask()
+        assert again is not None
+        assert again.run == slow.run
+        ask.refuse(again.number)
+        let_go_of_the_dead(study)
+        assert states(study) == ["FAIL", "FAIL"]
+        ask.tell(slow.number, Ended(score=0.6))
+        assert states(study) == ["FAIL", "FAIL", "WAITING"]
+        last = ask.ask()
+        assert last is not None
+        assert (last.run, last.params) == (slow.run, slow.params)
+        ask.tell(last.number, Ended(score=0.6))
+    assert states(study) == ["FAIL", "FAIL", "COMPLETE"]
+
+
+def test_a_trial_whose_undertaker_died_before_it_could_queue_it_is_tried_again(url):
+    run = abandon(url)
+    study = study_at(url)
+    study.tell(0, state=optuna.trial.TrialState.FAIL)
+    let_go_of_the_dead(study)
+    let_go_of_the_dead(study)
+    assert states(study) == ["FAIL", "WAITING"]
+    assert trials_of(study)[1].user_attrs["run"] == run
+
+
+def test_a_trial_that_cannot_be_trained_is_not_tried_again(url):
+    study = study_at(url)
+    with asker(study, url) as ask:
+        one = ask.ask()
+        assert one is not None
+        ask.refuse(one.number)
+    let_go_of_the_dead(study)
+    assert states(study) == ["FAIL"]
 
 
 def test_a_search_that_goes_on_does_not_suggest_what_it_did_before(url):

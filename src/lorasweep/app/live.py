@@ -52,6 +52,8 @@ class LiveRun:
         self.drawn = tuple(steps) if judge else ()
         self.glimpsed = frozenset(glimpsed_steps(trial.config, self.drawn))
         self.scores: dict[int, Scores] = {}
+        self.base_score = math.nan
+        """Of the model that training started from, on the same sheet; known with the first checkpoint's."""
         self.losses: LossWatch | None = None
         """Who measures losses on fixed noise; None where nobody does, as where nothing is trained."""
         self.outcome: Outcome | None = None
@@ -147,7 +149,9 @@ class LiveRun:
         assert self.judge is not None
         sheet = self.judge.base_sheet(self.name, self.samples_folder())
         self.tracker.samples(sheet, self.prompts)
-        self.tracker.scores(self.judge.judge(sheet, self.judge.shared))
+        scores = self.judge.judge(sheet, self.judge.shared)
+        self.tracker.scores(scores)
+        self.base_score = scores.score
 
     def _look(self, checkpoint: Checkpoint, *, fresh: bool) -> Scores:
         assert self.judge is not None

@@ -233,7 +233,8 @@ def _when_over(this: _Search, parent: Multirun) -> "optuna.Study":
         if study is not None and done >= this.trials:
             return study
         if study is not None:
-            let_go_of_the_dead(study)
+            with study_lock(this.root, this.name):
+                let_go_of_the_dead(study)
         idle = 0 if study is not None and trials_of(study, "RUNNING") else idle + 1
         if idle > IDLE_POLLS:
             raise TryAgainError(f"study {this.name} has {done} of {this.trials} trials and no worker; try again")

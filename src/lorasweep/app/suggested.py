@@ -79,7 +79,8 @@ class Suggested:
         if len(curve) >= len(live.drawn):
             return GO_ON
         delta = config.pick.delta
-        if self._plan.stop_past_peak and config.optim.schedule == "constant" and past_peak(curve, delta):
+        with_base = {0: live.base_score, **curve}
+        if self._plan.stop_past_peak and config.optim.schedule == "constant" and past_peak(with_base, delta):
             return ENOUGH
         if self._plan.prune and hopeless(curve, self._asker.others(), config.optim.steps, delta):
             return HOPELESS

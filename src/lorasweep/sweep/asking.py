@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lorasweep.sweep.rules import Curve
 from lorasweep.sweep.space import Dimension
 from lorasweep.sweep.study import (
+    REFUSED,
     RUN,
     Ended,
     answering,
@@ -134,7 +135,8 @@ class Asker:
             known = self.study.get_trials(deepcopy=False)[number]
             if known.state.is_finished():
                 self._answer(number, _AbandonedError())
-                require_queued(self.study, known)
+                with self._quota:
+                    require_queued(self.study, known.user_attrs[RUN])
                 return
             for key, value in more.items():
                 trial.set_user_attr(key, value)
@@ -142,7 +144,11 @@ class Asker:
 
     def refuse(self, number: int) -> None:
         """Fail a trial that cannot be trained; it is not tried again."""
+        trial = self._open[number].trial
+        assert trial is not None
         with answering(self._url):
+            if not self.study.get_trials(deepcopy=False)[number].state.is_finished():
+                trial.set_user_attr(REFUSED, True)
             self._answer(number, _AbandonedError())
 
     def _answer(self, number: int, answer: "Ended | _AbandonedError") -> None:

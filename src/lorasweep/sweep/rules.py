@@ -20,6 +20,10 @@ def past_peak(curve: Curve, delta: float) -> bool:
 
     The pick goes no further than the first checkpoint that is ``delta`` below the best; twice that far, ``PATIENCE``
     times in a row, leaves room for the noise of a few pictures.
+
+    Args:
+        curve: with the base model's score as that of step 0, so that what training has only harmed is past its peak.
+        delta: how much lower a score must be to count as lower.
     """
     scores = _judged(curve)
     if len(scores) <= PATIENCE:

@@ -26,6 +26,8 @@ DATABASE = "studies.db"
 _FILE = "sqlite:///"
 RUN = "run"
 """Trial attribute with the name of its run."""
+REFUSED = "refused"
+"""Trial attribute of one that failed because it cannot be trained, or because a living worker is at it."""
 SIGNED = "signature"
 RETRIES = 3
 """Times that a trial which was killed, or has failed, is tried again."""
@@ -216,17 +218,16 @@ def queue_again(study: "optuna.Study", trial: "FrozenTrial") -> bool:
     if not run or (len(attempts) > RETRIES and not queued):
         return False
     if not queued:
-        study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "retry_of": trial.number})
+        facts = {key: value for key, value in trial.user_attrs.items() if key != REFUSED}
+        study.enqueue_trial(trial.params, user_attrs={**facts, "retry_of": trial.number})
     return True
 
 
-def require_queued(study: "optuna.Study", trial: "FrozenTrial") -> None:
-    """Queue a trial that was failed once more, where nobody has yet."""
-    run = trial.user_attrs.get(RUN)
-    if not any(
-        each.user_attrs.get(RUN) == run for each in trials_of(study, "WAITING", "RUNNING", "COMPLETE", "PRUNED")
-    ):
-        queue_again(study, trial)
+def require_queued(study: "optuna.Study", run: str) -> None:
+    """Queue a run's trial once more, where all attempts at it have failed."""
+    last = _last_attempts(study)[run]
+    if last.state.name == "FAIL":
+        queue_again(study, last)
 
 
 def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence[Mapping[str, Any]]) -> None:
@@ -238,12 +239,23 @@ def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence
 
 
 def let_go_of_the_dead(study: "optuna.Study") -> None:
-    """Fail and queue again the trials of a shared study that give no sign of life any more."""
+    """Fail and queue again the trials of a shared study that give no sign of life any more; by one worker at a time.
+
+    So are those that a worker failed which itself died before it could queue them.
+    """
     import optuna
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
+    for trial in _last_attempts(study).values():
+        if trial.state.name == "FAIL" and REFUSED not in trial.user_attrs:
+            queue_again(study, trial)
+
+
+def _last_attempts(study: "optuna.Study") -> "dict[str, FrozenTrial]":
+    """By run."""
+    return {trial.user_attrs[RUN]: trial for trial in trials_of(study) if RUN in trial.user_attrs}
 
 
 def _hear_of_the_dead(study: "optuna.Study", trial: "FrozenTrial") -> None:
