@@ -1,5 +1,6 @@
 """What a result hangs on: hashes of everything read, versions of everything that computed, and the code itself."""
 
+import functools
 import hashlib
 import json
 import platform
@@ -48,7 +49,7 @@ def provenance(
         "data": None if dataset is None else _photos(dataset),
         "config_sha256": config_sha256,
         "signatures": dict(signatures),
-        "code": code_state(Path(__file__).parents[1]),
+        "code": _own_code(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -72,6 +73,12 @@ def hash_file(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+@functools.cache
+def _own_code() -> JsonDict:
+    """Asked for once: what runs is what was imported, whatever becomes of the checkout in a long search."""
+    return code_state(Path(__file__).parents[1])
 
 
 def code_state(package: Path) -> JsonDict:
@@ -130,6 +137,7 @@ def _read_cache(path: Path | None) -> dict[str, str]:
         return {}
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE", re.IGNORECASE)
@@ -19,18 +20,31 @@ HIDDEN = "[hidden]"
 
 def redact(text: str) -> str:
     """``text`` without the values of secret-looking environment variables, known token shapes and URL passwords."""
-    values = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST]
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return _USER_IN_URL.sub(f"{HIDDEN}@", _SECRET_SHAPE.sub(HIDDEN, text))
+    return _without(text, _known_secrets())
 
 
 def redact_all(value: Any) -> Any:
     """``value`` with every string inside it redacted."""
+    return _all_without(value, _known_secrets())
+
+
+def _known_secrets() -> list[str]:
+    """Values of secret-looking environment variables, the longest first, since one may hold another."""
+    values = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST]
+    return sorted(values, key=len, reverse=True)
+
+
+def _without(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return _USER_IN_URL.sub(f"{HIDDEN}@", _SECRET_SHAPE.sub(HIDDEN, text))
+
+
+def _all_without(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return _without(value, secrets)
     if isinstance(value, dict):
-        return {key: redact_all(item) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: _all_without(item, secrets) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [redact_all(item) for item in cast("list[Any]", value)]
+        return [_all_without(item, secrets) for item in cast("list[Any]", value)]
     return value
