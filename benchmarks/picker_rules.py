@@ -15,7 +15,7 @@ from lorasweep.config.schema import PickConfig, WeightsConfig
 from lorasweep.data.records import Evidence, Features, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.judged import asked, has_face
-from lorasweep.evaluate.pick import choose, confirm, finalists, smooth
+from lorasweep.evaluate.pick import choose, confirm, finalists, smooth, steady_score
 from lorasweep.evaluate.score import score
 
 TIED = 2.0
@@ -62,7 +62,8 @@ class Choice:
         if self.part.fresh is None:
             return pick
         again = [self._again(self.run.steps.index(step)) for step in finalists(pick)]
-        return confirm(pick, again, rule)
+        pick = confirm(pick, again, rule)
+        return replace(pick, steady=steady_score(pick, again))
 
     def standing(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
         """Before the finalists are looked at again."""

@@ -46,7 +46,7 @@ class Trial:
     steps: tuple[int, ...]
     scores: tuple[float, ...]
     values: tuple[float | None, ...]
-    """Score of the pick on fresh pictures, if the trial ended after so many checkpoints; None where nothing is."""
+    """Steady score of the pick on fresh pictures, if the trial ended after so many checkpoints; None without a pick."""
     qualities: tuple[float, ...]
     """Oracle quality of that pick."""
     base: float
@@ -60,7 +60,7 @@ def trial_of(choice: Choice) -> Trial:
     return Trial(
         steps=run.steps,
         scores=tuple(float(each.score) for each in choice.scores),
-        values=tuple(None if pick.step is None else pick.score for pick in picks),
+        values=tuple(None if pick.step is None else pick.worth for pick in picks),
         qualities=tuple(
             run.base_quality if pick.step is None else float(run.quality[run.steps.index(pick.step)]) for pick in picks
         ),

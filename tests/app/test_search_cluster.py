@@ -96,7 +96,7 @@ def _require_all_trials_once(study: optuna.Study, root: Path, killed: str) -> No
         assert view.status == "finished"
         assert [step.step for step in view.steps] == list(range(1, 13))
         assert view.pick is not None
-        assert trial.value == view.pick.score
+        assert trial.value == view.pick.steady
 
 
 def _require_one_finished_run_each(uri: str, root: Path, study: optuna.Study) -> None:

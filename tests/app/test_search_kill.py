@@ -69,7 +69,7 @@ def test_a_search_killed_at_every_turn_ends_with_as_many_finished_trials_as_were
         assert view.status == "finished"
         assert [step.step for step in view.steps] == list(range(1, 13))
         assert view.pick is not None
-        assert trial.value == view.pick.score
+        assert trial.value == view.pick.steady
     _require_one_finished_run_each_in_mlflow(root, runs)
 
 

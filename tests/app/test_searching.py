@@ -64,7 +64,7 @@ def test_a_search_ends_with_as_many_runs_as_trials_and_a_winner_seen_on_seeds_of
     for trial, view in zip(trials, runs, strict=True):
         assert (view.status, view.parent) == ("finished", "s")
         assert view.pick is not None
-        assert trial.value == view.pick.score
+        assert trial.value == view.pick.steady
         assert view.config["optim"]["lr"] == pytest.approx(trial.params["optim.lr"], rel=5e-3)
         assert trial.intermediate_values == {s.step: s.score for s in view.scores if s.step and not s.fresh}
         assert trial.user_attrs["step"] == view.pick.step

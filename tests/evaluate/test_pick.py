@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
 from lorasweep.data.records import COMPONENTS, Scores
-from lorasweep.evaluate.pick import choose, confirm, finalists, smooth
+from lorasweep.evaluate.pick import choose, confirm, finalists, smooth, steady_score
 
 RULE = PickConfig(replicates=300)
 
@@ -161,6 +161,33 @@ def test_a_fresh_score_below_the_floor_leaves_nothing():
 def test_confirming_without_the_picks_fresh_score_changes_nothing():
     chosen = pick(run(ARC))
     assert confirm(chosen, [scored(10, 0.9, fresh=True)], RULE) == chosen
+
+
+def test_runs_are_compared_by_the_pick_and_its_neighbours_on_fresh_seeds():
+    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    fresh = [replace(scored(step, 0.9, fresh=True), score=score) for step, score in ((60, 0.8), (70, 0.9), (80, 0.4))]
+    assert chosen.step == 70
+    assert steady_score(chosen, fresh) == pytest.approx(0.25 * 0.8 + 0.5 * 0.9 + 0.25 * 0.4)
+    assert steady_score(chosen, fresh[1:]) == pytest.approx((0.5 * 0.9 + 0.25 * 0.4) / 0.75)
+    unmeasured = [*fresh[:2], replace(fresh[2], score=np.nan)]
+    assert steady_score(chosen, unmeasured) == pytest.approx((0.25 * 0.8 + 0.5 * 0.9) / 0.75)
+
+
+def test_a_last_checkpoint_has_one_neighbour_and_standing_scores_do_not_count():
+    chosen = pick(run((0.3, 0.6, 0.88)))
+    fresh = [replace(scored(step, 0.9, fresh=True), score=score) for step, score in ((20, 0.6), (30, 0.9))]
+    assert chosen.step == 30
+    assert steady_score(chosen, [*fresh, scored(20, 0.1)]) == pytest.approx((0.25 * 0.6 + 0.5 * 0.9) / 0.75)
+
+
+def test_a_run_without_a_pick_or_fresh_scores_is_worth_nothing_known():
+    chosen = pick(run((0.3, 0.6, 0.88)))
+    assert np.isnan(steady_score(replace(chosen, step=None), [scored(30, 0.9, fresh=True)]))
+    assert np.isnan(steady_score(chosen, []))
+    assert chosen.worth == 0.0
+    assert replace(chosen, score=0.8).worth == 0.8
+    assert replace(chosen, score=0.8, steady=0.7).worth == 0.7
+    assert replace(chosen, score=0.8, steady=0.7, step=None).worth == 0.0
 
 
 def test_a_pick_is_surer_where_the_end_is_sharp():

@@ -150,10 +150,12 @@ def test_the_sheet_is_written_when_the_run_is_over_and_the_page_at_every_checkpo
 
 def test_a_comparison_puts_the_best_pick_first(view: RunView, tmp_path: Path) -> None:
     assert view.pick is not None
-    better = replace(view, name="better", pick=replace(view.pick, score=0.9))
+    better = replace(view, name="better", pick=replace(view.pick, score=0.9, steady=0.9))
+    lucky = replace(view, name="lucky", pick=replace(view.pick, score=0.95, steady=0.01))
     worst = replace(view, name="worst", pick=None, scores=())
-    page = write_comparison(tmp_path, [view, worst, better]).read_text(encoding="utf-8")
-    assert page.index("<h2>better") < page.index("<h2>run ") < page.index("<h2>worst")
+    page = write_comparison(tmp_path, [view, worst, lucky, better]).read_text(encoding="utf-8")
+    places = [page.index(f"<h2>{name}") for name in ("better", "run ", "lucky", "worst")]
+    assert places == sorted(places)
     assert "lr 0.001" in page
 
 

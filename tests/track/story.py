@@ -115,6 +115,7 @@ class Story:
             runner_up=3,
             eligible=(3, 6),
             score=0.625,
+            steady=0.6,
             confidence=0.9,
             verdicts=(Verdict(step=6, word="good", cause="", text="works"),),
             run_verdict="fine",

@@ -77,6 +77,14 @@ def test_the_pick_has_a_strength_and_an_older_one_had_full_strength(story: Story
     assert codec.pick_from_json(payload).strength == 1.0
 
 
+def test_runs_can_be_compared_in_the_table_by_their_steady_score(story: Story) -> None:
+    payload = codec.pick_to_json(replace(story.pick(), steady=0.7))
+    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/steady"] == 0.7
+    del payload["steady"]
+    assert "picked/steady" not in {point.key for point in messages.pick_points(payload, 0)}
+    assert codec.pick_from_json(payload).worth == story.pick().score
+
+
 def test_no_pick_is_a_tag_and_no_point(story: Story) -> None:
     payload = {**codec.pick_to_json(story.pick()), "step": None, "run_verdict": "train longer"}
     assert messages.pick_points(payload, 0) == []

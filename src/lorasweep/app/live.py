@@ -167,7 +167,7 @@ class LiveRun:
 
     def _choose(self) -> Pick | None:
         """Choose, look again at the finalists on fresh seeds, and choose for good."""
-        from lorasweep.evaluate.pick import confirm, finalists
+        from lorasweep.evaluate.pick import confirm, finalists, steady_score
 
         if not self.scores:
             return None
@@ -180,6 +180,7 @@ class LiveRun:
                 pick = self._standing_pick()
         fresh = [self._fresh_scores(step) for step in finalists(pick)]
         pick = self._with_strength(confirm(pick, fresh, config.pick), {scores.step: scores for scores in fresh})
+        pick = replace(pick, steady=steady_score(pick, fresh))
         self.tracker.pick(pick)
         if pick.step is not None and (note := self._mixed_sides(self._checkpoint(pick.step))):
             self.tracker.note(note)

@@ -1,7 +1,6 @@
 """A multirun: a parent without steps of its own, and one child for each combination of values."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -83,9 +82,9 @@ class Multirun:
     def _end(self, tracker: "JournalTracker", error: BaseException | None) -> None:
         """Remember the best child and how it went, and write the page that compares all of them."""
         children = children_of(tracker.run)
-        picked = {child.name: child.pick.score for child in children if child.pick and child.pick.step is not None}
-        if best := max(picked, key=lambda name: -1 if math.isnan(picked[name]) else picked[name], default=""):
-            tracker.tag("best_run", best)
+        picked = {child.name: child.pick.worth for child in children if child.pick and child.pick.step is not None}
+        if picked:
+            tracker.tag("best_run", max(picked, key=picked.__getitem__))
         tracker.end(_status(children, error), str(error) if isinstance(error, Exception) else "")
         self.compare()
 

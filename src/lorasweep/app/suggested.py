@@ -102,13 +102,13 @@ class Suggested:
 
 
 def ended_of(view: RunView) -> Ended:
-    """What a run that is over is worth to a search: the score of its pick on fresh seeds.
+    """What a run that is over is worth to a search: the steady score of its pick, on fresh seeds.
 
     A run without anything to use is worth what its best checkpoint seemed to be, below the floor; one whose loss
     became NaN before anything could be used is worth 0.
     """
     if view.pick is not None and view.pick.step is not None:
-        return Ended(score=view.pick.score)
+        return Ended(score=view.pick.worth)
     if view.pick is None and view.status == "finished":
         return Ended(score=None)
     floor = float(view.config.get("pick", {}).get("floor", 1.0))

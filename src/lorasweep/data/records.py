@@ -1,5 +1,6 @@
 """The frozen nouns that flow between rooms: Dataset -> Checkpoint -> SampleSet -> Features -> Scores -> Pick."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,6 +284,14 @@ class Pick:
     """Why this checkpoint and this strength, in a sentence or two."""
     strength: float = 1.0
     """At which to apply the file."""
+    steady: float = math.nan
+    """The pick's fresh score averaged with those of the checkpoints next to it; NaN where none was drawn again."""
+
+    @property
+    def worth(self) -> float:
+        """By this are runs compared: ``steady``, or ``score`` without it; 0 where nothing is picked or known."""
+        known = (value for value in (self.steady, self.score) if not math.isnan(value))
+        return 0.0 if self.step is None else next(known, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ broken checkpoints. Asked instead is which ones are *shown* to be within ``delta
 from it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -105,6 +106,33 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     scores = f"{chosen.score:.2f} against {final.score:.2f}"
     text = f"On fresh seeds {pick.step} fell behind {step} ({scores}), so {step} it is."
     return replace(pick, step=step, runner_up=pick.step, score=final.score, reason=text)
+
+
+def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
+    """The pick's fresh score averaged with its neighbours', as the shares were that it was chosen by.
+
+    Runs are compared by it: of many that are equally good the one whose single checkpoint is luckiest on few pictures
+    would seem the best, and luck is not shared by checkpoints that learned nearly the same.
+
+    Args:
+        pick: after ``confirm``.
+        fresh: scores on fresh seeds at the run's own strength; neighbours that are not among them take no part.
+
+    Returns:
+        0 to 1, high = good; NaN where nothing was picked or drawn again.
+    """
+    steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
+    if pick.step not in steps:
+        return math.nan
+    places = range(steps.index(pick.step) - 1, steps.index(pick.step) + 2)
+    scores = {part.step: part.score for part in fresh if part.fresh and not math.isnan(part.score)}
+    near = [
+        (weight, scores[steps[place]])
+        for weight, place in zip(KERNEL, places, strict=True)
+        if 0 <= place < len(steps) and steps[place] in scores
+    ]
+    total = sum(weight for weight, _ in near)
+    return sum(weight * score for weight, score in near) / total if total else math.nan
 
 
 def smooth(shares: Floats) -> Floats:

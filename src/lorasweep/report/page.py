@@ -82,7 +82,7 @@ def render_comparison(views: Sequence[RunView], title: str, lead: str = "") -> s
         picked = next((row for row in rows if row.picked), None)
         run = {"view": view, "rows": rows, "picked": picked, "place": place, "colour": place % 8, "facts": _facts(view)}
         runs.append(run)
-    runs.sort(key=lambda run: -_picked_score(run["view"]))
+    runs.sort(key=lambda run: -run["view"].pick.worth if run["view"].pick else 0.0)
     steps = sorted({row.step for run in runs for row in run["rows"] if row.step and row.scores})
     by_rate = sorted(runs, key=lambda run: float(run["facts"].get("learning rate", "nan")))
     scores = [row.scores.score for run in runs for row in run["rows"] if row.step and row.scores]
@@ -199,11 +199,6 @@ def _portrait(view: RunView, picked: Row | None) -> str:
     of_person = {prompt.key for prompt in view.prompts if prompt.subject and prompt.photo}
     best = max(drawn, key=lambda cell: (cell.prompt in of_person, cell.score if math.isfinite(cell.score) else -1.0))
     return data_uri(best.pictures[0])
-
-
-def _picked_score(view: RunView) -> float:
-    score = view.pick.score if view.pick is not None and view.pick.step is not None else math.nan
-    return score if math.isfinite(score) else -1.0
 
 
 def _facts(view: RunView) -> dict[str, str]:

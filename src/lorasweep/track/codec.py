@@ -108,6 +108,7 @@ def pick_from_json(payload: JsonDict) -> Pick:
     exact: JsonDict = {
         "eligible": tuple(payload["eligible"]),
         "score": float(payload["score"]),
+        "steady": float(payload.get("steady", "nan")),
         "confidence": float(payload["confidence"]),
         "verdicts": tuple(Verdict(**verdict) for verdict in payload["verdicts"]),
     }

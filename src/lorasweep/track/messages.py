@@ -63,6 +63,7 @@ def pick_points(payload: JsonDict, time: int) -> list[Point]:
     values = {
         "picked/step": payload["step"],
         "picked/score": payload["score"],
+        "picked/steady": payload.get("steady", "nan"),
         "picked/confidence": payload["confidence"],
         "picked/strength": payload.get("strength", 1.0),
     }
