@@ -52,6 +52,10 @@ class Trial:
     base: float
     """Score of the base model on the same pictures."""
 
+    def curve(self, count: int) -> Curve:
+        """As its search sees it after so many checkpoints."""
+        return {0: self.base, **dict(zip(self.steps[:count], self.scores[:count], strict=True))}
+
 
 def trial_of(choice: Choice) -> Trial:
     """What each length of the trial would come to."""
@@ -78,7 +82,7 @@ def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> 
         given_up += hopeless_now
         if hopeless_now:
             continue
-        whole.append(dict(zip(trial.steps[:count], trial.scores[:count], strict=True)))
+        whole.append(trial.curve(count))
         value = trial.values[count - 1]
         if value is not None and value > best:
             best, quality = value, trial.qualities[count - 1]
@@ -88,8 +92,8 @@ def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> 
 def ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_up: bool) -> tuple[int, bool]:
     """Checkpoints that the trial came to, and whether it was given up there."""
     for count in range(1, len(trial.steps)):
-        curve = dict(zip(trial.steps[:count], trial.scores[:count], strict=True))
-        if ends_past_peak and past_peak({0: trial.base, **curve}, RULE.delta):
+        curve = trial.curve(count)
+        if ends_past_peak and past_peak(curve, RULE.delta):
             return count, False
         if gives_up and hopeless(curve, whole, trial.steps[-1], RULE.delta):
             return count, True

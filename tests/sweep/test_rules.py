@@ -76,6 +76,14 @@ def test_a_trial_as_good_as_the_middle_one_goes_on():
     assert not hopeless(curve(0.5, 0.7, 0.78), [GOOD, GOOD, SLOW_AND_BAD], 100, DELTA)
 
 
+def test_a_trial_is_not_measured_by_those_that_were_quick_and_fell():
+    fell = {0: 0.1} | curve(0.8, 0.85, 0.2, 0.1)
+    harmed = {0: 0.1} | curve(0.02, 0.02)
+    assert hopeless(curve(0.2, 0.25, 0.3), [GOOD, GOOD, SLOW_AND_BAD], 100, DELTA)
+    assert not hopeless(curve(0.2, 0.25, 0.3), [fell, fell, SLOW_AND_BAD], 100, DELTA)
+    assert not hopeless(curve(0.2, 0.25, 0.3), [GOOD, GOOD, GOOD, harmed], 100, DELTA)
+
+
 def test_trials_are_compared_at_the_same_step():
     late = {50: 0.9, 100: 0.95}
     assert not hopeless(curve(0.2, 0.25), [late, late, late, SLOW_AND_BAD], 100, DELTA)

@@ -76,11 +76,10 @@ class Suggested:
         """Report the scores so far; a trial with its last checkpoint before it is let come to its end."""
         curve, config = _curve(live), live.trial.config
         self._asker.report(self._numbers[live.name], curve)
-        if len(curve) >= len(live.drawn):
+        if len(live.scores) >= len(live.drawn):
             return GO_ON
         delta = config.pick.delta
-        with_base = {0: live.base_score, **curve}
-        if self._plan.stop_past_peak and config.optim.schedule == "constant" and past_peak(with_base, delta):
+        if self._plan.stop_past_peak and config.optim.schedule == "constant" and past_peak(curve, delta):
             return ENOUGH
         if self._plan.prune and hopeless(curve, self._asker.others(), config.optim.steps, delta):
             return HOPELESS
@@ -116,7 +115,8 @@ def ended_of(view: RunView) -> Ended:
 
 
 def _curve(live: LiveRun) -> Curve:
-    return {step: scores.score for step, scores in live.scores.items() if step > 0}
+    scores = {step: scores.score for step, scores in live.scores.items()}
+    return {0: live.base_score, **scores} if scores else {}
 
 
 def _peak(view: RunView) -> float:

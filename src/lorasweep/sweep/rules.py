@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 Curve = Mapping[int, float]
-"""Optimiser step to the score of its checkpoint, 0 to 1, high = good; NaN where it could not be measured."""
+"""Optimiser step to the score of its checkpoint, 0 to 1, high = good; NaN where it could not be measured.
+
+Step 0 is the base model, so that a trial which training has only harmed is past its peak.
+"""
 
 PATIENCE = 2
 """Checkpoints in a row that must have fallen before a trial is past its peak."""
@@ -20,10 +23,6 @@ def past_peak(curve: Curve, delta: float) -> bool:
 
     The pick goes no further than the first checkpoint that is ``delta`` below the best; twice that far, ``PATIENCE``
     times in a row, leaves room for the noise of a few pictures.
-
-    Args:
-        curve: with the base model's score as that of step 0, so that what training has only harmed is past its peak.
-        delta: how much lower a score must be to count as lower.
     """
     scores = _judged(curve)
     if len(scores) <= PATIENCE:
@@ -32,15 +31,16 @@ def past_peak(curve: Curve, delta: float) -> bool:
     return all(score < best - 2 * delta for score in scores[-PATIENCE:])
 
 
-def hopeless(curve: Curve, whole: Sequence[Curve], steps: int, delta: float) -> bool:
+def hopeless(curve: Curve, others: Sequence[Curve], steps: int, delta: float) -> bool:
     """Whether a trial stays behind, and one that had stood no better is known to have ended badly.
 
-    It is compared by the best score that each had reached by then, with the middle one of the trials that ran whole.
-    The first one that falls behind is not given up, nor is one that stands no worse than a trial that caught up in the
-    end: until a slow learner has been seen to the end, nobody knows what becomes of them.
+    It is compared by the best score that each had reached by then, with the middle one of the trials that held to the
+    end; those that fell were the quickest before, and to be slower than they is no fault. The first one that falls
+    behind is not given up, nor is one that stands no worse than a trial that caught up in the end: until a slow
+    learner has been seen to the end, nobody knows what becomes of them.
 
     Args:
-        whole: curves of trials that were not given up.
+        others: curves of trials that were not given up.
         steps: of the whole trial.
         delta: how much lower a score must be to count as lower.
     """
@@ -48,7 +48,8 @@ def hopeless(curve: Curve, whole: Sequence[Curve], steps: int, delta: float) -> 
         return False
     now = max(curve)
     mine = best_by(curve, now)
-    theirs = [(best_by(other, now), best_by(other, math.inf)) for other in whole if min(other, default=math.inf) <= now]
+    whole = [other for other in others if not past_peak(other, delta) and min(other, default=math.inf) <= now]
+    theirs = [(best_by(other, now), best_by(other, math.inf)) for other in whole]
     if len(theirs) < ENOUGH:
         return False
     middle = median(then for then, _ in theirs) - delta

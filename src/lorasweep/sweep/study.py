@@ -29,6 +29,8 @@ RUN = "run"
 REFUSED = "refused"
 """Trial attribute of one that failed because it cannot be trained, or because a living worker is at it."""
 SIGNED = "signature"
+STARTUP = 3
+"""Trials before a sampler that learns does so: the preset's own values and two random ones."""
 RETRIES = 3
 """Times that a trial which was killed, or has failed, is tried again."""
 
@@ -158,9 +160,9 @@ def make_sampler(kind: str, space: Sequence[Dimension], seed: int, tried: int) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if kind == "tpe":
-            return samplers.TPESampler(seed=seed + tried, n_startup_trials=4)
+            return samplers.TPESampler(seed=seed + tried, n_startup_trials=STARTUP)
         if kind == "gp":
-            return samplers.GPSampler(seed=seed + tried, n_startup_trials=4)
+            return samplers.GPSampler(seed=seed + tried, n_startup_trials=STARTUP)
         if kind == "random":
             return samplers.RandomSampler(seed=seed + tried)
         if kind == "qmc":
