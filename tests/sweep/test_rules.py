@@ -85,7 +85,7 @@ def test_a_trial_is_not_measured_by_those_that_were_quick_and_fell():
 
 
 def test_trials_are_compared_at_the_same_step():
-    late = {50: 0.9, 100: 0.95}
+    late = {0: 0.1, 50: 0.9, 100: 0.95}
     assert not hopeless(curve(0.2, 0.25), [late, late, late, SLOW_AND_BAD], 100, DELTA)
 
 

@@ -48,8 +48,8 @@ def hopeless(curve: Curve, others: Sequence[Curve], steps: int, delta: float) ->
         return False
     now = max(curve)
     mine = best_by(curve, now)
-    whole = [other for other in others if not past_peak(other, delta) and min(other, default=math.inf) <= now]
-    theirs = [(best_by(other, now), best_by(other, math.inf)) for other in whole]
+    held = [other for other in others if not past_peak(other, delta) and any(0 < step <= now for step in other)]
+    theirs = [(best_by(other, now), best_by(other, math.inf)) for other in held]
     if len(theirs) < ENOUGH:
         return False
     middle = median(then for then, _ in theirs) - delta
