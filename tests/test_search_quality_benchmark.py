@@ -25,6 +25,16 @@ def table(worth: dict[tuple[float, int], float]) -> Table:
     return Table({(rate, rank): trial(worth.get((rate, rank))) for rate in RATES for rank in RANKS})
 
 
+def test_what_is_tried_first_is_the_presets_rate_unless_another_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    tried: list[float] = []
+    near = Table.near
+    monkeypatch.setattr(Table, "near", lambda self, rate, rank: tried.append(rate) or near(self, rate, rank))
+    cells, search = table({(RATES[2], 16): 0.9}), replace(shipped("lr"), trials=1)
+    play(search, cells, 0)
+    play(search, cells, 0, first=1e-3)
+    assert tried == [4e-3, 1e-3]
+
+
 def test_a_suggestion_is_the_cell_whose_rate_is_nearest_on_a_logarithmic_scale():
     cells = table({(RATES[2], 16): 0.9, (RATES[3], 16): 0.8})
     middle = float(np.sqrt(RATES[2] * RATES[3]))
