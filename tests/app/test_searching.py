@@ -76,7 +76,7 @@ def test_a_search_ends_with_as_many_runs_as_trials_and_a_winner_seen_on_seeds_of
     assert len(list(third.rglob("*.png"))) == 2
     assert 0 <= outcome.score <= 1
     assert said[-1] == outcome.words()
-    assert f"{outcome.best} (optim.lr=" in said[-1]
+    assert f"{outcome.best} (optim.lr={runs[best.number].config['optim']['lr']})" in said[-1]
     assert (root / "runs" / "s" / "comparison.html").exists()
 
 

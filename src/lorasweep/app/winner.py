@@ -10,7 +10,9 @@ from lorasweep.app.entries import Entry
 from lorasweep.app.judge import Judge
 from lorasweep.app.live import picked_file
 from lorasweep.app.workshop import Workshop
+from lorasweep.config.compose import from_plain
 from lorasweep.config.schema import RunConfig
+from lorasweep.config.signature import leaves
 from lorasweep.data.records import Pick, RunView
 from lorasweep.sweep.space import as_words
 from lorasweep.sweep.study import RUN, trials_of
@@ -33,6 +35,7 @@ class SearchOutcome:
     best: str
     """The name of the winning run; '' where no trial has anything to use."""
     params: dict[str, Any]
+    """What was searched, as its run has it: in as many digits as a person would type."""
     step: int | None
     strength: float
     score: float
@@ -76,12 +79,12 @@ def find_winner(study: "optuna.Study", root: Path) -> SearchOutcome:
     for trial in ranked:
         view = read_run(root / "runs" / trial.user_attrs[RUN])
         if view.pick is not None and view.pick.step is not None:
-            known = study.user_attrs.get(WINNER, {})
+            known, own = study.user_attrs.get(WINNER, {}), leaves(from_plain(view.config))
             fits = known.get("run") == view.name
             return dataclasses.replace(
                 none,
                 best=view.name,
-                params=dict(trial.params),
+                params={key: own[key] for key in trial.params},
                 step=view.pick.step,
                 strength=view.pick.strength,
                 score=known["score"] if fits else math.nan,
