@@ -124,15 +124,8 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
     steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
     if pick.step not in steps:
         return math.nan
-    places = range(steps.index(pick.step) - 1, steps.index(pick.step) + 2)
-    scores = {part.step: part.score for part in fresh if part.fresh and not math.isnan(part.score)}
-    near = [
-        (weight, scores[steps[place]])
-        for weight, place in zip(KERNEL, places, strict=True)
-        if 0 <= place < len(steps) and steps[place] in scores
-    ]
-    total = sum(weight for weight, _ in near)
-    return sum(weight * score for weight, score in near) / total if total else math.nan
+    scores = {part.step: part.score for part in fresh if part.fresh}
+    return float(smooth(np.array([scores.get(step, math.nan) for step in steps]))[steps.index(pick.step)])
 
 
 def smooth(shares: Floats) -> Floats:
