@@ -18,6 +18,7 @@ from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import load_search
 from lorasweep.data.errors import TryAgainError, UserError
 from lorasweep.data.records import RunView
+from lorasweep.models.lora_file import weights_sha256
 from lorasweep.sweep.study import database_url, trials_of
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder, running
@@ -44,6 +45,11 @@ def study_of(root: Path) -> optuna.Study:
 def runs_of(root: Path) -> list[RunView]:
     """The trials' runs, by name."""
     return [read_run(folder) for folder in sorted((root / "runs").glob("s-*")) if (folder / "journal.jsonl").exists()]
+
+
+def weights_of(view: RunView) -> list[str]:
+    """Of every checkpoint's file; its header names the run."""
+    return [weights_sha256(checkpoint.path) for checkpoint in view.checkpoints if checkpoint.path]
 
 
 @pytest.fixture
@@ -230,12 +236,15 @@ def test_a_stopped_search_goes_on_where_it_was(
 
 
 def test_a_trial_is_the_run_that_its_own_configuration_makes_alone(words: list[str], tmp_path: Path) -> None:
-    search(words, width=1)
-    fifth = runs_of(tmp_path / "mlruns")[-1]
+    search(words, trials=5, width=1, stop_past_peak=False)
+    fifth = runs_of(tmp_path / "mlruns")[4]
     alone = load_run([*words, f"optim.lr={fifth.config['optim']['lr']}", "name=alone"])
     (outcome,) = app.train_together([alone], say=lambda _: None)
     solo = read_run(outcome.folder)
     assert [step.loss for step in solo.steps] == [step.loss for step in fifth.steps]
+    assert len(weights_of(solo)) == 3
+    assert weights_of(solo) == weights_of(fifth)
+    assert [scores.score for scores in solo.scores] == [scores.score for scores in fifth.scores]
     assert {k: v for k, v in solo.config.items() if k != "name"} == {
         k: v for k, v in fifth.config.items() if k != "name"
     }
