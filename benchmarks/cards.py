@@ -1,6 +1,7 @@
 """Whether full-size models train within small cards: random weights of the real shapes under the hardware presets.
 
-    python -m benchmarks.cards --json benchmarks/results/cards.json
+    python -m benchmarks.cards --json benchmarks/results/cards.json     on a card
+    python -m benchmarks.cards --replay                                 the table from committed data
 
 The weights are made on the card, layer by layer, and kept as the preset says, so that a model never lies there (or in
 the computer's memory) whole. Everything else is what ``lorasweep train`` does: photos and captions are encoded, steps
@@ -23,6 +24,7 @@ from typing import Any
 
 from benchmarks.printing import machine, print_table, write_json
 
+RESULTS = Path(__file__).parent / "results" / "cards.json"
 GROUPS = Path(__file__).parents[1] / "conf" / "hardware"
 GB = 2**30
 
@@ -122,16 +124,13 @@ def random_family(run: Any) -> Any:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from lorasweep.config.card import find_card
-    from lorasweep.models import PRECISIONS, device_of
-    from lorasweep.models.low_memory import bound_memory, marked, require_fit
+    from lorasweep.models import PRECISIONS, readied
+    from lorasweep.models.low_memory import marked
     from lorasweep.models.noise import NoiseSchedule, scheduler_config
     from lorasweep.models.sources import WEIGHTS
     from lorasweep.models.weightless import described, weightless_family
 
-    device, card = device_of(run.hardware.device), find_card(run.hardware.device)
-    require_fit(run.hardware, device, card)
-    bound_memory(run.hardware, device, card)
+    device = readied(run.hardware)
     source = described(run.model)
     with FakeTensorMode():
         family: Any = weightless_family(run.model, source, PRECISIONS[run.hardware.precision])
@@ -149,7 +148,8 @@ def materialised(part: str, module: Any, hardware: Any, device: Any) -> Any:
 
     base, away = way_of(part, module, hardware)
     away = set(away)
-    for name, layer in repeated_layers(module).items():
+    for name in list(repeated_layers(module)):  # names only: a layer that is kept must leave nothing of itself behind
+        layer: Any = module.get_submodule(name)
         fill(layer, device if part in DENOISERS else CPU if name in away else device)
         if base != "full" or name in away:
             there, pinned = name in away, part in DENOISERS
@@ -325,8 +325,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hardware", help="another preset of conf/hardware for all, such as 24gb")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--tiny", action="store_true", help="the same code on tiny models, on a CPU too")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--replay", action="store_true", help="the table from the committed data")
+    parser.add_argument("--json", type=Path, help="written after every case, so that one without room costs no other")
     options = parser.parse_args(arguments)
+    if options.replay:
+        return report(json.loads(RESULTS.read_text(encoding="utf-8"))["cases"])
     import torch
 
     device, cases = "cuda" if torch.cuda.is_available() else "cpu", chosen(options)
@@ -340,11 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(measure(case, device, options.steps, model, root))
         if device == "cuda":
             torch.cuda.empty_cache()
-    report(found)
-    if options.json:
-        card = torch.cuda.get_device_name() if device == "cuda" else "none"
-        write_json(options.json, {"cases": found, "machine": {**machine(), "card": card}})
-    return None
+        if options.json:
+            card = torch.cuda.get_device_name() if device == "cuda" else "none"
+            write_json(options.json, {"cases": found, "machine": {**machine(), "card": card}})
+    return report(found)
 
 
 if __name__ == "__main__":

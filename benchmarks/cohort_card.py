@@ -172,6 +172,7 @@ def measure(setting: Setting, hardware: Any, steps: int, model: str, root: Path)
         "steps": steps,
         "found": found,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
     }
 
 

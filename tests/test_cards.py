@@ -54,6 +54,15 @@ def test_what_a_card_printed_can_be_printed_again(capsys):
     assert [line.split()[:2] for line in lines if "PEFT " in line and "model" not in line] == [
         ["sdxl", "1024"],
         ["sd15", "512"],
+        ["flux", "512"],
+        ["flux", "1024"],
+    ]
+    cards.main(["--replay"])
+    lines = capsys.readouterr().out.splitlines()
+    trained = [line.split() for line in lines if " training " in line]
+    assert [[*line[:4], float(line[5]) < 9] for line in trained] == [
+        ["sd15", "512", "8gb", "full", True],
+        ["sdxl", "1024", "10gb", "fp8", True],
     ]
 
 

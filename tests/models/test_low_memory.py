@@ -21,7 +21,7 @@ from lorasweep.data.records import Dataset, Step
 from lorasweep.models import FAMILIES, kept, load_family, low_memory
 from lorasweep.models.cohort_lora import AdapterBank
 from lorasweep.models.kept import KeptConv2d, KeptLinear, bytes_on_card, has_bitsandbytes, keep, last_layers, whole
-from lorasweep.models.low_memory import choose_base, on_card, placing, require_fit
+from lorasweep.models.low_memory import bound_memory, choose_base, on_card, placing, require_fit
 from lorasweep.models.skeletons import skeleton
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
@@ -124,6 +124,26 @@ def test_fp8_keeps_every_weight_to_three_binary_digits_however_small_a_row_is() 
     seen = weight.abs() > largest * 2.0**-13  # below that e4m3 itself runs out of exponent
     assert ((again - weight).abs() / weight.abs())[seen].max() <= 2.0**-4
     assert ((again - weight).abs() / largest).max() <= 2.0**-4
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", 0), ("cuda:1", 1)])
+def test_the_card_that_is_named_gives_no_more_memory_than_the_preset_says(
+    monkeypatch: pytest.MonkeyPatch, device: str, number: int
+) -> None:
+    bounds = {}
+    monkeypatch.setattr("torch.cuda.memory._lazy_init", lambda: None)
+    monkeypatch.setattr(
+        torch._C, "_cuda_setMemoryFraction", lambda share, at: bounds.update({at: share}), raising=False
+    )
+    card = Card(name="RTX 3060", memory_gb=10.0, capability=(8, 6))
+    bound_memory(HardwareConfig(device=device, memory_gb=7.0), torch.device(device), card)
+    assert bounds == {number: 0.7}
+
+
+def test_no_model_is_trained_with_the_attention_that_reads_beyond_its_tensors(load: Callable[..., Any]) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load("flux")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize(("base", "error"), [("full", 0.0), ("fp8", 0.03), pytest.param("nf4", 0.12, marks=NF4.marks)])

@@ -44,16 +44,30 @@ def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
     Raises:
         UserError: this machine cannot do what ``hardware`` asks, or ``model`` names no whole model of its family.
     """
-    from lorasweep.models.low_memory import bound_memory, marked, placing, require_fit
+    from lorasweep.models.low_memory import marked, placing
 
     if model.family not in FAMILIES:
         raise UserError(f"model.family is {model.family!r}; it must be one of {', '.join(FAMILIES)}.")
+    device = readied(hardware)
+    precision = precision_for(hardware.precision, device.type, find_card(hardware.device))
+    family = FAMILIES[model.family]().load(model, device, PRECISIONS[precision], placing(hardware, device))
+    return marked(family)
+
+
+def readied(hardware: "HardwareConfig") -> torch.device:
+    """The device to compute on, its memory bound as ``hardware`` says.
+
+    Raises:
+        UserError: this machine cannot do what ``hardware`` asks.
+    """
+    from lorasweep.models.low_memory import bound_memory, require_fit
+
     device, card = device_of(hardware.device), find_card(hardware.device)
     require_fit(hardware, device, card)
     bound_memory(hardware, device, card)
-    precision = precision_for(hardware.precision, device.type, card)
-    family = FAMILIES[model.family]().load(model, device, PRECISIONS[precision], placing(hardware, device))
-    return marked(family)
+    # torch's first choice on Hopper reads beyond its tensors on FLUX's way back (2.11, cuDNN 9.19): crashes, or NaN
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
 
 
 def device_of(name: str, key: str = "hardware.device") -> torch.device:

@@ -49,7 +49,8 @@ def require_fit(hardware: "HardwareConfig", device: torch.device, card: Card | N
 def bound_memory(hardware: "HardwareConfig", device: torch.device, card: Card | None) -> None:
     """Let torch take no more than ``hardware.memory_gb``: beyond it some drivers swap in silence, 50 times slower."""
     if card is not None and device.type == "cuda" and hardware.memory_gb is not None:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, hardware.memory_gb / card.memory_gb), device)
+        number = device.index or 0  # torch wants one here; "cuda" is the first, as in find_card
+        torch.cuda.set_per_process_memory_fraction(min(1.0, hardware.memory_gb / card.memory_gb), number)
 
 
 def choose_base(sizes: Mapping[str, int], memory_gb: float | None) -> str:
