@@ -40,11 +40,12 @@ demo: setup
 	@$(BIN)/lorasweep demo
 
 # The evidence of docs/evaluator.md, made again from nothing: some five hours on two cores. Trajectories come beside the
-# committed ones and are compared with them; PEOPLE="601 607" makes only those of these people.
+# committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people.
 benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
 	$(THREADS) $(BIN)/python -m benchmarks.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
 	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
+	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --anew)
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

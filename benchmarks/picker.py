@@ -20,6 +20,7 @@ Thresholds and rules were chosen on half A alone.
 
     python -m benchmarks.picker --jobs 2      from the committed trajectories; minutes
     python -m benchmarks.picker --half A --redraws 20     a quick look while rules are chosen, nothing is written
+    python -m benchmarks.picker --anew        from the trajectories that were made again; nothing is written
     python -m benchmarks.picker --replay      the tables from benchmarks/results/picker.json; seconds
 """
 
@@ -42,7 +43,7 @@ from benchmarks.picker_rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
 from benchmarks.picker_runs import Trajectory, read_shards, redraw
 from benchmarks.picker_tables import WHOLE, summary, tables
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
-from benchmarks.trajectories import HALVES
+from benchmarks.trajectories import HALVES, PLAN, made_anew
 from benchmarks.trajectories import RESULTS as SHARDS
 from lorasweep.config.schema import PickConfig
 
@@ -138,9 +139,11 @@ def _reliability(run: Trajectory) -> dict[str, Any]:
     }
 
 
-def judge_people(half: str, redraws: int, sizes: Sequence[int], jobs: int) -> list[dict[str, Any]]:
-    """All runs of a half."""
-    runs = read_shards(SHARDS, HALVES[half])
+def judge_people(
+    half: str, redraws: int, sizes: Sequence[int], jobs: int, folder: Path = SHARDS
+) -> list[dict[str, Any]]:
+    """All runs of a half, as far as they are in the folder."""
+    runs = read_shards(folder, HALVES[half])
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
 
@@ -152,11 +155,12 @@ def main() -> None:
     parser.add_argument("--redraws", type=int, default=REDRAWS)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="pictures a checkpoint")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--anew", action="store_true", help="judge what 'trajectories --anew' has made")
     parser.add_argument("--replay", action="store_true", help="from the committed outcomes")
     parser.add_argument("--docs", action="store_true", help="also write the tables into docs/evaluator.md")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
-    whole = chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES
+    committed = chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES and not chosen.anew
     if chosen.replay:
         if not RESULTS.exists():
             raise SystemExit(
@@ -164,8 +168,13 @@ def main() -> None:
             )
         runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
     else:
-        runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs)
-        if whole:
+        folder = made_anew(PLAN) if chosen.anew else SHARDS
+        runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs, folder)
+        if not runs:
+            raise SystemExit(
+                f"{folder} holds nobody of half {chosen.half} yet; run 'python -m benchmarks.trajectories'."
+            )
+        if committed:
             write_json(RESULTS, {"machine": machine(), "redraws": REDRAWS, "runs": runs})
     for title, heads, rows in tables(runs):
         print(title)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.packing import unpack
+from benchmarks.picker_runs import read_shard
 from benchmarks.printing import print_table, write_json
 from benchmarks.trajectory_looks import look, portions, shard_of
 from benchmarks.trajectory_shards import Plan, sample
@@ -91,17 +91,20 @@ def shards(
         yield made
 
 
+def made_anew(plan: Plan) -> Path:
+    """The folder of shards that are there to be compared with the committed ones."""
+    return plan.root / "anew"
+
+
 def compare(made: dict[str, Any], committed: dict[str, Any]) -> list[list[object]]:
-    """By run: the largest difference of the oracle's mean quality at a checkpoint, and of the run's best one."""
+    """By run: the largest difference of the oracle's mean quality at a checkpoint, that of the best ones, and by how
+    many checkpoints the latest acceptable one has moved."""
     rows: list[list[object]] = []
-    for name in made["runs"]:
-        one, other = (np.nanmean(_quality(each["runs"][name]), axis=1) for each in (made, committed))
-        rows.append([made["person"], name, f"{np.abs(one - other).max():.4f}", f"{one.max() - other.max():+.4f}"])
+    for one, other in zip(read_shard(made), read_shard(committed), strict=True):
+        largest, best = np.abs(one.quality - other.quality).max(), one.quality.max() - other.quality.max()
+        moved = one.latest_acceptable - other.latest_acceptable
+        rows.append([one.person, f"{one.rate:g}", f"{largest:.4f}", f"{best:+.4f}", f"{moved:+d}" if moved else "0"])
     return rows
-
-
-def _quality(run: dict[str, Any]) -> np.ndarray:
-    return unpack(run["seen"]["quality"]).reshape(len(run["steps"]), -1)
 
 
 def main() -> None:
@@ -115,12 +118,12 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.draw:
         return sample(PLAN, chosen.people)
-    folder = chosen.to or (PLAN.root / "anew" if chosen.anew else RESULTS)
+    folder = chosen.to or (made_anew(PLAN) if chosen.anew else RESULTS)
     for made in shards(PLAN, chosen.people, folder, chosen.jobs, anew=chosen.anew):
         committed = RESULTS / f"person-{made['person']}.json"
         if chosen.anew and committed.exists():
             rows = compare(made, json.loads(committed.read_text(encoding="utf-8")))
-            print_table(["person", "rate", "largest difference", "of the best"], rows)
+            print_table(["person", "rate", "largest difference", "of the best", "latest acceptable"], rows)
     return None
 
 

@@ -1,5 +1,6 @@
 """The measure of the pick: sheets taken from a pool, figures from outcomes, arrays in JSON."""
 
+import copy
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from contracts import subject
 from benchmarks import picker_tables, trajectories
 from benchmarks.packing import pack, pack_features, unpack, unpack_features
 from benchmarks.picker_rules import OURS, RULES
-from benchmarks.picker_runs import redraw, take
+from benchmarks.picker_runs import read_shard, redraw, take
 from benchmarks.trajectories import PLAN
 from benchmarks.trajectory_shards import rounded
 
@@ -52,6 +53,20 @@ def test_a_shard_is_made_anew_only_where_what_it_depends_on_has_changed(tmp_path
     found = list(trajectories.shards(PLAN, (1, 2, 3), tmp_path, 1))
     assert [each["person"] for each in found] == [1]
     assert made == [[2, 3]]
+
+
+def test_a_shard_made_anew_is_told_apart_by_where_the_latest_acceptable_checkpoint_went():
+    committed = json.loads((trajectories.RESULTS / "person-601.json").read_text())
+    assert [row[2:] for row in trajectories.compare(committed, committed)] == [["0.0000", "+0.0000", "0"]] * 5
+    made = copy.deepcopy(committed)
+    (run, *_) = read_shard(committed)
+    seen = made["runs"]["0.0003"]["seen"]
+    quality = unpack(seen["quality"]).reshape(len(run.steps), -1)
+    quality[run.latest_acceptable] = 0
+    seen["quality"] = pack(quality.ravel())
+    spoilt, *others = trajectories.compare(made, committed)
+    assert spoilt[2:] == [f"{run.quality[run.latest_acceptable]:.4f}", spoilt[3], "-1"]
+    assert {row[4] for row in others} == {"0"}
 
 
 @pytest.mark.parametrize(("pictures", "shape"), [(16, (8, 2)), (8, (8, 1)), (4, (4, 1))])
