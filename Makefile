@@ -39,8 +39,9 @@ cluster-test: setup
 demo: setup
 	@$(BIN)/lorasweep demo
 
-# The evidence of docs/evaluator.md, made again from nothing: some five hours on two cores. Trajectories come beside the
-# committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people.
+# The evidence of docs/evaluator.md, made again from nothing: some four hours on two cores. Trajectories come beside the
+# committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people. What
+# 'trajectories --draw' has drawn before, on a card say, is not drawn again.
 benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
 	$(THREADS) $(BIN)/python -m benchmarks.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))

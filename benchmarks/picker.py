@@ -20,8 +20,8 @@ Thresholds and rules were chosen on half A alone.
 
     python -m benchmarks.picker --jobs 2      from the committed trajectories; minutes
     python -m benchmarks.picker --half A --redraws 20     a quick look while rules are chosen, nothing is written
-    python -m benchmarks.picker --anew        from the trajectories that were made again; nothing is written
     python -m benchmarks.picker --replay      the tables from benchmarks/results/picker.json; seconds
+    python -m benchmarks.picker --anew        from the trajectories that were made again; --replay goes with it
 """
 
 import argparse
@@ -48,6 +48,7 @@ from benchmarks.trajectories import RESULTS as SHARDS
 from lorasweep.config.schema import PickConfig
 
 RESULTS = Path(__file__).parent / "results" / "picker.json"
+RESULTS_ANEW = RESULTS.with_name("picker_anew.json")
 PAGE = Path(__file__).parents[1] / "docs" / "evaluator.md"
 MARKS = ("<!-- figures: python -m benchmarks.picker --replay --docs -->", "<!-- end of the picker's figures -->")
 SIZES = (16, 8, 4)
@@ -148,6 +149,22 @@ def judge_people(
         return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
 
 
+def outcomes_of(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the command line asks for: remembered outcomes, or new ones, which are kept where they are whole."""
+    results = RESULTS_ANEW if chosen.anew else RESULTS
+    if chosen.replay:
+        if not results.exists():
+            raise SystemExit(f"{results} is not there yet; run 'python -m benchmarks.picker' without --replay.")
+        return json.loads(results.read_text(encoding="utf-8"))["runs"]
+    folder = made_anew(PLAN) if chosen.anew else SHARDS
+    runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs, folder)
+    if not runs:
+        raise SystemExit(f"{folder} holds nobody of half {chosen.half}; run 'python -m benchmarks.trajectories'.")
+    if chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES:
+        write_json(results, {"machine": machine(), "redraws": REDRAWS, "runs": runs})
+    return runs
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,27 +172,14 @@ def main() -> None:
     parser.add_argument("--redraws", type=int, default=REDRAWS)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="pictures a checkpoint")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--anew", action="store_true", help="judge what 'trajectories --anew' has made")
+    parser.add_argument("--anew", action="store_true", help="of what 'trajectories --anew' has made")
     parser.add_argument("--replay", action="store_true", help="from the committed outcomes")
     parser.add_argument("--docs", action="store_true", help="also write the tables into docs/evaluator.md")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
-    committed = chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES and not chosen.anew
-    if chosen.replay:
-        if not RESULTS.exists():
-            raise SystemExit(
-                f"{RESULTS} is not there yet; make the trajectories and run 'python -m benchmarks.picker'."
-            )
-        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
-    else:
-        folder = made_anew(PLAN) if chosen.anew else SHARDS
-        runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs, folder)
-        if not runs:
-            raise SystemExit(
-                f"{folder} holds nobody of half {chosen.half} yet; run 'python -m benchmarks.trajectories'."
-            )
-        if committed:
-            write_json(RESULTS, {"machine": machine(), "redraws": REDRAWS, "runs": runs})
+    if chosen.docs and chosen.anew:
+        parser.error("--docs writes the tables of the committed trajectories; leave --anew out")
+    runs = outcomes_of(chosen)
     for title, heads, rows in tables(runs):
         print(title)
         print_table(heads, rows)
