@@ -9,8 +9,11 @@ from contracts.judged import JUDGED
 from safetensors.torch import load_file, save_file
 
 from lorasweep import app
-from lorasweep.config.compose import load_run
+from lorasweep.app.entries import dataset_of
+from lorasweep.app.judge import Judge, load_drawing_family, scorers_of
+from lorasweep.config.compose import as_override, load_run
 from lorasweep.data.errors import UserError
+from lorasweep.data.prompts import fill_prompts
 from lorasweep.data.records import RunView
 from lorasweep.track.recall import read_run
 
@@ -22,6 +25,23 @@ def train(overrides: list[str]) -> tuple[RunView, list[str]]:
     said: list[str] = []
     (outcome,) = app.train_together([load_run(overrides)], say=said.append)
     return read_run(outcome.folder), said
+
+
+def test_likeness_is_to_photos_that_were_not_trained_on(overrides: Overrides, tmp_path: Path) -> None:
+    """Held-out photos that were the training ones would praise whoever copies them."""
+    kept_back = tmp_path / "kept-back"
+    kept_back.mkdir()
+    for number in (3, 4):
+        (tmp_path / "photos" / f"{number}.txt").unlink()
+        (tmp_path / "photos" / f"{number}.png").rename(kept_back / f"{number}.png")
+    run = load_run(overrides(*JUDGED, as_override("data.held_out_path", str(kept_back))))
+    family = load_drawing_family(run)
+    prompts = fill_prompts(run.sample, run.data)
+    evidence = Judge(run, family, dataset_of(run), prompts, scorers_of(run, family)).evidence(fresh=False)
+    assert (evidence.train.keys, evidence.held_out.keys) == (("0.png", "1.png", "2.png"), ("3.png", "4.png"))
+    nearest = (evidence.held_out.image @ evidence.train.image.T).max(axis=1)
+    itself = (evidence.train.image @ evidence.train.image.T).max(axis=1)
+    assert nearest.max() < 0.999 < itself.min()
 
 
 def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overrides, tmp_path: Path) -> None:
