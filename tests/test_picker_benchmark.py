@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from contracts import subject
 
-from benchmarks import picker_tables, trajectories
+from benchmarks import picker, picker_tables, trajectories
 from benchmarks.packing import pack, pack_features, unpack, unpack_features
 from benchmarks.picker_rules import OURS, RULES
 from benchmarks.picker_runs import read_shard, redraw, take
@@ -134,3 +134,17 @@ def test_a_false_alarm_is_a_good_checkpoint_that_is_called_bad():
     assert found["false_alarms"] == 0.25
     assert found["uncertain"] == 0.25
     assert found["agreement"] == pytest.approx(5 / 6, abs=1e-4)
+
+
+def test_the_page_says_what_both_sets_of_runs_gave():
+    """The table beside the replayed ones is typed by hand."""
+    page = picker.PAGE.read_text(encoding="utf-8")
+    names = {"the runs of the tables below": picker.RESULTS, "made again": picker.RESULTS_ANEW}
+    for name, results in names.items():
+        found = picker_tables.summary(json.loads(results.read_text(encoding="utf-8"))["runs"])
+        mean, share, within, exactly = (
+            found[key] for key in ("mean_regret", "share_regret_above_0_1", "within_one_epoch", "latest_acceptable")
+        )
+        others = max(each["latest_acceptable"] for each in found["baselines"].values())
+        shares = " | ".join(f"{100 * value:.1f} %" for value in (share, within, exactly, others))
+        assert f"| {name} | {mean:.4f} | {shares} |" in page
