@@ -49,20 +49,25 @@ class Looked:
     oracle: Mapping[str, np.ndarray]
 
 
-def look(plan: Plan, portion: Portion) -> Looked:
-    """Decode some pictures and ask everyone about them; the oracle only where the subject should be shown."""
+def decoded(plan: Plan, person: int, run: str, places: slice) -> list[np.ndarray]:
+    """[h, w, 3] uint8 pictures of what `sample` left, checkpoint by checkpoint, in the order of the sheet."""
     import torch
 
     from lorasweep.models.autoencoder import decode
+
+    with np.load(plan.latents(person)) as stored, torch.no_grad():
+        latents = stored[run][places] * stored[f"{run} unit"][places].astype(np.float32)
+        return list(decode(_decoder(), torch.tensor(latents)).numpy())
+
+
+def look(plan: Plan, portion: Portion) -> Looked:
+    """Decode some pictures and ask everyone about them; the oracle only where the subject should be shown."""
     from lorasweep.portraits.folder import write_person
     from lorasweep.portraits.oracle import asked_in, load_oracle
     from lorasweep.vision.describe import describe
 
     photos = plan.photos(portion.person)
-    with np.load(plan.latents(portion.person)) as stored, torch.no_grad():
-        chosen = slice(portion.start, portion.stop)
-        latents = stored[portion.run][chosen] * stored[f"{portion.run} unit"][chosen].astype(np.float32)
-        pictures = list(decode(_decoder(), torch.tensor(latents)).numpy())
+    pictures = decoded(plan, portion.person, portion.run, slice(portion.start, portion.stop))
     cells = sheet_of(plan.config(plan.first)).cells
     own = [cells[place % len(cells)] for place in range(portion.start, portion.stop)]
     identity = write_person(photos.parent, portion.person)

@@ -3,11 +3,15 @@
 The base model's samples are strangers as it would draw them at best, through its own autoencoder: drawing takes longer.
 """
 
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import evaluator, evaluator_figures, evaluator_sheets, evaluator_world
+from benchmarks import evaluator, evaluator_figures, evaluator_pictures, evaluator_sheets, evaluator_world
 from benchmarks.evaluator_faults import DOSES, FAULTS, plant
+from benchmarks.evaluator_tables import PAGE
 from benchmarks.evaluator_world import Person
 from lorasweep.evaluate import score as scoring
 from lorasweep.evaluate.judged import Judged
@@ -143,3 +147,20 @@ def test_ranks_and_areas_count_ties_half():
     assert evaluator_figures.rank_correlation(np.array([1.0, 2, 3, 4])) == pytest.approx(1)
     assert evaluator_figures.rank_correlation(np.array([3.0, 3, 3])) == 0
     assert evaluator_figures.area([0.1, 0.5], [0.5, 0.9]) == 0.875
+
+
+def test_a_grid_frames_the_pick_outside_and_the_latest_acceptable_one_inside():
+    grey = np.full((64, 64, 3), 128, dtype=np.uint8)
+    frames = (evaluator_pictures.PICKED, evaluator_pictures.LATEST)
+    sheet = evaluator_pictures.grid(["base", "step 1"], [("rate", [(grey, "0.1", ()), (grey, "0.5", frames)])])
+    x, y, pitch = evaluator_pictures.LEFT, evaluator_pictures.TOP, evaluator_pictures.TILE + evaluator_pictures.GAP
+    at = [sheet.getpixel((x + step, y + 40)) for step in (0, pitch, pitch + 3, pitch + 10)]
+    assert at == [(128,) * 3, (0x1F, 0x9D, 0x55), (0, 0, 0), (128,) * 3]
+
+
+def test_the_page_shows_its_pictures():
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert len(shown) == 2
+    for name in shown:
+        with Image.open(PAGE.parent / name) as picture:
+            assert min(picture.size) > 400
