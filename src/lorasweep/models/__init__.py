@@ -55,7 +55,7 @@ def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
 
 
 def readied(hardware: "HardwareConfig") -> torch.device:
-    """The device to compute on, its memory bound as ``hardware`` says.
+    """The device to compute on: its memory bound as ``hardware`` says, kernels that are known to be wrong turned off.
 
     Raises:
         UserError: this machine cannot do what ``hardware`` asks.
