@@ -13,7 +13,6 @@ one. The oracle, which knows who the person is and which no scorer may use, read
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.printing import machine, print_table, write_json
+from benchmarks.probes import model_hashes, signature
 
 RESULTS = Path(__file__).parent / "results" / "arc.json"
 SCRATCH = Path(".cache/arc")
@@ -76,17 +76,13 @@ def make_shard(person: int, kept: Path) -> dict[str, Any]:
 
 
 def ingredients() -> str:
-    """Short hash of all that the figures depend on: models, oracle, the demo's configuration and rates."""
+    """Return a short hash of all that the figures depend on: models, oracle, the demo's configuration and rates."""
     from lorasweep.app.demo import RATES
     from lorasweep.config.compose import load_run, to_plain
-    from lorasweep.portraits.manifest import NAME, WEIGHTS
     from lorasweep.portraits.oracle import oracle_signature
 
-    hashes = json.loads((WEIGHTS / NAME).read_text(encoding="utf-8"))
-    models = {name: sha256 for name, sha256 in hashes.items() if name.endswith(".safetensors")}
     run = to_plain(load_run(["preset=person_portraits", "data.path=photos"]))
-    facts = [models, oracle_signature(), run, RATES]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return signature({"models": model_hashes(), "oracle": oracle_signature(), "run": run, "rates": RATES})
 
 
 def read_arc(view: Any, identity: Any, photos: Path) -> dict[str, Any]:

@@ -37,8 +37,9 @@ from typing import Any
 
 from benchmarks.check_content import CAPTIONS, CONTENT
 from benchmarks.check_faults import FILES, WHOLE, Chance, Plant, stream
-from benchmarks.check_sets import PhotoSet, clean_album, write_set
+from benchmarks.check_sets import PhotoSet, clean_album, photograph, write_set
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
+from benchmarks.probes import FOUND, answers, faces_found, model_hashes, pixels_hash, signature
 from lorasweep.data.findings import KINDS
 from lorasweep.vision.face_finder import Found
 
@@ -53,12 +54,10 @@ CLEAN = 20
 """Clean sets in each half, which the faulty ones start from."""
 FAULTY = {"A": 6, "B": 10, "C": 10}
 """Sets of each kind."""
-SOURCE = ROOT / "src" / "lorasweep"
-SEARCH = (
-    *(SOURCE / "vision" / f"{name}.py" for name in ("drawn_faces", "embedder", "face_finder", "faces")),
-    *(SOURCE / "portraits" / name for name in ("networks.py", "weights/MANIFEST.json")),
-)
-"""What finding faces depends on."""
+PROBED = 17
+"""Seed of the album that `probe` spoils."""
+VERSION, FACES = 1, 1
+"""Raise the first when sets or answers, the second when faces found, change in a way that no probe asks for."""
 SUBJECT = ("preset=person_sd15", "evaluate.face=portraits", "hardware=cpu", "hardware.threads=1")
 GOALS = {"found": 0.95, "false_alarms": 0.05}
 PLANTERS = {kind: ways for table in (FILES, CONTENT, WHOLE, CAPTIONS) for kind, ways in table.items()}
@@ -131,25 +130,30 @@ def _base(seed: int) -> PhotoSet:
     return write_set(clean_album(seed), Path(_workshop().name) / str(seed))
 
 
-def _said(there: PhotoSet) -> list[list[Any]]:
+def _said(there: PhotoSet, finder: Any = None) -> list[list[Any]]:
     """[kind, names] of every finding, as for a run on SD 1.5 whose faces are drawn ones."""
     from lorasweep.app.check import findings_of
     from lorasweep.config.compose import as_override, load_run
 
     words = [as_override("data.path", str(there.root)), as_override("data.trigger", there.album.trigger)]
     run = load_run([*SUBJECT, *words], when_missing={"model.path": ""})
-    findings = findings_of(there.root, run, _finder())
+    findings = findings_of(there.root, run, finder or _finder())
     return [[each.kind, sorted({_name(path, there.root) for path in each.paths})] for each in findings]
 
 
 @cache
 def _finder() -> Any:
-    """Opened once."""
+    """Opened once, and remembers."""
+    return _Remembering(_opened())
+
+
+@cache
+def _opened() -> Any:
     from lorasweep.app.check import finder_for
     from lorasweep.config.compose import load_run
 
     finder, _ = finder_for(load_run([*SUBJECT, "data.path=."], when_missing={"model.path": ""}))
-    return _Remembering(finder)
+    return finder
 
 
 class _Remembering:
@@ -157,7 +161,7 @@ class _Remembering:
 
     def __init__(self, finder: Any) -> None:
         self._finder, self.unknown = finder, finder.unknown
-        self._folder = SCRATCH / f"faces-{_hash(SEARCH)}"
+        self._folder = SCRATCH / f"faces-{faces_by()}"
 
     def find(self, picture: Any) -> Any:
         """What the finder found, from a file where it has looked before; a float survives JSON."""
@@ -181,16 +185,37 @@ def _name(path: Path, root: Path) -> str:
     return below.with_suffix("").as_posix()
 
 
+@cache
 def ingredients() -> str:
-    """Short hash of what the answers depend on: how sets are made, what looks at them, and with which weights."""
-    drawn = [SOURCE / "portraits" / f"{name}.py" for name in ("people", "drawing", "render")]
-    files = [*Path(__file__).parent.glob("check_*.py"), *drawn, *SEARCH, *SOURCE.glob("app/check.py")]
-    looking = [path for room in ("data", "vision") for path in (SOURCE / room).glob("*.py")]
-    return _hash([*files, *(path for path in looking if path.name != "records.py")])  # records decide nothing
+    """Return a short hash of what the answers depend on: how sets are made, what looks at them and what it says."""
+    album = clean_album(PROBED, 5)
+    drawn = [photograph(album.identity, shot.scene, shot.jitter, shot.width, shot.height) for shot in album.shots]
+    facts = {"version": VERSION, "kinds": sorted(PLANTERS), "faces": faces_by()}
+    return signature({**facts, "pixels": pixels_hash(drawn), "said": probe()})
 
 
-def _hash(files: Iterable[Path]) -> str:
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]
+@cache
+def faces_by() -> str:
+    """Return a short hash of what finding faces depends on."""
+    found = answers("finder", finder_probe(), FOUND)
+    return signature({"version": FACES, "models": model_hashes(), "found": found})
+
+
+def finder_probe() -> dict[str, Any]:
+    """Return what the finder tells of fixed drawings."""
+    return faces_found(_opened().find)
+
+
+def probe() -> dict[str, Any]:
+    """Return what is planted in small sets, and what the check says of them: words, which carry no noise."""
+    told = {}
+    for kind in ("clean", "duplicate", "truncated", "caption_orphan"):
+        with tempfile.TemporaryDirectory() as scratch:
+            there = write_set(clean_album(PROBED, 5), Path(scratch) / "set")
+            plant = PLANTERS[kind][0](Chance(there, stream(0, kind, 0), 2)) if kind in PLANTERS else Plant("clean")
+            must = [_name(path, there.root) for path in plant.must]
+            told[kind] = [must, sorted(_said(there, _opened()))]
+    return told
 
 
 @dataclass(frozen=True)

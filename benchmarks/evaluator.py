@@ -41,24 +41,29 @@ What the components do was changed on half A alone; what is reported is half B: 
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # it may be run as a file, too
 
+from benchmarks import evaluator_faults as planted
 from benchmarks import evaluator_sheets as sheets
 from benchmarks.evaluator_figures import figures, misses
-from benchmarks.evaluator_photos import PhotoSet
+from benchmarks.evaluator_photos import PHOTO_SIDE, PhotoSet
 from benchmarks.evaluator_tables import show, write_page
-from benchmarks.evaluator_world import ROOT, SCRATCH, Person, looking_code
+from benchmarks.evaluator_world import SCENES, SCRATCH, SIDE, STREAM, TRAIN, Person, looking, scorers
 from benchmarks.printing import machine, write_json
+from benchmarks.probes import answers, model_hashes, pixels_hash, signature
+from lorasweep.data.records import Evidence, Features
+from lorasweep.portraits.faults import blend
 
 PEOPLE = {"A": tuple(range(701, 709)), "B": tuple(range(711, 719))}
 """Seeds of people that nothing else uses."""
@@ -66,6 +71,8 @@ PHOTOGRAPHS = {"A": ("astronaut", "coffee", "china"), "B": ("chelsea", "rocket",
 SETS = {"A": tuple(range(8)), "B": tuple(range(8, 16))}
 """Of crops of real photographs."""
 RESULTS = Path(__file__).parent / "results" / "evaluator.json"
+VERSION = 1
+"""Raise it when a record changes in a way that `probe` does not ask for."""
 
 
 def person_record(half: str, seed: int) -> dict[str, Any]:
@@ -99,17 +106,81 @@ def record_of(case: Case, kept: Path) -> dict[str, Any]:
     return record
 
 
+@cache
 def made_with() -> str:
-    """Short hash of the code and weights that the records depend on."""
-    inside = ROOT / "src" / "lorasweep"
-    sources = [
-        *sorted((inside / "evaluate").glob("*.py")),
-        inside / "vision" / "texture.py",
-        *(inside / "portraits" / f"{name}.py" for name in ("drawing", "faults", "people", "render")),
-        *(Path(__file__).parent / f"evaluator_{name}.py" for name in ("faults", "photos", "sheets", "world")),
-    ]
-    text = [looking_code(), *(source.read_text(encoding="utf-8") for source in sources)]
-    return hashlib.sha256("\0".join(text).encode()).hexdigest()[:16]
+    """Return a short hash of what the records depend on: what is drawn and planted, what looks, how it is judged."""
+    person = Person(0)
+    drawn = [*person.train, *person.held_out(), *person.pictures(), *person.pictures(shift=sheets.SHIFT, take=1)]
+    drawn_of = [STREAM, TRAIN, SCENES, SIDE, PHOTO_SIDE, sheets.BLEND, sheets.SHIFT, sheets.COLOURS]
+    faults = [planted.DOSES, planted.MIDDLE, planted.QUALITY, planted.SHARPEN, planted.RESPONSIBLE]
+    return signature(
+        {
+            "version": VERSION,
+            "looking": looking(),
+            "models": model_hashes(),
+            "constants": [*drawn_of, *faults],
+            "pixels": pixels_hash(drawn),
+            "probe": answers("evaluator", probe()),
+        }
+    )
+
+
+def probe() -> dict[str, Any]:
+    """Return answers about a fixed person: what faults do to pictures, and what the components say of a few sheets.
+
+    The base model's place is taken by blurred strangers, since drawing takes long.
+    """
+    person = Person(0)
+    known = evidence_of_probe(person)
+    honest, likeness = person.pictures(take=1), blend(person.identity, person.other, 0.4)
+    drawn = {
+        "plain": honest,
+        "alike": person.pictures(likeness, shift=sheets.SHIFT),
+        **{fault: planted.plant(fault, honest, 2, 5) for fault in ("burn", "noise", "warp")},
+        **sheets.copied(person),
+    }
+    sheet = {name: _look(pictures, person.keys) for name, pictures in drawn.items()}
+    said = {f"said of {name}": _said(sheet[name], known) for name in sheet}
+    scores = {f"score of {name}": sheets.judged(sheet[name], known, 1).score for name in sheet}
+    doses = {
+        fault: [_stats(planted.plant(fault, person.train[:3], dose, 5)) for dose in planted.DOSES]
+        for fault in planted.FAULTS
+    }
+    return {**said, **scores, **doses, "texture": known.train.texture[:3].tolist()}
+
+
+def _said(sheet: Features, known: Evidence) -> list[float]:
+    """Return the components, -1 where one cannot be judged."""
+    return [-1.0 if each is None else each for each in sheets.components(sheet, known)]
+
+
+def evidence_of_probe(person: Person) -> Evidence:
+    """Return what the probe's sheets are compared with."""
+    from benchmarks.evaluator_world import sheet_prompts, texts_of
+
+    keys, prompts = [f"train{place}" for place in range(TRAIN)], sheet_prompts()
+    mirrored = [planted.mirrored(picture) for picture in person.train]
+    return Evidence(
+        prompts=prompts,
+        seeds=person.sheet_seeds,
+        texts=texts_of(prompts),
+        train=_look(person.train, keys),
+        held_out=_look(person.held_out(), [f"held{place}" for place in range(SCENES)]),
+        base=_look(planted.plant("blur", person.pictures(person.other), 2, 5), person.keys),
+        mirrored=_look(mirrored, keys),
+    )
+
+
+def _look(pictures: list[Any], keys: list[str]) -> Features:
+    """Return what the scorers see now, whatever was kept."""
+    from lorasweep.vision.describe import describe
+
+    return describe(pictures, scorers(), keys)
+
+
+def _stats(pictures: list[Any]) -> list[float]:
+    shares = np.stack(pictures) / 255
+    return [float(shares.mean()), float(shares.std()), float(np.abs(np.diff(shares, axis=2)).mean())]
 
 
 def cases(halves: Sequence[str], count: int | None = None) -> list[Case]:

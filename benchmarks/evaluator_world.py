@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.probes import answers, model_hashes, signature
 from lorasweep.data.pictures import Pixels
 from lorasweep.data.records import Evidence, Features, Prompt
 from lorasweep.portraits.oracle import asked_in
@@ -28,6 +29,8 @@ SCENES = 8
 """In which everybody's held-out photos are taken; also prompts of a sheet of their own."""
 SIDE = 64
 ROOT = Path(__file__).parents[1]
+LOOKING = 1
+"""Raise it when the networks are shown, or tell, something that `probe` does not ask for."""
 
 
 @cache
@@ -81,7 +84,7 @@ def seen(pictures: Sequence[Pixels], keys: Sequence[str]) -> Features:
     """What the scorers see. The networks look at a set once; texture is cheap and is measured each time."""
     from lorasweep.vision.describe import COLUMNS, describe
 
-    digest = hashlib.sha256(looking_code().encode())
+    digest = hashlib.sha256(looking().encode())
     for picture in pictures:
         digest.update(picture.tobytes())
     file = SCRATCH / "seen" / f"{digest.hexdigest()[:32]}.npz"
@@ -98,12 +101,28 @@ def seen(pictures: Sequence[Pixels], keys: Sequence[str]) -> Features:
 
 
 @cache
-def looking_code() -> str:
-    """Hash of the networks that look and of what they are shown."""
-    names = ("clip", "describe", "embedder", "faces")
-    sources = [ROOT / "src/lorasweep/vision" / f"{name}.py" for name in names]
-    weights = ROOT / "src/lorasweep/portraits/weights/MANIFEST.json"
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in [*sources, weights])).hexdigest()
+def looking() -> str:
+    """Return a short hash of the networks that look and of what they tell."""
+    return signature({"version": LOOKING, "models": model_hashes(), "probe": answers("looking", probe())})
+
+
+def probe() -> dict[str, Any]:
+    """Return what the networks tell of four fixed pictures and of two texts: cosines and shares."""
+    from lorasweep.vision.describe import describe
+
+    pictures = [*Person(0).train[:3], np.full((SIDE, SIDE, 3), 128, np.uint8)]
+    told = describe(pictures, scorers(), [f"probe{place}" for place in range(len(pictures))])
+    texts = texts_of(scene_prompts()[:2])
+    return {
+        "faces": np.stack([told.face_count, told.face_size]).tolist(),
+        "landmarks": np.nan_to_num(told.landmarks[:3]).tolist(),
+        **{name: (vectors @ vectors.T).tolist() for name, vectors in _vectors(told).items()},
+        "texts": (told.image @ texts.T).tolist(),
+    }
+
+
+def _vectors(told: Features) -> dict[str, np.ndarray]:
+    return {"face": told.face, "image": told.image, "scene": told.scene}
 
 
 @dataclass(frozen=True)
@@ -221,10 +240,8 @@ def base_samples(prompts: tuple[Prompt, ...], seeds: tuple[int, ...]) -> list[Pi
     from lorasweep.train.sample import Sheet, draw_checkpoint, picture_name
 
     sheet = Sheet(prompts=prompts, seeds=seeds, look=the_run().sample, resolution=SIDE)
-    words = (
-        repr([prompt.text for prompt in prompts]) + (ROOT / "src/lorasweep/portraits/weights/MANIFEST.json").read_text()
-    )
-    folder = SCRATCH / "base" / hashlib.sha256(words.encode()).hexdigest()[:16]
+    words = [prompt.text for prompt in prompts]
+    folder = SCRATCH / "base" / signature({"words": words, "models": model_hashes()})
     drawn = folder / "step-000000"
     if not all((drawn / picture_name(*cell)).exists() for cell in sheet.cells):
         draw_checkpoint(

@@ -25,7 +25,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,7 @@ from benchmarks.check_sets import clean_album
 from benchmarks.orientation_pool import (
     MIRRORED,
     PEOPLE,
-    SEARCH,
-    SOURCE,
+    SIDE,
     UPRIGHT,
     draw,
     is_mirrored,
@@ -46,7 +45,8 @@ from benchmarks.orientation_pool import (
     people,
 )
 from benchmarks.printing import machine, print_table, write_json
-from lorasweep.data.orientation import orientation
+from benchmarks.probes import answers, signature
+from lorasweep.data.orientation import Orientation, orientation
 
 RESULTS = Path(__file__).parent / "results" / "orientation.json"
 SCRATCH = Path(".cache/orientation")
@@ -55,8 +55,8 @@ SETS = 8
 """Consistent sets, and as many mixed and unmarked ones, of each person and size."""
 SHARES = (0.2, 0.5)
 """Of the pictures of a mixed set that are mirrored."""
-RULE = (*SEARCH, SOURCE / "data" / "orientation.py", SOURCE / "vision" / "face_crop.py")
-"""What scores depend on beside the sets that are drawn."""
+VERSION = 1
+"""Raise it when the rule changes in a way that `probe` does not ask for."""
 RESAMPLED = 2000
 STREAM = 20263
 
@@ -66,7 +66,7 @@ def measured(seed: int, kept: Path = SCRATCH) -> list[dict[str, Any]]:
 
     From ``kept`` where the same rule has judged the same pictures before.
     """
-    file = kept / f"sets-{SETS}-{made_by(RULE)}" / f"{seed}.json"
+    file = kept / f"sets-{SETS}-{judged_by()}" / f"{seed}.json"
     if not file.exists():
         write_json(file, _measured(seed, kept))
     return json.loads(file.read_text(encoding="utf-8"))
@@ -96,6 +96,33 @@ def _measured(seed: int, kept: Path) -> list[dict[str, Any]]:
             ):
                 found.append({"person": seed, "kind": kind, **_judged(numbers, source)})
     return found
+
+
+@cache
+def judged_by() -> str:
+    """Return a short hash of what scores depend on beside the sets that are drawn: pictures, faces and the rule."""
+    return signature({"version": VERSION, "faces": made_by(), "probe": answers("orientation", probe())})
+
+
+def probe() -> dict[str, Any]:
+    """Return what the rule says of a fixed person's pictures at their true landmarks: none mirrored, and three."""
+    from lorasweep.portraits.render import landmarks
+    from lorasweep.vision.face_crop import aligned_face
+
+    album = clean_album(0, UPRIGHT + MIRRORED)
+
+    def judged(numbers: Sequence[int]) -> Orientation:
+        crops = []
+        for number in numbers:
+            shot = album.shots[number]
+            points = landmarks(album.identity, shot.scene, SIDE, shot.jitter)
+            if is_mirrored(number):
+                points = (points * (-1, 1) + (SIDE - 1, 0))[[1, 0, 2, 4, 3]]
+            crops.append(aligned_face(np.asarray(draw(0, number)), points))
+        return orientation(np.stack(crops))
+
+    said = {"upright": judged(range(8)), "mixed": judged([*range(5), *range(UPRIGHT, UPRIGHT + 3)])}
+    return {name: [each.score, *each.mirrored] for name, each in said.items()}
 
 
 def _sampled(usable: Sequence[int], size: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
@@ -235,7 +262,7 @@ def main(words: Sequence[str] | None = None) -> None:
             )
             records = [record for part in parts for record in part]
         found = summary(records)
-        write_json(RESULTS, {"machine": machine(), "made_with": made_by(RULE), "figures": found, "records": records})
+        write_json(RESULTS, {"machine": machine(), "made_with": judged_by(), "figures": found, "records": records})
     show(found)
     if chosen.json:
         write_json(chosen.json, found)

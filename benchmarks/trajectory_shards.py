@@ -5,7 +5,6 @@ file for each person, small enough to be carried elsewhere. The latents lie ther
 decoder makes of rounded latents: 0.13 of 256 grey levels from the exact one on average, 2 at most.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.printing import machine
+from benchmarks.probes import model_hashes, signature
 
 SCRATCH = Path(".cache/trajectories")
 SIDE_BY_SIDE = {"cuda": 128, "cpu": 8}
@@ -49,18 +49,21 @@ class Plan:
         return next(iter(self.runs))
 
     def ingredients(self) -> str:
-        """Short hash of what the pictures depend on but for the device: models, oracle, configuration."""
-        from lorasweep.portraits.manifest import NAME, WEIGHTS
+        """Return a short hash of what the pictures depend on but for the device: models, oracle, configuration."""
         from lorasweep.portraits.oracle import oracle_signature
 
-        hashes = json.loads((WEIGHTS / NAME).read_text(encoding="utf-8"))
-        models = {name: sha256 for name, sha256 in hashes.items() if name.endswith(".safetensors")}
         run = self.config(self.first)
         texts = {key: prompt.text for key, prompt in run.sample.prompts.items()}
         drawn = [texts, run.sample.guidance, run.sample.sampler, run.sample.steps, run.seed]
         trained = [run.lora.rank, run.lora.alpha, run.lora.targets, run.optim.batch_size, run.optim.weight_decay]
-        facts = [models, oracle_signature(), self.words, {**self.runs}, self.read_seeds, drawn, trained]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        facts = {
+            "words": self.words,
+            "runs": {**self.runs},
+            "read": self.read_seeds,
+            "drawn": drawn,
+            "trained": trained,
+        }
+        return signature({"models": model_hashes(), "oracle": oracle_signature(), **facts})
 
     @property
     def root(self) -> Path:

@@ -1,11 +1,13 @@
 """The oracle against faults whose strength is known. Pictures are few here; `measure` counts 32 for each point."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lorasweep.portraits import faults
+from lorasweep.portraits import faults, oracle
+from lorasweep.portraits.manifest import WEIGHTS
 from lorasweep.portraits.measure import rank_correlation
 from lorasweep.portraits.oracle import (
     CONSTANTS,
@@ -94,6 +96,38 @@ def test_the_formula_is_the_one_written_down():
 def test_the_signature_changes_with_every_constant():
     assert oracle_signature() == oracle_signature()
     assert oracle_signature(constants=replace(CONSTANTS, clean=0.5)) != oracle_signature()
+
+
+@pytest.fixture
+def unremembered(monkeypatch):
+    """The fixed pictures are drawn and read again each time."""
+    monkeypatch.setattr(oracle, "probe", oracle.probe.__wrapped__)
+
+
+@pytest.mark.parametrize(("change", "same"), [(0.0, True), (1e-6, True), (0.01, False)])
+def test_the_signature_changes_with_what_is_read_and_not_with_noise(unremembered, monkeypatch, change, same):
+    before = oracle_signature()
+    monkeypatch.setattr(oracle, "residual_between", lambda *pair: residual_between(*pair) + change)
+    assert (oracle_signature() == before) is same
+
+
+def test_the_signature_changes_with_a_single_pixel(unremembered, monkeypatch):
+    before = oracle_signature()
+
+    def drawn(who, scene, side, jitter):
+        picture = render(who, scene, side, jitter)
+        if jitter == 63:
+            picture.putpixel((0, 0), (1, 2, 3))
+        return picture
+
+    monkeypatch.setattr(oracle, "render", drawn)
+    assert oracle_signature() != before
+
+
+def test_the_committed_readings_are_those_of_this_code():
+    """Otherwise `python -m benchmarks.probes` writes them down, and what the oracle has judged is stale."""
+    committed = json.loads((WEIGHTS / "readers" / oracle.PROBE).read_text(encoding="utf-8"))
+    assert oracle.probe()[1] == committed
 
 
 def test_a_full_caption_asks_for_what_its_scene_says():

@@ -27,11 +27,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lorasweep.portraits.manifest import WEIGHTS, sha256
-from lorasweep.portraits.people import WORDS, Identity, Scene, identity_distance
+from lorasweep.portraits.people import (
+    WORDS,
+    Identity,
+    Scene,
+    caption,
+    identity_distance,
+    sample_identity,
+    sample_scene,
+)
 from lorasweep.portraits.readers import (
     ATTRIBUTES,
     COLOURLESS,
@@ -42,7 +51,7 @@ from lorasweep.portraits.readers import (
     load_readers,
     pose_from,
 )
-from lorasweep.portraits.render import render_posed
+from lorasweep.portraits.render import render, render_posed
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,13 @@ class OracleConstants:
 
 
 CONSTANTS = OracleConstants()
-CODE = ("oracle", "readers", "render", "drawing", "people")
-"""The modules that a quality depends on."""
+PROBE = "probe.json"
+"""Beside the readers' weights: what `probe_readings` gave where the weights were committed."""
+PROBED, MOVED = 64, 8
+"""Fixed renders whose pixels and readings are part of the signature, and those of them that `refine` is tried on."""
+PROBE_STREAM = 20264
+NOISE = 1e-3
+"""Readings of one code differ by about 1e-6 between processors; a changed value differs by more than this."""
 
 
 @dataclass(frozen=True)
@@ -262,16 +276,24 @@ class Oracle:
                 accepted = ATTRIBUTES.get(name, tuple(ATTRIBUTES))
                 raise ValueError(f"scene_asked has {name}={word!r}, expected one of {', '.join(accepted)}")
         first = self.readers.read(picture[None])[0]
-        reading, drawing = refine(first, picture)
-        match = float(np.mean([first.chances[name][word] for name, word in asked.items()])) if asked else 1.0
-        differences = [_difference(picture, other) for other in training_pictures or ()]
-        return combine(
-            distance_to(identity, reading),
-            match,
-            residual_between(picture, drawing),
-            min(differences, default=None),
-            self.constants,
-        )
+        return _told(picture, identity, asked, first, refine(first, picture), training_pictures or (), self.constants)
+
+
+def _told(
+    picture: np.ndarray,
+    identity: Identity,
+    asked: Mapping[str, str],
+    first: Reading,
+    fitted: tuple[Reading, np.ndarray],
+    training: Sequence[np.ndarray],
+    constants: OracleConstants,
+) -> OracleReading:
+    """Return the formula's word on a picture, of what was read first and of the reading and drawing that fit it."""
+    reading, drawing = fitted
+    match = float(np.mean([first.chances[name][word] for name, word in asked.items()])) if asked else 1.0
+    nearest = min((_difference(picture, other) for other in training), default=None)
+    residual = residual_between(picture, drawing)
+    return combine(distance_to(identity, reading), match, residual, nearest, constants)
 
 
 @functools.cache
@@ -291,12 +313,71 @@ def oracle_quality(
 
 
 def oracle_signature(folder: Path = WEIGHTS, constants: OracleConstants = CONSTANTS) -> str:
-    """sha256 over constants, reader weights and the code that draws and compares: only equal ones compare."""
-    code = {name: _code_hash(Path(__file__).with_name(f"{name}.py")) for name in CODE}
-    facts = asdict(constants) | code | {"reader weights": sha256(folder / "readers" / "model.safetensors")}
+    """Return a sha256 of what the oracle goes by and answers, not of how its code is written: only equal ones compare.
+
+    It is over the constants, the readers' weights, the pixels of fixed renders and what is read on them.
+    """
+    pixels, readings = probe(folder)
+    weights = sha256(folder / "readers" / "model.safetensors")
+    facts = {"constants": asdict(constants), "readers": weights, "pixels": pixels, "readings": readings}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _code_hash(path: Path) -> str:
-    """Of the text with line ends made equal, since a checkout on Windows may have others."""
-    return hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
+@functools.cache
+def probe(folder: Path = WEIGHTS) -> tuple[str, Any]:
+    """Return the sha256 of the fixed renders' pixels, and what is read on them, freed of noise; takes some seconds."""
+    file = folder / "readers" / PROBE
+    committed = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    pictures, subjects = probe_renders()
+    readings = probe_readings(load_readers(folder), pictures, subjects)
+    return hashlib.sha256(pictures.tobytes()).hexdigest(), steady(readings, committed)
+
+
+def steady(values: Any, committed: Any, tolerance: float = NOISE, decimals: int = 3) -> Any:
+    """Return nested lists of numbers for a hash, the same on every processor as long as the code answers the same.
+
+    A value is the committed one where it is within the tolerance of that, and else itself, rounded. A hash of rounded
+    values alone would flip where noise carries one of them over the edge of a decimal.
+    """
+    found, known = np.asarray(values, dtype=np.float64), np.asarray(committed, dtype=np.float64)
+    if found.shape == known.shape:
+        return np.where(np.abs(found - known) <= tolerance, known, found.round(decimals)).tolist()
+    return found.round(decimals).tolist()
+
+
+def probe_renders() -> tuple[np.ndarray, list[tuple[Identity, Scene]]]:
+    """Return PROBED fixed pictures, uint8 [n, 64, 64, 3], and who is in them in which scene."""
+    rngs = [np.random.default_rng([PROBE_STREAM, place]) for place in range(PROBED)]
+    subjects = [(sample_identity(rng), sample_scene(rng)) for rng in rngs]
+    return np.stack([np.asarray(render(*each, 64, place)) for place, each in enumerate(subjects)]), subjects
+
+
+def probe_readings(
+    readers: Readers, pictures: np.ndarray, subjects: Sequence[tuple[Identity, Scene]]
+) -> list[list[float]]:
+    """Return rows of quality, distance, scene match, residual, copy and mean pose: of every picture as it is read, and
+    of the first MOVED after `refine`.
+
+    Drawings are of readings that lie beside the truth. Those of what is read would jump: palettes have 256 places, and
+    noise decides between two of them, or between two moves that are as good.
+    """
+    rows = []
+    for place, (picture, (who, scene), first) in enumerate(
+        zip(pictures, subjects, readers.read(pictures), strict=True)
+    ):
+        near = _beside(who, scene)
+        drawn = np.asarray(render_posed(near.identity, scene, pose_from(scene, near.pose), 64))
+        fits = [(first, drawn)] + ([refine(near, picture)] if place < MOVED else [])
+        asked, darker = asked_in(caption(scene, trigger="s1lv10")), (picture * 0.97).astype(np.uint8)
+        for fit in fits:
+            told = _told(picture, who, asked, first, fit, [darker], CONSTANTS)
+            rows.append([*asdict(told).values(), float(fit[0].pose.mean())])
+    return rows
+
+
+def _beside(identity: Identity, scene: Scene) -> Reading:
+    """Return a reading that is a little wrong in every number."""
+    reading = Reading(identity, scene, np.zeros(7), {})
+    for place, name in enumerate((*PALETTES, *SHAPES)):
+        reading = _moved(reading, name, -0.06 if place % 2 else 0.06)
+    return reading
