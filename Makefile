@@ -44,10 +44,10 @@ demo: setup
 # 'trajectories --draw' has drawn before, on a card say, is not drawn again.
 benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
-	$(THREADS) $(BIN)/python -m benchmarks.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
+	$(THREADS) $(BIN)/python -m benchmarks.picker.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
 	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --anew)
-	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.evaluator_pictures)
+	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.evaluator.pictures)
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

@@ -49,7 +49,7 @@ def pixels_hash(pictures: Iterable[Any]) -> str:
 
 def steady(values: Any, committed: Any, tolerance: float = 1e-3, decimals: int = 3) -> Any:
     """Return numbers for a signature, freed of noise: the committed ones as far as these are within the tolerance."""
-    from lorasweep.portraits.oracle import steady
+    from benchmarks.world.oracle import steady
 
     return steady(values, committed, tolerance, decimals)
 
@@ -75,27 +75,31 @@ def faces_found(find: Any) -> dict[str, Any]:
 
 def probes() -> dict[str, tuple[dict[str, Any], float]]:
     """Return every probe's present values by question, and the tolerance within which they count as the same."""
-    from benchmarks import check, evaluator, evaluator_world, orientation
+    from benchmarks.check import measure as check
+    from benchmarks.check import orientation
+    from benchmarks.evaluator import measure as evaluator
+    from benchmarks.evaluator import world
 
     return {
         "finder": (check.finder_probe(), FOUND),
         "orientation": (orientation.probe(), 1e-3),
-        "looking": (evaluator_world.probe(), 1e-3),
+        "looking": (world.probe(), 1e-3),
         "evaluator": (evaluator.probe(), 1e-3),
     }
 
 
 def main() -> None:
     """Write down the answers that have changed; the others keep their last digits, and signatures with them."""
-    from lorasweep.portraits import oracle
-    from lorasweep.portraits.manifest import WEIGHTS, make_manifest
+    from benchmarks.world import oracle
+    from benchmarks.world.readers import READERS
+    from lorasweep.portraits.manifest import make_manifest
 
-    file, (pictures, subjects) = WEIGHTS / "readers" / oracle.PROBE, oracle.probe_renders()
+    file, (pictures, subjects) = READERS / "readers" / oracle.PROBE, oracle.probe_renders()
     readings = oracle.probe_readings(oracle.load_oracle().readers, pictures, subjects)
     rows = steady(readings, json.loads(file.read_text(encoding="utf-8")), oracle.NOISE, 4)
     text = ",\n ".join(json.dumps(row) for row in rows)
     file.write_text(f"[{text}]\n", encoding="utf-8")
-    make_manifest()
+    make_manifest(READERS)
     write_json(ANSWERS, {name: answers(name, values, within, 4) for name, (values, within) in probes().items()})
 
 

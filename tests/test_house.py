@@ -116,7 +116,9 @@ def test_the_wheel_in_another_environment_trains_the_demo_for_one_checkpoint(ins
     where = "import lorasweep, hydra_plugins.lorasweep as plugin; print(lorasweep.__file__, plugin.__file__)"
     for module in said(installed, "python", "-c", where, cwd=tmp_path).split():
         assert Path(module).is_relative_to(installed.parent), module
-    draw = "from lorasweep.app.demo import PERSON, write_person; write_person(__import__('pathlib').Path(), PERSON)"
+    draw = (
+        "from lorasweep.commands.demo import PERSON, write_person; write_person(__import__('pathlib').Path(), PERSON)"
+    )
     said(installed, "python", "-c", draw, cwd=tmp_path)
     short = ["optim.steps=4", "save.count=1", "sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=4"]
     person = ["photos", "preset=person_portraits", "data.held_out_path=held_out", "name=anna"]

@@ -1,4 +1,4 @@
-"""The console script ``lorasweep``: words in, one function of ``lorasweep.app`` called, an exit code out.
+"""The console script ``lorasweep``: words in, one function of ``lorasweep.commands`` called, an exit code out.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorasweep import __version__
-from lorasweep.data.errors import RunFailedError, TryAgainError, UserError
+from lorasweep.errors import RunFailedError, TryAgainError, UserError
 
 FINE, FAILED, USAGE, NO_CHECKPOINT, SKIPPED, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
@@ -69,7 +69,7 @@ def _dispatch(words: list[str]) -> int:
     if rest and (chosen.command not in TAKES_WORDS or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     chosen.overrides = rest
-    from lorasweep import app
+    from lorasweep import commands as app
 
     call: Callable[[Any, argparse.Namespace], Any] = chosen.call
     # With --json, stdout carries the JSON and nothing else.
@@ -91,7 +91,7 @@ def _train(words: list[str]) -> int:
         folder = Path(words[0]).expanduser()
         if not folder.is_dir():
             raise UserError(f"the folder of photos {words[0]!r} does not exist; name it right after 'train'")
-        from lorasweep.app.photo_words import folder_words
+        from lorasweep.commands.overrides import folder_words
 
         words = [*folder_words(folder, words[1:]), *words[1:]]
 
@@ -99,7 +99,7 @@ def _train(words: list[str]) -> int:
     parents: list[Any] = []
 
     def task(run: Any) -> float:
-        from lorasweep import app
+        from lorasweep import commands as app
 
         judged.append(run.evaluate.enabled and told_by(run) != "none")
         if is_multirun() and not parents:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 from contracts.tiny_models import load_tiny_kind, write_tiny
 
-from lorasweep.app.budget import drawn_steps, sheet_cost, training_cost
 from lorasweep.config.compose import conf_dir, load_run, presets
 from lorasweep.config.schema import RunConfig
 from lorasweep.data.prompts import fill_prompts
-from lorasweep.data.records import Prompt
+from lorasweep.plan.budget import drawn_steps, sheet_cost, training_cost
+from lorasweep.records import Prompt
 from lorasweep.train.schedules import checkpoint_steps
 
 CLIP_TOKENS = 75

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
-from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
+from lorasweep.models.lora.layer import AdapterBank, LoraWeights
 
 
 def stirred(adapter: dict[str, LoraWeights], seed: int, size: float = 0.05) -> dict[str, LoraWeights]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from contracts.single_file import write_single_file
-from contracts.tiny import load_tiny, tiny_dataset, write_tiny_photos, write_tiny_sd
+from contracts.tiny import SIDE, load_tiny, tiny_dataset, write_tiny_photos, write_tiny_sd
 from contracts.tiny_models import load_tiny_kind, write_tiny
 
-from lorasweep.data.records import Dataset
+from lorasweep.config.compose import as_override
+from lorasweep.records import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,23 @@ def file_of(model_of: Callable[[str], Path]) -> Callable[[str], Path]:
 def family_of(model_of: Callable[[str], Path]) -> Callable[[str], Any]:
     """That model in memory, in fp32 on the CPU."""
     return cache(lambda kind: load_tiny_kind(kind, model_of(kind)))
+
+
+@pytest.fixture
+def overrides(model_folder: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides of a run of 12 steps with 3 checkpoints and no scorers, under ``tmp_path``/mlruns."""
+    photos = write_tiny_photos(tmp_path / "photos")
+
+    def build(*more: str) -> list[str]:
+        return [
+            "preset=person_portraits",
+            as_override("data.path", str(photos)),
+            as_override("model.path", str(model_folder)),
+            as_override("track.root", str(tmp_path / "mlruns")),
+            f"model.resolution={SIDE}",
+            *("data.repeats=2", "lora.rank=4", "optim.batch_size=2", "optim.steps=12", "save.count=3"),
+            *("evaluate.enabled=false", "hardware.threads=1"),
+            *more,
+        ]
+
+    return build

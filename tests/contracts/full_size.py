@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lorasweep.config.schema import LoraConfig
 from lorasweep.models import FAMILIES
-from lorasweep.models.cohort_lora import LoraWeights
-from lorasweep.models.initial import skeleton as hollow
-from lorasweep.models.skeletons import module_shapes, skeleton
+from lorasweep.models.loading.skeletons import module_shapes, skeleton
+from lorasweep.models.lora.initial import skeleton as hollow
+from lorasweep.models.lora.layer import LoraWeights
 
 SCALE = 0.15
 """alpha / rank of the adapters: neither 1 nor a power of two, so that a lost alpha shows."""

@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 from contracts import subject
 
-from lorasweep.data.records import Evidence, Features
-from lorasweep.evaluate.judged import Judged
+from lorasweep.evaluate.shares import Judged
+from lorasweep.records import Evidence, Features
 
 Judge = Callable[[Features, Evidence], Judged]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lorasweep.data.records import TEXTURE, Evidence, Features, Prompt
+from lorasweep.records import TEXTURE, Evidence, Features, Prompt
 
 SEEDS = (0, 1)
 KINDS = ("plain", "side", "close", "scene", "accessory", "sketch", "outside", "class")

@@ -17,7 +17,7 @@ from lorasweep.config.schema import (
     RunConfig,
     SaveConfig,
 )
-from lorasweep.data.records import Dataset, Photo
+from lorasweep.records import Dataset, Photo
 
 SIDE = 32
 

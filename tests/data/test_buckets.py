@@ -20,8 +20,8 @@ from lorasweep.data.buckets import (
     square_placement,
     steps_an_epoch,
 )
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import cover, placed
+from lorasweep.errors import UserError
 
 SD_SCRIPTS = json.loads(Path(__file__).with_name("sd_scripts_buckets.json").read_text())["sets"]
 

@@ -18,7 +18,7 @@ from lorasweep.data.captions import (
     shuffled,
     subject_caption,
 )
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 
 WORDS = st.text(st.sampled_from("aAbé ,.(1_-"), max_size=8)
 

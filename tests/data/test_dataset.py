@@ -9,8 +9,8 @@ from PIL import Image
 
 from lorasweep.config.schema import DataConfig
 from lorasweep.data.dataset import all_photos, fingerprint, judging_fingerprint, read_dataset
-from lorasweep.data.errors import UserError
 from lorasweep.data.picture_facts import read_facts
+from lorasweep.errors import UserError
 from lorasweep.portraits.folder import write_person
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lorasweep.config.schema import DataConfig
 from lorasweep.data.dataset import read_dataset
-from lorasweep.data.errors import UserError
 from lorasweep.data.folders import kohya_name, names_of, natural_order, words_unsaid
+from lorasweep.errors import UserError
 
 
 def picture(path: Path, shade: int = 100) -> Path:

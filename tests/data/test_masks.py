@@ -9,9 +9,9 @@ from PIL import Image
 from lorasweep.config.schema import DataConfig
 from lorasweep.data.buckets import Placement, square_placement
 from lorasweep.data.dataset import read_dataset
-from lorasweep.data.errors import UserError
 from lorasweep.data.masks import load_mask, mask_of_alpha, mask_of_file, mask_weights, require_some
 from lorasweep.data.pictures import placed
+from lorasweep.errors import UserError
 
 
 def photo(path: Path, shade: int, size: tuple[int, int] = (32, 24)) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from benchmarks import orientation as benchmark
-from lorasweep.data import check_orientation as check
+from benchmarks.check import orientation as benchmark
+from lorasweep.check import orientation as check
 from lorasweep.data.facts import FaceFacts
 from lorasweep.data.orientation import HEIGHT, WIDTH, best_split, orientation
 from lorasweep.portraits.people import sample_identity, sample_scene

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import cover, load_pixels, open_picture
+from lorasweep.errors import UserError
 
 
 def saved(path: Path, picture: Image.Image, **options) -> Path:

@@ -1,8 +1,8 @@
 import pytest
 
 from lorasweep.config.schema import DataConfig, PromptConfig, SampleConfig
-from lorasweep.data.errors import UserError
 from lorasweep.data.prompts import fill_prompts, without_trigger
+from lorasweep.errors import UserError
 
 
 def fill(**prompt) -> object:

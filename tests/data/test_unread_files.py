@@ -1,7 +1,7 @@
 """A picture or a caption that cannot be read: one thing is wrong, not two."""
 
+from lorasweep.check.files import read_files
 from lorasweep.config.compose import load_run
-from lorasweep.data.check_files import read_files
 
 
 def found(folder):

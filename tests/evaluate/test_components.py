@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from contracts import metric, subject
 
-from lorasweep.data.records import COMPONENTS, TEXTURE, Evidence, Features
 from lorasweep.evaluate.artifact import FAULTS
 from lorasweep.evaluate.identity import NO_PICK, likeness
 from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
+from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features
 
 BAD = {
     "identity": {"likeness": 0.2},

@@ -6,12 +6,12 @@ from contracts import subject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorasweep.data.records import COMPONENTS, Prompt, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents
 from lorasweep.evaluate.explain import explain
-from lorasweep.evaluate.explain_words import own_words
+from lorasweep.evaluate.explain_text import own_words
 from lorasweep.evaluate.novelty import ALIKE
 from lorasweep.evaluate.score import score
+from lorasweep.records import COMPONENTS, Prompt, Scores
 
 SEEDS = (0, 1)
 WEIGHTS = {"identity": 0.4, "prompt": 0.2, "artifact": 0.15, "geometry": 0.1, "novelty": 0.15}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
-from lorasweep.data.records import COMPONENTS, Scores
 from lorasweep.evaluate.pick import choose, confirm, finalists, smooth, steady_score
+from lorasweep.records import COMPONENTS, Scores
 
 RULE = PickConfig(replicates=300)
 

@@ -5,8 +5,8 @@ import pytest
 from contracts import metric, subject
 
 from lorasweep.config.schema import WeightsConfig
-from lorasweep.data.records import COMPONENTS
 from lorasweep.evaluate.score import score
+from lorasweep.records import COMPONENTS
 
 WEIGHTS = vars(WeightsConfig())
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lorasweep.config.schema import PickConfig
-from lorasweep.data.records import COMPONENTS, Pick, Scores
 from lorasweep.evaluate.strength import advise, advise_pair, strength_finalists
+from lorasweep.records import COMPONENTS, Pick, Scores
 
 RULE = PickConfig(replicates=300)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from lorasweep.config.schema import PickConfig
-from lorasweep.data.records import COMPONENTS, Scores
 from lorasweep.evaluate.identity import NO_PICK
 from lorasweep.evaluate.pick import choose, finalists
+from lorasweep.records import COMPONENTS, Scores
 
 RULE = PickConfig(replicates=300)
 ORDER = dict(zip(COMPONENTS, range(5), strict=True))

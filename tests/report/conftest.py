@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorasweep.data.records import Checkpoint, Photo, Pick, Prompt, RunView, Sample, SampleSet, Scores, Step, Verdict
+from lorasweep.records import Checkpoint, Photo, Pick, Prompt, RunView, Sample, SampleSet, Scores, Step, Verdict
 
 EVIL = "<img src=x onerror=alert(1)>"
 NAMES = ("identity", "prompt")

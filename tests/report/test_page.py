@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lorasweep.data.records import AtStrength, RunView, Validation
+from lorasweep.records import AtStrength, RunView, Validation
 from lorasweep.report.charts import draw
 from lorasweep.report.page import render, render_comparison, validation_chart, write_comparison, write_report
 from lorasweep.report.pictures import contact_sheet, data_uri

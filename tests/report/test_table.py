@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from lorasweep.data.records import RunView
+from lorasweep.records import RunView
 from lorasweep.report.table import checkpoint_table
 
 

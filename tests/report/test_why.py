@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import RunView, Scores
+from lorasweep.errors import UserError
+from lorasweep.records import RunView, Scores
 from lorasweep.report.page import render
 from lorasweep.report.table import why_table
 from lorasweep.report.why import cards_of, most_moved, why_all, why_not, why_picked

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lorasweep.data.records import (
+from lorasweep.records import (
     AtStrength,
     Checkpoint,
     Dataset,

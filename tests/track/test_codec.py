@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from track.story import PROMPTS, Story
 
-from lorasweep.data.records import Checkpoint
+from lorasweep.records import Checkpoint
 from lorasweep.track import codec
 from lorasweep.track.journal import encode
 

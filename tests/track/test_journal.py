@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorasweep.data.errors import TryAgainError, UserError
+from lorasweep.errors import TryAgainError, UserError
 from lorasweep.track.journal import Journal, cut_torn_tail, encode, read, read_from
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 from lorasweep.track.journal import Journal
 from lorasweep.track.run_folder import (
     RunFolder,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorasweep.data.errors import TryAgainError
+from lorasweep.errors import TryAgainError
 from lorasweep.track import store as store_module
 from lorasweep.track.store import Store, is_local, local_path, open_store, tracking_uri
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from track.story import PROMPTS, Story
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import FixedBatch
+from lorasweep.errors import UserError
+from lorasweep.records import FixedBatch
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder

@@ -15,9 +15,9 @@ from PIL import Image
 from lorasweep.config.schema import HardwareConfig, PromptConfig
 from lorasweep.data.atomic import DAY
 from lorasweep.data.buckets import square_placement
-from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
-from lorasweep.data.records import Dataset, Step
+from lorasweep.errors import UserError
+from lorasweep.records import Dataset, Step
 from lorasweep.train.cache import LatentCache, TextCache, cache_folder
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial

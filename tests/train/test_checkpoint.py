@@ -15,8 +15,8 @@ import pytest
 from contracts.tiny import tiny_run
 from safetensors import safe_open
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Dataset
+from lorasweep.errors import UserError
+from lorasweep.records import Dataset
 from lorasweep.train.checkpoint import list_checkpoints
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial

@@ -11,10 +11,10 @@ import torch
 from contracts.tiny import tiny_run
 
 from lorasweep.config.schema import HardwareConfig, ModelConfig
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint, Dataset, Failure, Step
+from lorasweep.errors import UserError
 from lorasweep.models import load_family
-from lorasweep.models.lora_file import read_lora
+from lorasweep.models.lora.file import read_lora
+from lorasweep.records import Checkpoint, Dataset, Failure, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial, cohort_key
 

@@ -14,9 +14,9 @@ from contracts.tiny_models import load_tiny_kind
 from PIL import Image
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
-from lorasweep.data.records import Checkpoint, Dataset, Prompt, Step
-from lorasweep.models.cohort_lora import AdapterBank
-from lorasweep.models.lora_file import read_lora, write_lora
+from lorasweep.models.lora.file import read_lora, write_lora
+from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.train.cache import LatentCache
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.sample import Sheet, draw_checkpoint

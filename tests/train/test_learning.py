@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lorasweep.config.schema import SampleConfig
 from lorasweep.data.pictures import load_pixels
-from lorasweep.data.records import Dataset
-from lorasweep.models import autoencoder
-from lorasweep.models.cohort_lora import AdapterBank
-from lorasweep.models.lora_file import read_lora
+from lorasweep.models.families import autoencoder
+from lorasweep.models.lora.file import read_lora
+from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.records import Dataset
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lorasweep.data.buckets import square_placement
 from lorasweep.data.hashes import file_sha256
-from lorasweep.data.records import Dataset, Photo, Step
+from lorasweep.records import Dataset, Photo, Step
 from lorasweep.train.cache import LatentCache
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.loss import row_errors

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from lorasweep.config.schema import OptimConfig
-from lorasweep.data.errors import UserError
-from lorasweep.models.cohort_lora import AdapterBank, LoraWeights
-from lorasweep.models.kept import has_bitsandbytes
+from lorasweep.errors import UserError
+from lorasweep.models.loading.frozen import has_bitsandbytes
+from lorasweep.models.lora.layer import AdapterBank, LoraWeights
 from lorasweep.train import optimizers
 from lorasweep.train.optimizers import SlotOptimizer, require_optimizer
 

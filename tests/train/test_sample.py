@@ -11,8 +11,8 @@ from contracts.tiny import SIDE, tiny_run
 from PIL import Image
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
-from lorasweep.data.records import Checkpoint, Dataset, Prompt, Step
-from lorasweep.models.lora_file import write_lora
+from lorasweep.models.lora.file import write_lora
+from lorasweep.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.sample import Sheet, draw_adapter, draw_checkpoint, draw_checkpoints
 from lorasweep.train.trial import Trial

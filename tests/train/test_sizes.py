@@ -14,9 +14,9 @@ from PIL import Image
 
 from lorasweep.config.schema import DataConfig, HardwareConfig, ModelConfig
 from lorasweep.data.buckets import bucket_rule
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint, Dataset, Photo, Step
-from lorasweep.models.lora_header import read_header
+from lorasweep.errors import UserError
+from lorasweep.models.lora.header import read_header
+from lorasweep.records import Checkpoint, Dataset, Photo, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial, crop_of, encode_ahead, micro_batch
 

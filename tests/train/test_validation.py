@@ -11,8 +11,8 @@ import torch
 from contracts.family import stirred
 from contracts.tiny import SIDE, tiny_run
 
-from lorasweep.data.records import Dataset
-from lorasweep.models.cohort_lora import Adapter, AdapterBank, LoraWeights
+from lorasweep.models.lora.layer import Adapter, AdapterBank, LoraWeights
+from lorasweep.records import Dataset
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.trial import Trial, crop_of
 from lorasweep.train.validation import FixedLoss, FixedRow, fixed_rows

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 from lorasweep.vision.clip import Clip
 
 pytestmark = pytest.mark.slow  # importing open_clip takes seconds

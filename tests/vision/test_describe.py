@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import TEXTURE
+from lorasweep.errors import UserError
+from lorasweep.records import TEXTURE
 from lorasweep.vision.describe import COLUMNS, Scorers, describe_files, open_scorers
 from lorasweep.vision.embedder import Seen, mask_faces, unit
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import Dinov2Model
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 from lorasweep.vision import dino
 from lorasweep.vision.dino import Dino
 from lorasweep.vision.weights import checked_sha256

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lorasweep.data.records import Evidence, Prompt
+from benchmarks.world.faults import blend
 from lorasweep.evaluate.identity import identity, likeness
-from lorasweep.portraits.faults import blend
 from lorasweep.portraits.networks import load_face_network
 from lorasweep.portraits.people import Scene, caption, sample_identity, sample_scene
 from lorasweep.portraits.render import render
+from lorasweep.records import Evidence, Prompt
 from lorasweep.vision.describe import Scorers, describe, describe_texts, open_scorers, shipped_weights
 from lorasweep.vision.embedder import unit
 

@@ -6,7 +6,7 @@ import torch
 from matplotlib import cbook
 from PIL import Image
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 from lorasweep.vision import faces
 from lorasweep.vision.weights import checked_sha256
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from lorasweep.data.records import TEXTURE
-from lorasweep.portraits.faults import plant
+from benchmarks.world.faults import plant
 from lorasweep.portraits.people import sample_identity, sample_scene
 from lorasweep.portraits.render import render
+from lorasweep.records import TEXTURE
 from lorasweep.vision.texture import NAMES, texture
 
 

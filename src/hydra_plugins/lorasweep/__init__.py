@@ -1,1 +1,1 @@
-"""Hydra's face of lorasweep; everything that matters lives in ``lorasweep.app`` and ``lorasweep.sweep``."""
+"""Hydra's face of lorasweep; everything that matters lives in ``lorasweep.commands`` and ``lorasweep.search``."""

@@ -1,7 +1,7 @@
 """``hydra/launcher=cohort``: a multirun's jobs trained side by side on one frozen base.
 
 Hydra's basic sweeper hands over all jobs at once. They are composed here, on the main thread (Hydra is a process-wide
-singleton), and trained together by ``lorasweep.app``; each job's return value is its picked score. Jobs of another
+singleton), and trained together by ``lorasweep.commands``; each job's return value is its picked score. Jobs of another
 program than lorasweep are run one after the other, as Hydra's own launcher does.
 """
 
@@ -29,7 +29,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="cohort", node=CohortL
 
 
 class CohortLauncher(Launcher):
-    """Hands a batch of composed jobs to ``lorasweep.app.train_together``."""
+    """Hands a batch of composed jobs to ``lorasweep.commands.train_together``."""
 
     def __init__(self, width: int | str) -> None:
         self.width = width
@@ -42,7 +42,7 @@ class CohortLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all jobs and return one JobReturn each, in order; a failed trial is a failed job."""
-        from lorasweep import app
+        from lorasweep import commands as app
         from lorasweep.config.compose import is_run, run_from_hydra
 
         setup_globals()

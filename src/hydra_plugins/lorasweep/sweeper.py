@@ -47,7 +47,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="lorasweep", node=Loras
 
 
 class LorasweepSweeper(Sweeper):
-    """Hands a search to ``lorasweep.app``."""
+    """Hands a search to ``lorasweep.commands``."""
 
     def __init__(self, search: Any, worker: bool, worker_words: Any, **changes: Any) -> None:
         self.search = search
@@ -64,7 +64,7 @@ class LorasweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search; returns a ``SearchOutcome``."""
-        from lorasweep import app
+        from lorasweep import commands as app
         from lorasweep.config.compose import run_from_hydra
         from lorasweep.config.search import load_search, told_apart, worker_override
 

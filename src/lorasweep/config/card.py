@@ -61,3 +61,12 @@ def find_card(device: str) -> Card | None:
         return None
     found = cuda.get_device_properties(number)
     return Card(name=found.name, memory_gb=found.total_memory / 2**30, capability=(found.major, found.minor))
+
+
+def planned_device(asked: str) -> str:
+    """Return cpu or cuda for ``hardware.device``: what would be trained on, since a plan needs no card."""
+    if asked != "auto":
+        return asked.partition(":")[0]
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -66,7 +66,7 @@ class DataConfig:
 
     check_mirror: bool | None = None
     """Whether ``lorasweep check`` looks for pictures that are mirrored beside the others. None does so for as many
-    pictures as that was measured to be reliable for, on drawn people (``python -m benchmarks.orientation``)."""
+    pictures as that was measured to be reliable for, on drawn people (``python -m benchmarks.check.orientation``)."""
 
     held_out: float = 0.2
     """Share of photos kept from training to judge identity and copying. 0 to 0.5; 0 keeps none."""

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from lorasweep.data.errors import TryAgainError, UserError
+from lorasweep.errors import TryAgainError, UserError
 
 SUFFIX = ".tmp"
 DAY = 24 * 60 * 60.0

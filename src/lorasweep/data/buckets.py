@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 
 if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig

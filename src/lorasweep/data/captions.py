@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.folders import CAPTIONS, Files
+from lorasweep.errors import UserError
 
 if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig

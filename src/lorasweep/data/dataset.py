@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from lorasweep.data.captions import full_caption, holds_word, read_captions, regularisation_caption
-from lorasweep.data.errors import UserError
 from lorasweep.data.facts import PictureFacts
 from lorasweep.data.folders import PhotoFolder, files_of, natural_order, photo_folders
 from lorasweep.data.masks import find_masks, mask_of_alpha, mask_of_file, mask_problem
 from lorasweep.data.picture_facts import facts_of
 from lorasweep.data.pictures import cover, decode_stored, set_upright, to_srgb
-from lorasweep.data.records import Dataset, Floats, Photo
 from lorasweep.data.repeats import plain_repeats, spread_repeats
 from lorasweep.data.split import SIGNATURE_SIDE, choose_held_out
+from lorasweep.errors import UserError
+from lorasweep.records import Dataset, Floats, Photo
 
 if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import FOREIGN, SUFFIXES
+from lorasweep.errors import UserError
 
 CAPTIONS = (".txt", ".caption")
 """Endings of caption files; where a picture has both, the first one counts."""

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 
 
 def file_sha256(path: Path) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorasweep.data.errors import TryAgainError, UserError
+from lorasweep.errors import TryAgainError, UserError
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 

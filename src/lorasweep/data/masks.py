@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from lorasweep.data.buckets import Placement
-from lorasweep.data.errors import UserError
 from lorasweep.data.folders import Files
 from lorasweep.data.hashes import read_unchanged
 from lorasweep.data.pictures import SUFFIXES, decode_upright, with_alpha
-from lorasweep.data.records import Floats, Photo
+from lorasweep.errors import UserError
+from lorasweep.records import Floats, Photo
 
 if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig

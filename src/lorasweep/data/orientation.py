@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 WIDTH, HEIGHT = 96, 46
 """Pixels of a crop: the face below the eyes, its middle in the middle."""

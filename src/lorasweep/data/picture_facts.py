@@ -9,7 +9,7 @@ from PIL import Image
 
 from lorasweep.data.facts import PictureFacts
 from lorasweep.data.pictures import FORMATS, PictureError, decode_stored, set_upright, to_srgb
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 TRIMS = (0.0, 0.03, 0.06)
 """Shares cut off every edge before hashing: a copy that was cropped a little meets one of them."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lorasweep.data.buckets import Placement
-from lorasweep.data.errors import UserError
+from lorasweep.errors import UserError
 
 Pixels = NDArray[np.uint8]
 

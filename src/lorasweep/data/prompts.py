@@ -3,8 +3,8 @@
 import re
 from typing import TYPE_CHECKING
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Prompt
+from lorasweep.errors import UserError
+from lorasweep.records import Prompt
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import DataConfig, PromptConfig, SampleConfig

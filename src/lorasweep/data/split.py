@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 SIGNATURE_SIDE = 8
 """Side in pixels of the thumbnails that stand for photos here."""

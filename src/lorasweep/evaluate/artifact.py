@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorasweep.data.records import TEXTURE, Bools, Evidence, Features, Floats
-from lorasweep.evaluate.judged import Judged, asked, robust_spread, unjudged
+from lorasweep.evaluate.shares import Judged, asked, robust_spread, unjudged
+from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats
 
 FAULTS: dict[str, tuple[tuple[str, float], ...]] = {
     "blurred": (("high_energy", -0.3), ("mid_energy", -0.25)),

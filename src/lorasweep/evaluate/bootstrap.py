@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 FLOOR = 0.01
 """Least value of a component in the geometric mean: one zero must not hide all other differences.

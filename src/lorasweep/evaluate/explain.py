@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lorasweep.data.records import Contribution, Explanation, Floats, Moved, Prompt, Scores
 from lorasweep.evaluate.bootstrap import FLOOR, exponents
-from lorasweep.evaluate.explain_words import Change, sentence, summary
+from lorasweep.evaluate.explain_text import Change, sentence, summary
 from lorasweep.evaluate.verdict import LEAST_EFFECT
+from lorasweep.records import Contribution, Explanation, Floats, Moved, Prompt, Scores
 
 MOST_PICTURES = 4
 """That are named for one component: what fits beside a sentence."""

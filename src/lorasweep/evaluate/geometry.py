@@ -7,8 +7,8 @@ photos and of the base model's samples, so that neither a pose nor another perso
 
 import numpy as np
 
-from lorasweep.data.records import Evidence, Features, Floats
-from lorasweep.evaluate.judged import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.evaluate.shares import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.records import Evidence, Features, Floats
 
 SMALLEST_TOLERANCE = 0.03
 """Procrustes distance that benign changes of view reach (0.02 to 0.04 with MTCNN)."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorasweep.data.records import Bools, Evidence, Features, Floats
-from lorasweep.evaluate.company import subject_first
-from lorasweep.evaluate.judged import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.evaluate.companion import subject_first
+from lorasweep.evaluate.shares import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.records import Bools, Evidence, Features, Floats
 
 ENOUGH_FACES = 5
 """Real photos with a face below which the scale's upper end is a guess."""

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from lorasweep.data.records import Bools, Evidence, Features, Floats
-from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
+from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
+from lorasweep.records import Bools, Evidence, Features, Floats
 
 SLACK = 0.35
 """Of the way from the nearest genuine photo to an exact copy that is not yet suspicious: samples are typical faces."""

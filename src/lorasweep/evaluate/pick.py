@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasweep.data.records import Bools, Floats, Pick, Scores
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.verdict import WITHHELD, Table, judge_checkpoints, judge_run, reason
+from lorasweep.records import Bools, Floats, Pick, Scores
 
 KERNEL = (0.25, 0.5, 0.25)
 """Weights of a checkpoint's neighbours and itself in the smoothed shares."""

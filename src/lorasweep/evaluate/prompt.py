@@ -7,10 +7,10 @@ another person is asked for beside the subject, only one of the two may be the s
 
 import numpy as np
 
-from lorasweep.data.records import Bools, Evidence, Features, Floats
-from lorasweep.evaluate.company import companions, in_company, subject_first
+from lorasweep.evaluate.companion import companions, in_company, subject_first
 from lorasweep.evaluate.identity import Likeness, likeness
-from lorasweep.evaluate.judged import Judged, asked, recognisable, unjudged
+from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
+from lorasweep.records import Bools, Evidence, Features, Floats
 
 SAME_TEXT = 0.999
 """Cosine from which two texts say the same thing, so that neither can lose against the other."""

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lorasweep.data.records import COMPONENTS, Evidence, Features, Scores
 from lorasweep.evaluate.artifact import artifact
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.geometry import geometry
 from lorasweep.evaluate.identity import identity
-from lorasweep.evaluate.judged import Judged
 from lorasweep.evaluate.novelty import novelty
 from lorasweep.evaluate.prompt import prompt
+from lorasweep.evaluate.shares import Judged
+from lorasweep.records import COMPONENTS, Evidence, Features, Scores
 
 JUDGES: dict[str, Callable[[Features, Evidence], Judged]] = {
     "identity": identity,

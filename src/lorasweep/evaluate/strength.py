@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lorasweep.data.records import Pick, Scores
 from lorasweep.evaluate.bootstrap import exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.pick import Rule
 from lorasweep.evaluate.verdict import LEAST_EFFECT
+from lorasweep.records import Pick, Scores
 
 ByStrength = Mapping[float, Scores]
 """One file's scores on the same prompts and seeds, by strength."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorasweep.data.records import COMPONENTS, Bools, Floats, Scores, Verdict
 from lorasweep.evaluate.bootstrap import FLOOR
 from lorasweep.evaluate.identity import NO_PICK
+from lorasweep.records import COMPONENTS, Bools, Floats, Scores, Verdict
 
 if TYPE_CHECKING:
     from lorasweep.evaluate.pick import Rule

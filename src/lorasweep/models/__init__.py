@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorasweep.config.card import find_card, precision_for
-from lorasweep.data.errors import UserError
-from lorasweep.models.family import Family
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Family
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import HardwareConfig, ModelConfig
 
 
 def _sd15() -> type[Family]:
-    from lorasweep.models.sd15 import SD15
+    from lorasweep.models.families.sd15 import SD15
 
     return SD15
 
 
 def _sdxl() -> type[Family]:
-    from lorasweep.models.sdxl import SDXL
+    from lorasweep.models.families.sdxl import SDXL
 
     return SDXL
 
 
 def _flux() -> type[Family]:
-    from lorasweep.models.flux import Flux
+    from lorasweep.models.families.flux import Flux
 
     return Flux
 
@@ -44,7 +44,7 @@ def load_family(model: "ModelConfig", hardware: "HardwareConfig") -> Family:
     Raises:
         UserError: this machine cannot do what ``hardware`` asks, or ``model`` names no whole model of its family.
     """
-    from lorasweep.models.low_memory import marked, placing
+    from lorasweep.models.loading.low_memory import marked, placing
 
     if model.family not in FAMILIES:
         raise UserError(f"model.family is {model.family!r}; it must be one of {', '.join(FAMILIES)}.")
@@ -60,7 +60,7 @@ def readied(hardware: "HardwareConfig") -> torch.device:
     Raises:
         UserError: this machine cannot do what ``hardware`` asks.
     """
-    from lorasweep.models.low_memory import bound_memory, require_fit
+    from lorasweep.models.loading.low_memory import bound_memory, require_fit
 
     device, card = device_of(hardware.device), find_card(hardware.device)
     require_fit(hardware, device, card)

@@ -37,7 +37,7 @@ def verify(folder: Path = WEIGHTS, part: str = "") -> None:
         ValueError: when `part` does not exist, or a file is missing, altered or unknown to the manifest.
     """
     if not (folder / part).is_dir():
-        raise ValueError(f"{folder / part} does not exist; python -m lorasweep.portraits.build makes it")
+        raise ValueError(f"{folder / part} does not exist; python -m benchmarks.world.build makes it")
     if not (folder / NAME).exists():
         return
     listed = json.loads((folder / NAME).read_text(encoding="utf-8"))
@@ -48,5 +48,5 @@ def verify(folder: Path = WEIGHTS, part: str = "") -> None:
         if name not in found or sha256(found[name]) != expected.get(name):
             raise ValueError(
                 f"{folder / name} is not the file that {NAME} lists; install again or make it with "
-                "python -m lorasweep.portraits.build"
+                "python -m benchmarks.world.build"
             )

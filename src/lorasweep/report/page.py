@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.records import Scores
+from lorasweep.records import Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
 from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of, varied

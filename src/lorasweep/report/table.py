@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lorasweep.data.lora_folder import short_name
-from lorasweep.data.records import Contribution, Explanation
+from lorasweep.records import Contribution, Explanation
 from lorasweep.report.view import Row, RunView, rows_of
 
 STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim", "base": "dim"}

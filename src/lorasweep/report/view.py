@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorasweep.data.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
+from lorasweep.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
 __all__ = [
     "Cell",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lorasweep.data.records import (
+from lorasweep.records import (
     AtStrength,
     Checkpoint,
     Dataset,

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import JsonDict
+from lorasweep.errors import UserError
+from lorasweep.records import JsonDict
 from lorasweep.track import messages
 from lorasweep.track.journal import Entry, read_from
 from lorasweep.track.models import Models

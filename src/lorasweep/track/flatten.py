@@ -5,7 +5,7 @@ import math
 import re
 from typing import cast
 
-from lorasweep.data.records import JsonDict
+from lorasweep.records import JsonDict
 
 LONGEST = 6000
 """MLflow cuts a longer value without a word; the configuration artifact is whole."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from lorasweep.data.atomic import not_written
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import JsonDict
+from lorasweep.errors import UserError
+from lorasweep.records import JsonDict
 from lorasweep.track.secrets import redact_all
 
 FILE = "journal.jsonl"

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from lorasweep.data.records import JsonDict
+from lorasweep.records import JsonDict
 
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 """MLflow's word for each way that a run ends."""

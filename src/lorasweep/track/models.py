@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lorasweep.data.records import JsonDict
+from lorasweep.records import JsonDict
 from lorasweep.track.messages import Point, model_name
 from lorasweep.track.store import local_path
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from lorasweep.data.records import SampleSet
+from lorasweep.records import SampleSet
 from lorasweep.track import codec
 from lorasweep.track.journal import Entry
 from lorasweep.track.messages import image_key

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lorasweep.data.folders import kohya_name
-from lorasweep.data.records import Dataset, JsonDict, Photo
+from lorasweep.records import Dataset, JsonDict, Photo
 from lorasweep.track.run_folder import write_json
 from lorasweep.track.secrets import redact
 

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import (
+from lorasweep.errors import UserError
+from lorasweep.evaluate.dvar import dvar_step
+from lorasweep.records import (
     AtStrength,
     Checkpoint,
     Dataset,
@@ -17,7 +18,6 @@ from lorasweep.data.records import (
     Step,
     Validation,
 )
-from lorasweep.evaluate.dvar import dvar_step
 from lorasweep.track import codec
 from lorasweep.track.journal import Entry, read
 from lorasweep.track.run_folder import RunFolder, is_alive

@@ -13,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.errors import UserError
 from lorasweep.data.lora_folder import is_lora_folder
-from lorasweep.data.records import JsonDict
+from lorasweep.errors import UserError
+from lorasweep.records import JsonDict
 from lorasweep.track.journal import FILE as JOURNAL
 from lorasweep.track.journal import encode, read
 from lorasweep.track.secrets import redact_all

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 
-from lorasweep.data.errors import TryAgainError
+from lorasweep.errors import TryAgainError
 from lorasweep.track.secrets import redact
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lorasweep.data.records import (
+from lorasweep.records import (
     AtStrength,
     Checkpoint,
     Dataset,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lorasweep.data.records import JsonDict
+from lorasweep.records import JsonDict
 from lorasweep.track.messages import FRESH
 from lorasweep.track.pictures import logged
 from lorasweep.track.store import Store

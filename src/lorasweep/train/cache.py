@@ -21,9 +21,9 @@ from lorasweep.data.buckets import Placement
 from lorasweep.data.hashes import read_unchanged
 from lorasweep.data.masks import load_mask, mask_weights, require_some
 from lorasweep.data.pictures import decode_picture, placed
-from lorasweep.data.records import Photo
-from lorasweep.models.family import Family, Text
-from lorasweep.models.lora_header import safetensors_bytes
+from lorasweep.models.families.family import Family, Text
+from lorasweep.models.lora.header import safetensors_bytes
+from lorasweep.records import Photo
 
 if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig

@@ -20,12 +20,12 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint, Photo
-from lorasweep.models.cohort_lora import Adapter, LoraWeights
-from lorasweep.models.family import Family
-from lorasweep.models.lora_file import write_lora
-from lorasweep.models.lora_header import safetensors_bytes
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Family
+from lorasweep.models.lora.file import write_lora
+from lorasweep.models.lora.header import safetensors_bytes
+from lorasweep.models.lora.layer import Adapter, LoraWeights
+from lorasweep.records import Checkpoint, Photo
 from lorasweep.train.optimizers import learning_rates
 from lorasweep.train.randomness import seed_for
 from lorasweep.train.starting import mean_scale

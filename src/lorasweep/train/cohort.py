@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Checkpoint, Failure, Step
-from lorasweep.models.cohort_lora import Adapter, AdapterBank, Dropout
-from lorasweep.models.family import Family, Text
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Family, Text
+from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout
+from lorasweep.records import Checkpoint, Failure, Step
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.checkpoint import TrainingState, load_state, save_checkpoint, save_state
 from lorasweep.train.loss import row_errors

@@ -14,9 +14,9 @@ from prodigyopt import Prodigy
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from lorasweep.data.errors import UserError
-from lorasweep.models.cohort_lora import AdapterBank
-from lorasweep.models.kept import has_bitsandbytes
+from lorasweep.errors import UserError
+from lorasweep.models.loading.frozen import has_bitsandbytes
+from lorasweep.models.lora.layer import AdapterBank
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import OptimConfig

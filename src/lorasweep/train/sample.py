@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
-from lorasweep.data.records import Checkpoint, Prompt, Sample, SampleSet, Step
-from lorasweep.models.cohort_lora import Adapter, AdapterBank, part_of
-from lorasweep.models.family import Family, Text
-from lorasweep.models.lora_file import read_lora
+from lorasweep.models.families.family import Family, Text
+from lorasweep.models.lora.file import read_lora
+from lorasweep.models.lora.layer import Adapter, AdapterBank, part_of
+from lorasweep.records import Checkpoint, Prompt, Sample, SampleSet, Step
 from lorasweep.train.cache import TextCache
 from lorasweep.train.randomness import initial_noise, seed_for
 

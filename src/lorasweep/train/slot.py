@@ -1,7 +1,7 @@
 """One trial in its place in a cohort, and what is said of it."""
 
-from lorasweep.data.records import Failure, Step
-from lorasweep.models.cohort_lora import Adapter
+from lorasweep.models.lora.layer import Adapter
+from lorasweep.records import Failure, Step
 from lorasweep.train.checkpoint import TrainingState
 from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.schedules import lr_factor

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from lorasweep.data.errors import UserError
-from lorasweep.models.cohort_lora import Adapter, part_of
-from lorasweep.models.family import Family
-from lorasweep.models.lora_file import init_file, read_lora
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Family
+from lorasweep.models.lora.file import init_file, read_lora
+from lorasweep.models.lora.layer import Adapter, part_of
 from lorasweep.train.randomness import seed_for
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import Tensor
 from lorasweep.data.buckets import BucketRow, Placement, bucket_rule, bucket_table, place_pictures
 from lorasweep.data.captions import loose_clauses, shuffled
 from lorasweep.data.prompts import fill_prompts
-from lorasweep.data.records import Dataset, Photo
 from lorasweep.models import PICTURE_UNITS
+from lorasweep.records import Dataset, Photo
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.order import Bucket, Pictures, bucket_sequence, epoch_batches
 from lorasweep.train.randomness import normal, stream

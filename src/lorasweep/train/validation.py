@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lorasweep.data.buckets import Placement
-from lorasweep.data.errors import UserError
-from lorasweep.data.records import Photo
-from lorasweep.models.cohort_lora import Adapter, AdapterBank
-from lorasweep.models.family import Family
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Family
+from lorasweep.models.lora.layer import Adapter, AdapterBank
+from lorasweep.records import Photo
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.loss import row_errors
 from lorasweep.train.randomness import normal, stream

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lorasweep.data.records import Step
+from lorasweep.records import Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.errors import UserError
+from lorasweep.records import Floats
 from lorasweep.vision.embedder import unit
 from lorasweep.vision.weights import checked_sha256
 

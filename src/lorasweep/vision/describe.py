@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels, load_pixels
-from lorasweep.data.records import Features, Floats
+from lorasweep.errors import UserError
+from lorasweep.records import Features, Floats
 from lorasweep.vision.embedder import Embedder, WholePictures, face_size, mask_faces, nobody
 from lorasweep.vision.texture import NAMES, texture
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
 from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.errors import UserError
+from lorasweep.records import Floats
 from lorasweep.vision.embedder import unit
 from lorasweep.vision.weights import checked_sha256, first_sentence, require_whole
 

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
 from lorasweep.portraits.networks import SIDE, FaceNetwork, load_face_network
+from lorasweep.records import Floats
 from lorasweep.vision.embedder import unit
 from lorasweep.vision.face_finder import NOBODY, Found
 from lorasweep.vision.faces import box_of

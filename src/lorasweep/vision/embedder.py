@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 
 GRAY = 128
 

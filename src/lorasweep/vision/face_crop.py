@@ -7,7 +7,7 @@ from PIL import Image
 
 from lorasweep.data.orientation import HEIGHT, TOP, UNIT, WIDTH
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 from lorasweep.vision.embedder import Embedder
 
 TEMPLATE = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 1.05]])

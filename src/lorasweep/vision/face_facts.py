@@ -7,7 +7,7 @@ from PIL import Image
 
 from lorasweep.data.facts import FaceFacts
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.records import Floats
 from lorasweep.vision.face_crop import aligned_face
 from lorasweep.vision.face_finder import FaceFinder
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.errors import UserError
+from lorasweep.records import Floats
 from lorasweep.vision.describe import shipped_weights
 from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, find_sure_faces
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import Floats
+from lorasweep.errors import UserError
+from lorasweep.records import Floats
 from lorasweep.vision.embedder import Seen, unit
 from lorasweep.vision.weights import checked_sha256
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.data.pictures import Pixels
-from lorasweep.data.records import TEXTURE, Floats
+from lorasweep.records import TEXTURE, Floats
 
 NAMES = TEXTURE
 QUIET = 1e-4

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorasweep.data.errors import UserError
 from lorasweep.data.hashes import file_sha256
+from lorasweep.errors import UserError
 
 
 def checked_sha256(path: Path, expected: str | None, key: str) -> str:

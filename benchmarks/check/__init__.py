@@ -1,0 +1,1 @@
+"""Does ``lorasweep check`` find what is wrong?"""

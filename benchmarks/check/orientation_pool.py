@@ -1,0 +1,98 @@
+"""Drawn people for ``benchmarks.check.orientation``: images of 512 pixels, some mirrored, and the faces in them.
+
+The finder looks at the mirrored picture itself, as it would in a folder: its landmarks are not mirrored ones. What it
+told is kept in an ignored folder, since it takes most of the time; pictures are drawn again.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from benchmarks.check.sets import Album, clean_album
+from benchmarks.printing import write_json
+from benchmarks.probes import FOUND, answers, faces_found, model_hashes, pixels_hash, signature
+from lorasweep.portraits.people import Identity
+from lorasweep.portraits.render import render
+from lorasweep.records import Floats
+
+SIDE = 512
+UPRIGHT, MIRRORED = 31, 15
+"""Pictures of a person, of which sets are made: enough for a set of 30 of which half is mirrored, or none."""
+PEOPLE = 12
+"""In each half."""
+SEEDS = {"A": 3000, "B": 4000}
+"""Of the first person of a half."""
+FACES = 1
+"""Raise it when pictures or faces change in a way that `made_by` does not see."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the finder tells of one picture."""
+
+    count: int
+    """Faces found."""
+    points: Floats
+    """[5, 2] landmarks of the largest face in pixels; [0] where no face was found."""
+
+
+def people(half: str, count: int = PEOPLE) -> list[int]:
+    """Seeds of a half's people, or of the first ones."""
+    return [SEEDS[half] + number for number in range(count)]
+
+
+def is_mirrored(number: int) -> bool:
+    """Of a person's pictures the last ones are."""
+    return number >= UPRIGHT
+
+
+def draw(seed: int, number: int, identity: Identity | None = None) -> Image.Image:
+    """One picture of a person, or of ``identity`` in the same scene; a function of its arguments."""
+    album = _album(seed)
+    shot = album.shots[number]
+    picture = render(identity or album.identity, shot.scene, SIDE, shot.jitter)
+    return ImageOps.mirror(picture) if is_mirrored(number) else picture
+
+
+@cache
+def _album(seed: int) -> Album:
+    return clean_album(seed, UPRIGHT + MIRRORED)
+
+
+def look(seed: int, kept: Path) -> list[Told]:
+    """What the finder tells of each picture of a person, from ``kept`` where it is there already."""
+    file = kept / f"faces-{made_by()}" / f"{seed}.json"
+    if not file.exists():
+        write_json(file, [_look(np.asarray(draw(seed, number))) for number in range(UPRIGHT + MIRRORED)])
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return [Told(count, np.array(points)) for count, points in rows]
+
+
+def _look(picture: Any) -> tuple[int, Any]:
+    found = _finder().find(picture)
+    return len(found.boxes), found.landmarks[0].tolist() if len(found.boxes) else []
+
+
+@cache
+def _finder() -> Any:
+    """Opened once in a process."""
+    import torch
+
+    from lorasweep.vision.describe import shipped_weights
+    from lorasweep.vision.drawn_faces import DrawnFaces
+
+    torch.set_num_threads(1)
+    return DrawnFaces(shipped_weights())
+
+
+@cache
+def made_by() -> str:
+    """Return a short hash of what the pictures, and the faces found in them, depend on."""
+    drawn = pixels_hash(draw(0, number) for number in (0, 1, UPRIGHT))
+    found = answers("finder", faces_found(_finder().find), FOUND)
+    return signature({"version": FACES, "models": model_hashes(), "pixels": drawn, "found": found})

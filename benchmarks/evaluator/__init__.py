@@ -1,0 +1,1 @@
+"""Would an expert believe the scores?"""

@@ -1,0 +1,1 @@
+"""Does the pick find the right checkpoint?"""

@@ -1,0 +1,193 @@
+"""Does the pick find the checkpoint that somebody who knows the truth would have taken, and do other rules?
+
+Real LoRA runs on drawn people (`picker.trajectories`): an oracle that no score may use says how good every picture
+is. From the 32 pictures of each checkpoint 16, 8 or 4 are drawn at random, 200 times, as many others standing in for
+the finalists' fresh seeds; every rule picks from the same pictures. What counts was written down before the first run:
+
+- truth: the mean oracle quality of the pictures that should show the subject in a photo, all seeds;
+- acceptable: within 0.05 of the run's best; the *latest acceptable* one is what "the latest that still works" means;
+- regret: the best quality less the picked one's; where nothing is picked, less the base model's;
+- within one: at most one checkpoint away from the latest acceptable one; no pick is a miss;
+- intervals over people: bootstrap over people, since runs of one person are alike;
+- an interval of a score covers where the score of all 32 pictures lies in it; prompts count as drawn at random although
+  they are the same ones, so more than the nominal share is expected;
+- a false alarm: a checkpoint that is acceptable and is called under or over;
+- goals at 16 pictures, half B: regret <= 0.015, above 0.1 in <= 1 %, within one >= 85 %, and the latest acceptable one
+  itself more often than any other rule; split-half Spearman of the scores' curve >= 0.8; the same pick +-1 in >= 90 %
+  of runs when any weight moves by half or the other face network judges.
+
+Thresholds and rules were chosen on half A alone.
+
+    python -m benchmarks.picker --jobs 2      from the committed trajectories; minutes
+    python -m benchmarks.picker --half A --redraws 20     a quick look while rules are chosen, nothing is written
+    python -m benchmarks.picker --replay      the tables from benchmarks/results/picker.json; seconds
+    python -m benchmarks.picker --anew        from the trajectories that were made again; --replay goes with it
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evaluator.figures import rank_correlation
+from benchmarks.picker.rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
+from benchmarks.picker.runs import Trajectory, read_shards, redraw
+from benchmarks.picker.tables import WHOLE, summary, tables
+from benchmarks.picker.trajectories import HALVES, PLAN, made_anew
+from benchmarks.picker.trajectories import RESULTS as SHARDS
+from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
+from lorasweep.config.schema import PickConfig
+
+RESULTS = Path(__file__).parents[1] / "results" / "picker.json"
+RESULTS_ANEW = RESULTS.with_name("picker_anew.json")
+PAGE = Path(__file__).parents[2] / "docs" / "evaluator.md"
+MARKS = ("<!-- figures: python -m benchmarks.picker --replay --docs -->", "<!-- end of the picker's figures -->")
+SIZES = (16, 8, 4)
+REDRAWS = 200
+
+
+def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+    """Everything that the tables need of one run."""
+    shape = (len(run.evidence.prompts), len(run.evidence.seeds))
+    picks: dict[str, dict[str, list[int | None]]] = {}
+    told: list[dict[str, Any]] = []
+    for size in sizes:
+        rng = np.random.default_rng([run.person, round(1e6 * run.rate), size])
+        rules = RULES | BUDGETS if size == WHOLE else {OURS: RULES[OURS]}
+        chosen: dict[str, list[int | None]] = {name: [] for name in rules}
+        for _ in range(redraws):
+            choice = Choice(run=run, part=redraw(*shape, size, rng), weights=WEIGHTS)
+            for name, rule in rules.items():
+                chosen[name].append(rule(choice))
+            if size == WHOLE:
+                told.append(_told(choice))
+        picks[str(size)] = chosen
+    return {
+        "person": run.person,
+        "rate": run.rate,
+        "steps": list(run.steps),
+        "quality": [round(float(value), 4) for value in run.quality],
+        "base_quality": round(run.base_quality, 4),
+        "picks": picks,
+        **_pooled(told, run),
+        **_reliability(run),
+    }
+
+
+def _told(choice: Choice) -> dict[str, Any]:
+    """Verdicts and intervals on one redraw."""
+    verdicts = choice.picked(PickConfig()).verdicts
+    return {
+        "words": [verdict.word for verdict in verdicts if verdict.step > 0],
+        "intervals": [(each.low, each.high) for each in choice.scores],
+    }
+
+
+def _pooled(told: Sequence[dict[str, Any]], run: Trajectory) -> dict[str, Any]:
+    """Counts over redraws: verdicts by what the oracle says, and intervals that cover the score of all pictures."""
+    if not told:
+        return {"verdicts": {}, "covered": 0.0}
+    truth = _true_words(run)
+    counts: dict[str, int] = {}
+    for each in told:
+        for true, word in zip(truth, each["words"], strict=True):
+            counts[f"{true}/{word}"] = counts.get(f"{true}/{word}", 0) + 1
+    whole = [each.score for each in _whole(run).scores]
+    inside = [
+        low <= score <= high for each in told for (low, high), score in zip(each["intervals"], whole, strict=True)
+    ]
+    return {"verdicts": counts, "covered": round(float(np.mean(inside)), 4)}
+
+
+def _true_words(run: Trajectory) -> list[str]:
+    side = ["under" if place < run.best else "over" for place in range(len(run.steps))]
+    return ["good" if fine else word for fine, word in zip(run.acceptable, side, strict=True)]
+
+
+def _whole(run: Trajectory, **changes: object) -> Choice:
+    """All pictures, without any left for the finalists."""
+    prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
+    part = redraw(prompts, seeds, prompts * seeds, np.random.default_rng(0))
+    return Choice(run=run, part=part, weights=WEIGHTS).replaced(**changes)
+
+
+def _reliability(run: Trajectory) -> dict[str, Any]:
+    """The curve from one half of the seeds against the other's, and picks when a weight or the face network changes."""
+    prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
+    halves = redraw(prompts, seeds, prompts * (seeds // 2), np.random.default_rng(run.person))
+    one = Choice(run=run, part=halves, weights=WEIGHTS)
+    other = Choice(run=run, part=halves.swapped(), weights=WEIGHTS)
+    standing = RULES[OURS](_whole(run))
+    moved = [
+        RULES[OURS](_whole(run, weights=WEIGHTS | {name: WEIGHTS[name] * factor}))
+        for name in WEIGHTS
+        for factor in (0.5, 1.5)
+    ]
+    return {
+        "split_half": round(rank_correlation(one.own_score[np.argsort(other.own_score)]), 4),
+        "standing": standing,
+        "moved": moved,
+        "second": RULES[OURS](_whole(run, second_network=True)),
+    }
+
+
+def judge_people(
+    half: str, redraws: int, sizes: Sequence[int], jobs: int, folder: Path = SHARDS
+) -> list[dict[str, Any]]:
+    """All runs of a half, as far as they are in the folder."""
+    runs = read_shards(folder, HALVES[half])
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
+
+
+def outcomes_of(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the command line asks for: remembered outcomes, or new ones, which are kept where they are whole."""
+    results = RESULTS_ANEW if chosen.anew else RESULTS
+    if chosen.replay:
+        if not results.exists():
+            raise SystemExit(f"{results} is not there yet; run 'python -m benchmarks.picker' without --replay.")
+        return json.loads(results.read_text(encoding="utf-8"))["runs"]
+    folder = made_anew(PLAN) if chosen.anew else SHARDS
+    runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs, folder)
+    if not runs:
+        raise SystemExit(
+            f"{folder} holds nobody of half {chosen.half}; run 'python -m benchmarks.picker.trajectories'."
+        )
+    if chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES:
+        write_json(results, {"machine": machine(), "redraws": REDRAWS, "runs": runs})
+    return runs
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half", choices=tuple(HALVES), default="B", help="A for choosing, B for reporting")
+    parser.add_argument("--redraws", type=int, default=REDRAWS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="pictures a checkpoint")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--anew", action="store_true", help="of what 'trajectories --anew' has made")
+    parser.add_argument("--replay", action="store_true", help="from the committed outcomes")
+    parser.add_argument("--docs", action="store_true", help="also write the tables into docs/evaluator.md")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    chosen = parser.parse_args()
+    if chosen.docs and chosen.anew:
+        parser.error("--docs writes the tables of the committed trajectories; leave --anew out")
+    runs = outcomes_of(chosen)
+    for title, heads, rows in tables(runs):
+        print(title)
+        print_table(heads, rows)
+    if chosen.docs:
+        parts = [f"**{title}**\n\n{markdown_table(heads, rows)}" for title, heads, rows in tables(runs)]
+        fill_page(PAGE, MARKS, parts)
+    if chosen.json:
+        write_json(chosen.json, summary(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Arrays inside JSON: unit vectors in 8 bits a number, everything else in 16, as base64."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorasweep.records import Features
+
+UNIT_COLUMNS = ("face", "image", "scene")
+"""Unit vectors: 8 bits each move a cosine by about 0.002."""
+OTHER_COLUMNS = ("face_count", "face_size", "landmarks", "texture")
+
+
+def pack(values: NDArray[Any], *, unit: bool = False) -> dict[str, Any]:
+    """Rows of a `unit` array are scaled by their largest number, others are float16."""
+    if not unit:
+        return {"shape": list(values.shape), "data": _text(np.asarray(values, dtype="<f2"))}
+    largest = np.abs(values).max(axis=-1, keepdims=True) if values.size else np.zeros((*values.shape[:-1], 1))
+    steps = np.round(values / np.where(largest > 0, largest, 1) * 127).astype(np.int8)
+    return {"shape": list(values.shape), "unit": True, "data": _text(steps)}
+
+
+def unpack(packed: dict[str, Any]) -> NDArray[np.float64]:
+    """What was packed; unit vectors have length one again, and zero rows stay zero."""
+    raw = base64.b64decode(packed["data"])
+    if not packed.get("unit"):
+        return np.frombuffer(raw, dtype="<f2").astype(np.float64).reshape(packed["shape"])
+    values = np.frombuffer(raw, dtype=np.int8).astype(np.float64).reshape(packed["shape"])
+    length = np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.divide(values, length, out=np.zeros_like(values), where=length > 0)
+
+
+def pack_features(features: Features) -> dict[str, Any]:
+    """Keys and columns."""
+    columns = {name: pack(getattr(features, name), unit=True) for name in UNIT_COLUMNS}
+    columns |= {name: pack(getattr(features, name)) for name in OTHER_COLUMNS}
+    return {"keys": list(features.keys), **columns}
+
+
+def unpack_features(packed: dict[str, Any]) -> Features:
+    """The record again."""
+    columns: dict[str, Any] = {name: unpack(packed[name]) for name in (*UNIT_COLUMNS, *OTHER_COLUMNS)}
+    columns["face_count"] = columns["face_count"].astype(np.int64)
+    return Features(keys=tuple(packed["keys"]), **columns)
+
+
+def _text(values: NDArray[Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -1,0 +1,161 @@
+"""The trajectories as records: what was drawn, what the oracle says of it, and smaller sheets taken from it."""
+
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.picker.packing import unpack, unpack_features
+from lorasweep.records import Evidence, Features, Floats, Prompt
+
+DEFAULT_RANK = 16
+"""Of a run that is called after its rate alone; others are called RATE/RANK."""
+DELTA = 0.05
+"""A checkpoint is acceptable where the oracle puts it no further than this below the run's best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """One run of E checkpoints, N pictures each."""
+
+    person: int
+    rate: float
+    rank: int
+    steps: tuple[int, ...]
+    evidence: Evidence
+    """With all seeds."""
+    sheets: tuple[Features, ...]
+    """[E], in the evidence's order of prompts and seeds."""
+    confirm: Floats
+    """[E, N, D] vectors by the face network that no score uses; zero without a face."""
+    confirm_evidence: Evidence
+    """The evidence with faces as that network sees them."""
+    validation: Floats
+    """[E] loss on held-out photos at fixed noise."""
+    dvar_stop: int | None
+    """The step at which DVAR would have stopped."""
+    read: Floats
+    """[E, J] the truth: oracle quality of the pictures that should show the subject in a photo, prompt-major."""
+    base_quality: float
+
+    @functools.cached_property
+    def quality(self) -> Floats:
+        """[E] mean of what the oracle read."""
+        return self.read.mean(axis=1)
+
+    @functools.cached_property
+    def acceptable(self) -> NDArray[np.bool_]:
+        """[E]"""
+        return self.quality >= self.quality.max() - DELTA
+
+    @property
+    def best(self) -> int:
+        return int(np.argmax(self.quality))
+
+    @property
+    def latest_acceptable(self) -> int:
+        return int(np.flatnonzero(self.acceptable)[-1])
+
+    def regret(self, place: int | None) -> float:
+        """Of a pick; without one the user is left with the base model."""
+        return float(self.quality.max() - (self.base_quality if place is None else self.quality[place]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redraw:
+    """A smaller sheet, as if only these pictures had been drawn, and as many others on fresh seeds."""
+
+    rows: NDArray[np.intp]
+    """[P', S'] of the trajectory's pictures."""
+    fresh: NDArray[np.intp] | None
+    """[P', S'] none of which is in `rows`; None where all pictures are used."""
+
+    def sheet(self, features: Features, *, fresh: bool = False) -> Features:
+        rows = self.fresh if fresh and self.fresh is not None else self.rows
+        return take(features, rows.ravel())
+
+    def swapped(self) -> "Redraw":
+        """The fresh pictures as the sheet. Raises ValueError where there are none."""
+        if self.fresh is None:
+            raise ValueError("all pictures are in the sheet; none are left")
+        return Redraw(rows=self.fresh, fresh=self.rows)
+
+    def evidence(self, whole: Evidence, *, fresh: bool = False) -> Evidence:
+        """The same photos, fewer prompts or seeds; seeds are numbered anew, since each prompt has its own."""
+        per_prompt = len(whole.seeds)
+        prompts = self.rows[:, 0] // per_prompt
+        return replace(
+            whole,
+            prompts=tuple(whole.prompts[place] for place in prompts),
+            seeds=tuple(range(self.rows.shape[1])),
+            texts=whole.texts[prompts],
+            base=self.sheet(whole.base, fresh=fresh),
+        )
+
+
+def redraw(prompts: int, seeds: int, pictures: int, rng: np.random.Generator) -> Redraw:
+    """`pictures` of prompts x seeds: every prompt where they suffice for one seed each, else some prompts."""
+    per_prompt = max(1, pictures // prompts)
+    chosen = np.arange(prompts) if pictures >= prompts else np.sort(rng.permutation(prompts)[:pictures])
+    orders = np.stack([rng.permutation(seeds) for _ in chosen])
+    first = chosen[:, None] * seeds
+    enough = 2 * per_prompt <= seeds
+    fresh = first + np.sort(orders[:, per_prompt : 2 * per_prompt], axis=1) if enough else None
+    return Redraw(rows=first + np.sort(orders[:, :per_prompt], axis=1), fresh=fresh)
+
+
+def take(features: Features, rows: NDArray[np.intp]) -> Features:
+    """The pictures in `rows`; the keys stay theirs, and columns that nobody looked for stay empty."""
+    columns = {part.name: getattr(features, part.name) for part in fields(Features) if part.name != "keys"}
+    seen = {name: values for name, values in columns.items() if values is not None and len(values)}
+    return replace(features, keys=tuple(features.keys[row] for row in rows), **{n: v[rows] for n, v in seen.items()})
+
+
+def read_shards(folder: Path, people: Iterable[int]) -> list[Trajectory]:
+    """All runs of these people, as far as they are there."""
+    files = [folder / f"person-{person}.json" for person in people]
+    return [run for file in files if file.exists() for run in read_shard(json.loads(file.read_text(encoding="utf-8")))]
+
+
+def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
+    """One person's runs."""
+    prompts = tuple(Prompt(**prompt) for prompt in shard["prompts"])
+    parts = {part: unpack_features(shard[part]) for part in ("train", "mirrored", "held_out", "base")}
+    evidence = Evidence(prompts=prompts, seeds=tuple(shard["seeds"]), texts=unpack(shard["texts"]), **parts)  # pyright: ignore[reportArgumentType]
+    judged = np.repeat([prompt.subject and prompt.photo and prompt.face for prompt in prompts], len(shard["seeds"]))
+    base = unpack(shard["base_seen"]["quality"])
+    confirm = {part: unpack(vectors) for part, vectors in shard["confirm"].items()}
+    confirm["base"] = unpack(shard["base_seen"]["confirm"])
+    seen_again = {part: replace(parts[part], face=vectors) for part, vectors in confirm.items()}
+    return [
+        Trajectory(
+            person=shard["person"],
+            rate=float(name.partition("/")[0]),
+            rank=int(name.partition("/")[2] or DEFAULT_RANK),
+            steps=tuple(run["steps"]),
+            evidence=evidence,
+            sheets=_sheets(unpack_features(run["features"]), len(run["steps"])),
+            confirm=_by_checkpoint(run, "confirm"),
+            confirm_evidence=replace(evidence, **seen_again),
+            validation=np.array(run["validation"]),
+            dvar_stop=run["dvar_step"],
+            read=_by_checkpoint(run, "quality")[:, judged],
+            base_quality=float(base[judged].mean()),
+        )
+        for name, run in shard["runs"].items()
+    ]
+
+
+def _by_checkpoint(run: dict[str, Any], name: str) -> Floats:
+    values = unpack(run["seen"][name])
+    return values.reshape(len(run["steps"]), -1, *values.shape[1:])
+
+
+def _sheets(features: Features, count: int) -> tuple[Features, ...]:
+    size = len(features.keys) // count
+    return tuple(take(features, np.arange(place * size, (place + 1) * size)) for place in range(count))

@@ -1,0 +1,1 @@
+"""How good is what a search finds, and what does it cost?"""

@@ -1,0 +1,1 @@
+"""Captions written by BLIP or a tagger."""

@@ -1,0 +1,1 @@
+"""LoRA files that other trainers made: drawn, scored and picked from."""

@@ -1,0 +1,126 @@
+"""What is asked for with a folder of another trainer's files: configuration, photos, and what to know of both."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lorasweep.config.compose import as_override, load_run
+from lorasweep.config.schema import DataConfig, RunConfig
+from lorasweep.config.subject import told_by
+from lorasweep.data.captions import noun_beside
+from lorasweep.data.dataset import fingerprint, read_dataset
+from lorasweep.data.folders import words_unsaid
+from lorasweep.data.lora_folder import Placed
+from lorasweep.errors import UserError
+from lorasweep.evaluate.identity import ENOUGH_FACES, ENOUGH_PICTURES
+from lorasweep.records import Dataset
+
+PATHS = frozenset({"data.path", "data.held_out_path", "model.path", "model.config", "evaluate.model"})
+"""Keys whose values are taken as they are typed: they never meet Hydra's grammar."""
+UNITS = {
+    "step": "Numbers are optimiser steps.",
+    "epoch": "Numbers are epochs: the files tell no steps.",
+    "number": "Numbers are those of the files' names.",
+    "place": "Numbers are places in the folder's order: nothing tells one training's steps or epochs.",
+}
+NOTHING_TO_JUDGE_BY = (
+    "There is nothing to judge a likeness by; add references=DIR, a folder of photos of the subject that were not "
+    "trained on, or data.path=DIR, the photos that were."
+)
+
+
+def compose(
+    root: str | Path,
+    overrides: Sequence[str],
+    headers: Mapping[str, Mapping[str, str]],
+    config_dirs: Sequence[str | Path] = (),
+) -> RunConfig:
+    """The configuration of an evaluation: no photo is held out.
+
+    The trigger is the user's, else the one that the files name, else that of Kohya's folder of photos.
+    """
+    words = [as_override("track.root", str(root)), "data.held_out=0", *(_word(word) for word in overrides)]
+    keys = {word.partition("=")[0] for word in words}
+    if "data.held_out_path" in keys and "data.path" not in keys:  # see `photos_of`
+        references = next(word for word in words if word.startswith("data.held_out_path="))
+        words.append(references.replace("data.held_out_path", "data.path", 1))
+    try:
+        run = load_run(words, config_dirs=config_dirs)
+    except ValueError as error:
+        if "data.path is " in str(error) and "data.path" not in keys:
+            raise UserError(NOTHING_TO_JUDGE_BY) from error
+        raise
+    if not run.evaluate.enabled:
+        raise UserError("evaluate.enabled is false; a folder of files is there to be scored, so leave it on.")
+    named = next((text for header in headers.values() if (text := header.get("modelspec.trigger_phrase", ""))), "")
+    found = words_unsaid(Path(run.data.path), [*keys, *(["data.trigger"] if named else [])])
+    if "data.class_noun" in found:
+        found["data.class_noun"] = noun_beside(found["data.class_noun"], run.data.class_noun)
+    if named and run.data.trigger == DataConfig.trigger:
+        found["data.trigger"] = named
+    changes = {key.removeprefix("data."): text for key, text in found.items()}
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, **changes))
+
+
+def _word(word: str) -> str:
+    """``references=DIR`` and other paths as Hydra takes them; what is quoted for Hydra already stays as it is."""
+    key, equals, text = word.partition("=")
+    if key == "references":
+        if not Path(text).expanduser().is_dir():
+            raise UserError(f"references is {text!r}, which is no folder; it must be a folder of the subject's photos.")
+        key = "data.held_out_path"
+    if key not in PATHS or not equals or text in ("", "null") or text[0] in "'\"":
+        return word
+    path = Path(text).expanduser()
+    if key.startswith("data."):
+        return as_override(key, str(path.absolute()))
+    return as_override(key, str(path) if text.startswith("~") else text)  # a model may be an id of the hub
+
+
+def photos_of(run: RunConfig) -> Dataset:
+    """The photos to judge by. One folder for both roles means references alone: what was trained on is not known.
+
+    Raises:
+        UserError: they are too few for a likeness that the sheet asks for.
+    """
+    data = run.data
+    if data.held_out_path and Path(data.path).resolve() == Path(data.held_out_path).resolve():
+        found = read_dataset(dataclasses.replace(data, held_out_path=None, held_out=0.0))
+        mark = fingerprint((), found.train)
+        dataset = dataclasses.replace(found, train=(), held_out=found.train, fingerprint=mark)
+    else:
+        dataset = read_dataset(data)
+    count = len(dataset.train) + len(dataset.held_out)
+    needed = {"face": ENOUGH_FACES, "image": ENOUGH_PICTURES, "none": 0}[told_by(run)]
+    asks = (prompt.face or told_by(run) == "image" for prompt in run.sample.prompts.values() if prompt.subject)
+    if count < needed and any(asks):
+        raise UserError(
+            f"There are {count} photos to judge by; {needed} or more are needed, those of references=DIR and of "
+            "data.path=DIR taken together."
+        )
+    return dataset
+
+
+def notes_on(
+    run: RunConfig, dataset: Dataset, headers: Mapping[str, Mapping[str, str]], placed: Placed
+) -> Iterator[str]:
+    """What a reader must know of these scores."""
+    files = placed.files
+    yield f"Scored only: these {len(files)} files were trained elsewhere, so there are no losses. {UNITS[placed.unit]}"
+    if placed.guessed:
+        yield f"Nothing tells how far {files[-1].name} came; it counts as {files[-1].step}."
+    captions = " ".join(header.get("ss_tag_frequency", "") for header in headers.values())
+    if captions.strip() and run.data.trigger.casefold() not in captions.casefold():
+        yield (
+            f"The captions that the files name never hold the trigger {run.data.trigger!r}; give the word that they "
+            "were trained with as data.trigger=WORD."
+        )
+    else:
+        yield f"Prompts say {run.data.trigger!r} (data.trigger) and {run.data.class_noun!r} (data.class_noun)."
+    if not dataset.train:
+        yield "The photos that were trained on were not given (data.path=DIR): copying is not judged."
+    if not dataset.held_out:
+        yield (
+            "All photos were trained on: likeness is measured among them, one against the others, and copying cannot "
+            "be ruled out; references=DIR names photos that were not."
+        )

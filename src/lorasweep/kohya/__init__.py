@@ -1,0 +1,1 @@
+"""Kohya's settings: read, turned into a preset, and told line by line."""

@@ -1,0 +1,1 @@
+"""Base models from disk into memory, whole or kept small."""

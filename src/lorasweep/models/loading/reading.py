@@ -1,0 +1,168 @@
+"""A base model's parts from disk into memory: frozen, in their precision, with nothing missing."""
+
+import gzip
+import importlib.util
+import re
+from collections.abc import Mapping
+from functools import partial
+from logging import CRITICAL
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_diffusers_clip_model_from_ldm,
+    create_diffusers_t5_model_from_checkpoint,
+)
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPTokenizer, T5Tokenizer
+from transformers.utils import logging as transformers_logging
+
+from lorasweep.errors import UserError
+from lorasweep.models.families.family import Place
+from lorasweep.models.loading import bfl
+from lorasweep.models.loading.sources import Source, read_json
+
+CONVERTERS: Mapping[str, Any] = {
+    "unet": convert_ldm_unet_checkpoint,
+    "vae": convert_ldm_vae_checkpoint,
+    "transformer": lambda state, config: bfl.to_diffusers(state),
+}
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+CLIP_MERGES = 49152 - 256 - 2
+"""Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
+CACHE_LINE = 64
+"""Bytes; torch begins every tensor of its own at a multiple of it."""
+
+
+def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
+    """One frozen part of the model: from the single file where that holds it, else from the folder.
+
+    Raises:
+        UserError: the part is damaged, does not fit its configuration, or lacks weights.
+    """
+    for library in (diffusers_logging, transformers_logging):  # what they would say is in our one sentence
+        library.disable_progress_bar()
+        library.set_verbosity(CRITICAL)
+    keys = source.in_file(part)
+    where = source.file if keys else source.place(part)
+    try:
+        module = _from_file(source, kind, part, keys, dtype) if keys else _from_folder(source, kind, part, dtype)
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        why = re.split(r"\.\s|\n", str(error).strip())[0][:200].removesuffix(".")
+        raise UserError(
+            f"model.path holds no whole {part}: {where} cannot be read ({why}); "
+            "it must be a diffusers folder with safetensors weights, or one whole checkpoint."
+        ) from error
+    missing = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
+    if missing:
+        raise UserError(f"model.path holds no whole {part}: {where} lacks {missing}.")
+    return _aligned(place(part, module.requires_grad_(False).eval()))
+
+
+def _aligned(module: nn.Module) -> nn.Module:
+    """Weights that lie in a mapped file begin where its header ends; a kernel adds in another order there than at the
+    start of a cache line, so that a folder and a single file of the same weights would train to other bits."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % CACHE_LINE:
+            tensor.data = tensor.data.clone()
+    return module
+
+
+def _from_folder(source: Source, kind: Any, part: str, dtype: torch.dtype) -> nn.Module:
+    folder, reading = source.place(part), {"local_files_only": True, "use_safetensors": True}
+    if kind.__module__.startswith("diffusers"):
+        return kind.from_pretrained(folder, torch_dtype=dtype, **reading)
+    reading |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    module, found = kind.from_pretrained(folder, dtype=dtype, **reading)
+    # transformers puts random numbers where weights are missing, and says so in its log only
+    for key in (*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])):
+        raise ValueError(f"{key} is missing or has another shape")
+    return module
+
+
+def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: torch.dtype) -> nn.Module:
+    state = _tensors(source.file, keys, dtype)
+    if part in CONVERTERS:
+        return _converted(kind, source.place(part), state, CONVERTERS[part])
+    reading = {"config": str(source.place(part)), "torch_dtype": dtype, "local_files_only": True}
+    if kind.__name__.startswith("CLIP"):
+        return create_diffusers_clip_model_from_ldm(kind, state, **reading)
+    module = create_diffusers_t5_model_from_checkpoint(kind, state, **reading)
+    module.tie_weights()  # the file holds the embedding once, the module twice
+    return module
+
+
+def _converted(kind: Any, folder: Path, state: dict[str, Tensor], convert: Any) -> nn.Module:
+    """What a part's configuration describes, holding a checkpoint's weights; what it lacks stays on the meta device."""
+    config = kind.load_config(folder, local_files_only=True)
+    if "guidance_embeds" in config:  # FLUX.1-dev is told its guidance, schnell is not
+        config["guidance_embeds"] = any("guidance_in." in key for key in state)
+    with torch.device("meta"):
+        module = kind.from_config(config)
+    expected, weights = module.state_dict(), convert(state, config)
+    for name, tensor in weights.items():
+        if name not in expected or tensor.shape != expected[name].shape:
+            known = f"should be {tuple(expected[name].shape)}" if name in expected else "is not known here"
+            raise ValueError(f"{name} {tuple(tensor.shape)} {known}")
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module
+
+
+def _tensors(path: Path | None, keys: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
+    assert path is not None
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key).to(dtype) for key in keys}
+
+
+def read_tokenizer(source: Source, part: str) -> Any:
+    """The tokenizer of a folder; CLIP's own vocabulary, where only its settings are there, is built from open_clip's.
+
+    Raises:
+        UserError: T5's vocabulary is missing: nothing on this machine holds a copy.
+    """
+    folder = source.place(part)
+    is_t5 = source.kind == "flux" and part == "tokenizer_2"
+    reader = T5Tokenizer if is_t5 else CLIPTokenizer
+    if any((folder / name).is_file() for name in VOCABULARIES):
+        return _read(partial(reader.from_pretrained, folder, local_files_only=True), folder)
+    if is_t5:
+        raise UserError(
+            f"model.path is {str(source.file or source.folder)!r}, which has no T5 tokenizer; name a diffusers folder "
+            "with a tokenizer_2 in it with model.config."
+        )
+    settings = read_json(folder / "tokenizer_config.json")
+    vocab, merges = clip_vocabulary()
+    words = {key: settings[key] for key in ("bos_token", "eos_token", "unk_token", "model_max_length")}
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, **words)  # pyright: ignore[reportArgumentType]
+    tokenizer.pad_token = settings["pad_token"]  # only now, or SDXL's "!" would be cut out of every word
+    return tokenizer
+
+
+def _read(read: Any, folder: Path) -> Any:
+    try:
+        return read()
+    except Exception as error:  # what the tokenizers library raises has no class of its own
+        raise UserError(f"model.path holds no whole tokenizer: {folder} cannot be read ({error}).") from error
+
+
+def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, ...]]]:
+    """CLIP's 49,408 words and its byte pair merges, from the copy inside open_clip (which is not imported)."""
+    found = importlib.util.find_spec("open_clip")
+    assert found is not None
+    assert found.origin is not None
+    text = gzip.decompress((Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
+    merges = [tuple(line.split()) for line in text.split("\n")[1 : CLIP_MERGES + 1]]
+    letters = byte_letters()
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    return {word: place for place, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}, merges
+
+
+def byte_letters() -> list[str]:
+    """The 256 characters that stand for bytes in CLIP's vocabulary, printable ones first (GPT-2's table)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(256 - len(printable))]

@@ -1,0 +1,1 @@
+"""The LoRA layer that families share, and LoRA files."""

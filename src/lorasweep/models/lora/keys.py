@@ -1,0 +1,117 @@
+"""What the keys of a LoRA file say: which part of which module each tensor is, and which base model they are for."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lorasweep.errors import UserError
+
+DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+ENDS = {
+    ".lora_down.weight": DOWN,
+    ".lora_up.weight": UP,
+    ".lora_A.weight": DOWN,
+    ".lora_B.weight": UP,
+    ".lora_A.default.weight": DOWN,
+    ".lora_B.default.weight": UP,
+    ".lora.down.weight": DOWN,
+    ".lora.up.weight": UP,
+    ".lora_linear_layer.down.weight": DOWN,
+    ".lora_linear_layer.up.weight": UP,
+    ".lora_linear_layer.alpha": ALPHA,
+    ".lora.alpha": ALPHA,
+    ".lora_alpha": ALPHA,
+    ".alpha": ALPHA,
+}
+"""How the keys of one module end; of two that fit, the longer one comes first."""
+PROCESSOR = re.compile(r"(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(?:(down|up)\.weight|alpha)")
+"""diffusers before its use of PEFT."""
+OTHER_METHODS = {
+    r"\.(dora_scale|lora_magnitude_vector|magnitude)\b": "DoRA",
+    r"\.hada_": "LoHa",
+    r"\.lokr_": "LoKr",
+    r"\.lora_mid\.": "a LoCon with a Tucker core",
+    r"\.(oft|boft)_": "OFT",
+    r"\.(diff|diff_b)$": "a full difference of weights",
+    r"\.(w|b)_norm$": "a change of a norm",
+    r"\.(lora_(down|up|A|B)|lora\.(down|up))(\.default)?\.bias$": "a LoRA with biases",
+    r"\.\w+_lora\d?\.(down|up)\.": "XLabs' layout",
+    r"^bundle_emb\.|^(clip_[lg]|emb_params)$": "an embedding, without which the LoRA is half",
+    r"\.(weight|bias|scale)$": "a weight of a whole model",
+}
+"""Signs of what is no plain LoRA."""
+
+
+class Key(NamedTuple):
+    """A key taken apart."""
+
+    stem: str
+    """What the file calls the module."""
+    part: str
+    """DOWN, UP or ALPHA."""
+
+
+def split_key(file: str, key: str) -> Key:
+    """A key of a LoRA file as module and part.
+
+    Args:
+        file: its name, for the sentence.
+
+    Raises:
+        UserError: it belongs to another method than plain LoRA and LoCon.
+    """
+    bare = key.replace("base_model.model.", "")  # PEFT's wrapper, before or behind the component
+    for end, part in ENDS.items():
+        if bare.endswith(end):
+            return Key(bare.removesuffix(end), part)
+    if match := PROCESSOR.fullmatch(bare):
+        path, letter, way = match[1], match[2], match[3]
+        clip = "self_attn" in path
+        layer = f"{letter}_proj" if clip else "to_out.0" if letter == "out" else f"to_{letter}"
+        return Key(f"{path}.{layer}", {"down": DOWN, "up": UP, None: ALPHA}[way])
+    method = next((method for sign, method in OTHER_METHODS.items() if re.search(sign, bare)), None)
+    if method:
+        raise UserError(f"{file} holds {key}: it is {method}; only plain LoRA and LoCon files can be read.")
+    raise UserError(f"{file} holds {key}, which is no part of a LoRA that is known here.")
+
+
+def other_half(key: str) -> str | None:
+    """The key of up for that of down, and back; None for what is neither."""
+    twins = {"lora_A": "lora_B", "lora_B": "lora_A", "down": "up", "up": "down"}
+    twin = re.sub(r"(lora_A|lora_B|down|up)(?=(\.default)?\.weight$)", lambda match: twins[match[1]], key)
+    return twin if twin != key else None
+
+
+FLUX_SIGNS = ("double_blocks", "single_blocks", "single_transformer_blocks", "lora_te3_")
+SDXL_SIGNS = ("lora_te2_", "text_encoder_2.", "input_blocks", "output_blocks", "add_embedding", "label_emb")
+UNET_SIGNS = ("down_blocks", "up_blocks", "mid_block", "lora_te_")
+CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to_k(_lora)?\.(lora_down|lora_A|lora\.down|down)\b")
+TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+"""Of the text that a UNet's cross attention reads."""
+
+
+def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
+    """The family that a file's names and widths tell: sd15, sd2, sdxl, flux; None where they tell none."""
+    names = " ".join(tensors)
+    if any(sign in names for sign in FLUX_SIGNS):
+        return "flux"
+    widths = {tensor.shape[-1] for key, tensor in tensors.items() if CROSS_ATTENTION.search(key) and tensor.dim() == 2}
+    if len(widths) == 1 and (family := TEXT_WIDTHS.get(widths.pop())):
+        return family
+    if any(sign in names for sign in SDXL_SIGNS) or re.search(r"transformer_blocks[._][1-9]", names):
+        return "sdxl"
+    return "sd15" if any(sign in names for sign in UNET_SIGNS) else None
+
+
+def guess(tensors: Mapping[str, Tensor], kind: str, *, same: str = ".") -> str:
+    """The end of a sentence about what does not fit a base model of ``kind``: what the whole file looks like.
+
+    Args:
+        same: the end where it looks like a file of that very family.
+    """
+    looks = looks_like(tensors)
+    if looks is None:
+        return ": is it a LoRA of another family?"
+    return same if looks == kind else f": it is a LoRA of another family, {looks}."

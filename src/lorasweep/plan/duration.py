@@ -1,0 +1,239 @@
+"""About how long a run takes: from finished runs of its kind on this device, else from what was counted.
+
+Without such a run, time is work over speed. Speed is what a large matrix product reaches here in half a second, times
+the share of it that a denoiser reaches; small models wait for Python and the launching of kernels instead.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lorasweep.plan.budget import training_cost
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorasweep.config.schema import RunConfig
+    from lorasweep.plan.counting import Counts
+    from lorasweep.plan.ledger import Work
+    from lorasweep.records import JsonDict
+    from lorasweep.track.journal import Entry
+    from lorasweep.track.run_folder import RunFolder
+
+EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
+"""Share of a large matrix product's speed. CPU: six variants of the demo's training step, its drawing and its VAE, on
+one thread of an x86 server, were predicted within 15 %. CUDA: from published steps, none measured here (FLUX.1 at 1024
+with checkpointing takes 3.5 s on an RTX 4090, SimpleTuner's guide; the count is 247 TFLOP)."""
+CPU_OPERATION = 24
+"""An operation of a training step in tiny in-place additions: autograd, modules, and what is no product. As above."""
+CUDA_OPERATION = 55e-6
+"""Seconds a counted operation where launching is what takes the time: SimpleTuner's SD 1.5 and SDXL steps on an H100,
+0.18 s and 0.61 s for 3,600 and 12,000 operations, and no faster there than on an L40S."""
+SPREAD = {"measured": (0.9, 1.2), "cpu": (0.75, 1.5), "cuda": (0.5, 2.0)}
+"""How far off an estimate may be, as factors."""
+LEAST_STEPS = 10
+"""Fewer steps than this say nothing about a run's speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What a device does in a second, of what a denoiser asks of it."""
+
+    device: str
+    """cpu or cuda."""
+    flops: float
+    operation: float
+    """Seconds an operation takes however small it is."""
+
+    def seconds(self, work: "Work") -> float:
+        """Time for a piece of work. A card computes while the next kernels are being launched; a CPU does not."""
+        computing, calling = work.flops / self.flops, work.operations * self.operation
+        return max(computing, calling) if self.device == "cuda" else computing + calling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duration:
+    """Seconds by what they go into."""
+
+    encoding: float
+    training: float
+    drawing: float
+    measuring: float
+    """Losses on fixed noise."""
+    step: float
+    """Of one optimiser step."""
+    low: float
+    """The whole, at best."""
+    high: float
+    """The whole, at worst."""
+    source: str
+    """Where the numbers come from, in words."""
+
+    @property
+    def total(self) -> float:
+        return self.encoding + self.training + self.drawing + self.measuring
+
+
+def measure(device: "torch.device", dtype: "torch.dtype") -> Speed:
+    """What this device reaches, in about a second."""
+    import torch
+
+    side = 4096 if device.type == "cuda" else 1024
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    product = _fastest(lambda: left @ right, device)
+    rate = 2 * side**3 / product * EFFICIENCY[device.type]
+    if device.type == "cuda":
+        return Speed(device="cuda", flops=rate, operation=CUDA_OPERATION)
+    tiny = torch.zeros(8)
+    addition = _fastest(lambda: [tiny.add_(1) for _ in range(1000)], device) / 1000
+    return Speed(device="cpu", flops=rate, operation=CPU_OPERATION * addition)
+
+
+def _fastest(call: Callable[[], object], device: "torch.device", budget: float = 0.5) -> float:
+    """Seconds of the fastest of as many calls as ``budget`` seconds allow; neighbours only ever slow one down."""
+    import torch
+
+    best, end = float("inf"), time.perf_counter() + budget
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What a finished run of the same kind took."""
+
+    run: str
+    step: float
+    """Seconds an optimiser step."""
+    picture: float | None
+    """Seconds for drawing and judging one picture; None where nothing was drawn, or drawn otherwise."""
+
+
+def remembered_pace(root: Path, run: "RunConfig", device: str, threads: int) -> Pace | None:
+    """The pace of the newest finished run under ``root`` that cost the same a step on the same device."""
+    from lorasweep.track.journal import read
+    from lorasweep.track.run_folder import all_runs
+
+    for folder in reversed(all_runs(root)):
+        if _was_alike(folder, run, device, threads):
+            pace = pace_of(folder.name, list(read(folder.path)), _drawn_alike(folder.read_config(), run))
+            if pace is not None:
+                return pace
+    return None
+
+
+def pace_of(name: str, entries: Sequence["Entry"], drawn_alike: bool) -> Pace | None:
+    """The pace that a journal tells, None where the run shared its steps with others or was too short."""
+    start = next((entry.payload for entry in entries if entry.kind == "start"), None)
+    steps = [entry for entry in entries if entry.kind == "step"]
+    if start is None or start["parent"] or len(steps) < LEAST_STEPS:
+        return None
+    # entries between two steps are a checkpoint with all that follows; the median is of steps alone
+    step = median(after.time - before.time for before, after in pairwise(steps)) / 1000
+    looks = _seconds_a_picture(entries) if drawn_alike else []
+    return Pace(run=name, step=step, picture=median(looks) if looks else None)
+
+
+def _seconds_a_picture(entries: Sequence["Entry"]) -> list[float]:
+    """Of each sheet but the first, before which the base model and the photos are looked at too."""
+    saved = {entry.payload["step"]: entry.time for entry in entries if entry.kind == "checkpoint"}
+    pictures = {entry.payload["step"]: len(entry.payload["samples"]) for entry in entries if entry.kind == "sample"}
+    scored = [entry for entry in entries if entry.kind == "scores" and not entry.payload["scores"]["fresh"]]
+    steps = [(entry.payload["scores"]["step"], entry.time) for entry in scored][1:]
+    return [(end - saved[step]) / 1000 / pictures[step] for step, end in steps if step in saved and pictures.get(step)]
+
+
+def _was_alike(folder: "RunFolder", run: "RunConfig", device: str, threads: int) -> bool:
+    """Whether a run had the same base, picture size, batch, targets and ways of saving memory, on the same device."""
+    if not folder.provenance.is_file() or not folder.config.is_file():
+        return False
+    machine = json.loads(folder.provenance.read_text(encoding="utf-8")).get("machine", {})
+    if str(machine.get("device", "")).partition(":")[0] != device:
+        return False
+    if device == "cpu" and machine.get("threads") != threads:
+        return False
+    config = folder.read_config()
+    return all(_find(config, key) == _of(run, key) for key in COSTLY)
+
+
+COSTLY = (
+    *("model.family", "model.resolution", "lora.targets", "lora.text_encoder", "optim.name", "optim.batch_size"),
+    *("optim.gradient_accumulation", "hardware.precision", "hardware.gradient_checkpointing", "hardware.base"),
+    *("hardware.offload", "hardware.cache"),
+)
+"""Keys that decide what a step costs."""
+LOOKS = ("sample.steps", "sample.guidance", "sample.width", "sample.height", "sample.batch_size", "evaluate.enabled")
+"""Keys that decide what a picture costs."""
+
+
+def _drawn_alike(config: "JsonDict", run: "RunConfig") -> bool:
+    return all(_find(config, key) == _of(run, key) for key in LOOKS)
+
+
+def _find(config: "JsonDict", key: str) -> object:
+    room, name = key.split(".")
+    return config.get(room, {}).get(name)
+
+
+def _of(run: "RunConfig", key: str) -> object:
+    room, name = key.split(".")
+    return getattr(getattr(run, room), name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """How often a run does what was counted."""
+
+    photos: int
+    captions: int
+    pictures: int
+    """Drawn in all: at checkpoints, between them, by the base model, by the finalists."""
+    measured: float = 0.0
+    """Forward passes for losses on fixed noise."""
+
+
+def estimate(run: "RunConfig", counts: "Counts", amounts: Amounts, speed: Speed, pace: Pace | None) -> Duration:
+    """Seconds of a run: a finished run's own where there is one, else work over speed."""
+    step = speed.seconds(counts.step) * run.optim.gradient_accumulation if pace is None else pace.step
+    measured = pace.picture if pace is not None else None
+    picture = drawing_seconds(run, counts, speed) if measured is None else measured
+    parts = {
+        "encoding": amounts.photos * speed.seconds(counts.picture_in)
+        + amounts.captions * speed.seconds(counts.text_in),
+        "training": run.optim.steps * step,
+        "drawing": amounts.pictures * picture,
+        "measuring": run.optim.steps * step * amounts.measured / training_cost(run),
+    }
+    low, high = SPREAD["measured" if pace is not None else speed.device]
+    total = sum(parts.values())
+    source = (
+        f"run {pace.run}" if pace is not None else f"operations counted and a matrix product timed ({speed.device})"
+    )
+    return Duration(**parts, step=step, low=total * low, high=total * high, source=source)
+
+
+def drawing_seconds(run: "RunConfig", counts: "Counts", speed: Speed) -> float:
+    """Seconds for one picture; looking at it is not in."""
+    from lorasweep.plan.counting import pictures_a_call
+
+    return run.sample.steps * speed.seconds(counts.forward) / pictures_a_call(run) + speed.seconds(counts.picture_out)
+
+
+def in_words(seconds: float) -> str:
+    """40 seconds, 12 minutes, 3.5 hours."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    if seconds < 90 * 60:
+        return f"{math.ceil(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,157 @@
+"""The scorers, and everything that a subject's samples are compared with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorasweep.config.schema import RunConfig
+from lorasweep.config.signature import evaluation_signature
+from lorasweep.config.subject import told_by
+from lorasweep.data.dataset import judging_fingerprint
+from lorasweep.records import Checkpoint, Dataset, Evidence, Features, Prompt, SampleSet, Scores
+
+if TYPE_CHECKING:
+    from lorasweep.models.families.family import Family
+    from lorasweep.train.cache import TextCache
+    from lorasweep.train.sample import Sheet
+    from lorasweep.vision.describe import Scorers
+
+
+def load_drawing_family(run: RunConfig) -> "Family":
+    """The base model that is drawn on: ``evaluate.model``, or ``model.path`` without one.
+
+    Raises UserError where it is none, or cannot do what the run asks.
+    """
+    from lorasweep.models import load_family
+
+    other = run.evaluate.model
+    family = load_family(replace(run.model, path=other, revision=None) if other else run.model, run.hardware)
+    family.refuse(run)
+    return family
+
+
+def scorers_of(run: RunConfig, family: "Family") -> "Scorers":
+    """Those that a run asks for, on the device of its base model.
+
+    Opened before an hour of training: UserError where weights are missing.
+    """
+    from lorasweep.vision.describe import open_scorers
+
+    return open_scorers(run.evaluate, str(family.device), told_by(run))
+
+
+class Judge:
+    """Judges sheets of trials that share the base model, the photos and the sheet.
+
+    Pictures are looked at when the first sheet comes.
+    """
+
+    def __init__(
+        self, run: RunConfig, family: "Family", dataset: Dataset, prompts: tuple[Prompt, ...], scorers: "Scorers"
+    ) -> None:
+        self.run = run
+        self.dataset = dataset
+        self.prompts = prompts
+        self.family = family
+        self.scorers = scorers
+        photos = judging_fingerprint(dataset)
+        self.signature = evaluation_signature(run, self.scorers.weights_sha256, photos, family.model_hash)
+        self._root = Path(run.track.root)
+        self._evidence: dict[bool, Evidence] = {}
+
+    def judge(self, sheet: SampleSet, features: Path) -> Scores:
+        """Score one sheet; ``features`` is the folder that keeps what was seen on its pictures."""
+        from lorasweep.evaluate.score import score
+
+        return score(
+            self._describe([sample.path for sample in sheet.samples], _keys(sheet), features),
+            self.evidence(fresh=sheet.fresh),
+            vars(self.run.evaluate.weights),
+            trial=sheet.trial,
+            step=sheet.step,
+            rng=np.random.default_rng([self.run.seed, sheet.step]),
+            fresh=sheet.fresh,
+        )
+
+    def evidence(self, *, fresh: bool) -> Evidence:
+        """What sheets on the standing or on the fresh seeds are compared with; drawn and looked at once."""
+        if fresh not in self._evidence:
+            place = "fresh" if fresh else "standing"
+            sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
+            self._evidence[fresh] = Evidence(
+                prompts=self.prompts,
+                seeds=tuple(self.run.sample.fresh_seeds if fresh else self.run.sample.seeds),
+                texts=self._texts,
+                base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self.shared),
+                told_by=told_by(self.run),
+                **self._photos,
+            )
+        return self._evidence[fresh]
+
+    def sheet(self, *, fresh: bool = False, strength: float | None = None) -> "Sheet":
+        """What is drawn at every checkpoint, or of the finalists; None takes the run's own strength."""
+        from lorasweep.train.sample import Sheet
+
+        sheet = Sheet.of(self.run, self.prompts, fresh=fresh)
+        return sheet if strength is None else replace(sheet, look=replace(sheet.look, strength=strength))
+
+    def draw(
+        self,
+        checkpoints: Sequence[Checkpoint],
+        folders: Sequence[Path],
+        *,
+        fresh: bool = False,
+        strength: float | None = None,
+    ) -> list[SampleSet]:
+        """Draw sheets of several checkpoints, of one run or of several, in the same batches; what is there is kept."""
+        from lorasweep.train.sample import draw_checkpoints
+
+        sheet = self.sheet(fresh=fresh, strength=strength)
+        return draw_checkpoints(self.family, checkpoints, sheet, folders, self._root / "base", self._embeddings)
+
+    def base_sheet(self, trial: str, folder: Path, *, fresh: bool = False) -> SampleSet:
+        """The base model's pictures, drawn once for all runs in which they are the same, linked into ``folder``."""
+        base = Checkpoint(trial=trial, step=0, epoch=0.0, path=None, sha256=None)
+        return self.draw([base], [folder], fresh=fresh)[0]
+
+    @cached_property
+    def _embeddings(self) -> "TextCache":
+        from lorasweep.train.cache import TextCache, cache_folder
+
+        return TextCache(self.family, cache_folder(self.run))
+
+    @property
+    def shared(self) -> Path:
+        """Where what was seen on photos and on the base model's pictures is kept, for all runs."""
+        return self._root / "features"
+
+    @cached_property
+    def _texts(self) -> np.ndarray:
+        from lorasweep.vision.describe import describe_texts
+
+        return describe_texts([prompt.score_text for prompt in self.prompts], self.scorers)
+
+    @cached_property
+    def _photos(self) -> dict[str, Features]:
+        train = [photo.path for photo in self.dataset.train]
+        held_out = [photo.path for photo in self.dataset.held_out]
+        return {
+            "train": self._describe(train, [path.name for path in train], self.shared),
+            "mirrored": self._describe(train, [path.name for path in train], self.shared, mirrored=True),
+            "held_out": self._describe(held_out, [path.name for path in held_out], self.shared),
+        }
+
+    def _describe(self, paths: Sequence[Path], keys: Sequence[str], cache: Path, *, mirrored: bool = False) -> Features:
+        from lorasweep.vision.describe import describe_files
+
+        size = self.run.model.resolution
+        width, height = self.run.sample.width or size, self.run.sample.height or size
+        return describe_files(paths, self.scorers, keys, size=(width, height), mirrored=mirrored, cache=cache)
+
+
+def _keys(sheet: SampleSet) -> list[str]:
+    return [f"{sample.prompt}/{sample.seed}" for sample in sheet.samples]

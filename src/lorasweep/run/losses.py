@@ -1,0 +1,96 @@
+"""A run's losses on fixed noise: measured beside its training, remembered, and asked for nothing else."""
+
+from typing import TYPE_CHECKING
+
+from lorasweep.evaluate.dvar import EPS, dvar_ratio, dvar_window
+from lorasweep.plan.budget import FIXED_BATCH, VALIDATION_ROWS, fixed_batch_every
+from lorasweep.records import Checkpoint, FixedBatch, Step, Validation
+from lorasweep.track.recall import read_run
+from lorasweep.track.tracker import JournalTracker
+
+if TYPE_CHECKING:
+    from lorasweep.models.lora.layer import Adapter
+    from lorasweep.train.cohort import Cohort
+    from lorasweep.train.trial import Trial
+    from lorasweep.train.validation import FixedLoss, FixedRow
+
+
+class LossWatch:
+    """Measures one run on photos, noise and timesteps that stay the same; nothing of its training is touched.
+
+    What the journal holds already is not measured again, and what is lost in a crash is measured to the same value:
+    a loss is a function of the adapter and the photos.
+    """
+
+    def __init__(self, trial: "Trial", tracker: JournalTracker, cohort: "Cohort", loss: "FixedLoss") -> None:
+        from lorasweep.train.validation import fixed_rows
+
+        self._trial = trial
+        self._tracker = tracker
+        self._cohort = cohort
+        self._held_out = fixed_rows(trial, trial.dataset.held_out, VALIDATION_ROWS)
+        self._train = fixed_rows(trial, trial.dataset.train, VALIDATION_ROWS)
+        self._batch = fixed_rows(trial, trial.dataset.train, FIXED_BATCH)
+        self._fixed_loss = loss
+        loss.encode((*self._held_out, *self._train, *self._batch), trial.config)
+        view = read_run(trial.folder)
+        self._validation = {found.step: found for found in view.validation}
+        self._fixed = {found.step: found.loss for found in view.fixed_batch}
+        self._dvar_told = False
+
+    def step(self, step: Step) -> None:
+        """A step was taken: measure DVAR's batch where it is due, from the weights in memory.
+
+        To be called before a training state of this step can be saved: a run that is killed meanwhile then takes the
+        step again, and no loss is missed.
+        """
+        if step.step == 1:
+            self._base()
+            self._measure_batch(0, self._start())
+        if step.step % fixed_batch_every(self._trial.config) == 0:
+            self._measure_batch(step.step, self._cohort.adapter(self._trial.name))
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is on disk: measure the file."""
+        from lorasweep.models.lora.file import read_lora
+
+        if checkpoint.path is not None and checkpoint.step not in self._validation:
+            base = self._base()
+            self._tell(self._measured(checkpoint.step, read_lora(checkpoint.path, self._cohort.family)), base)
+
+    def _base(self) -> Validation:
+        """The base model's losses, the first to be told."""
+        if 0 not in self._validation:
+            base = self._measured(0, {})
+            self._tell(base, base)
+        return self._validation[0]
+
+    def _start(self) -> "Adapter":
+        """What the training begins with; a fresh adapter changes nothing yet."""
+        from lorasweep.train.starting import starting_adapter
+
+        config = self._trial.config
+        return {} if config.lora.init is None else starting_adapter(config, self._cohort.family)
+
+    def _measured(self, step: int, adapter: "Adapter") -> Validation:
+        held_out, train = self._loss(adapter, self._held_out), self._loss(adapter, self._train)
+        return Validation(trial=self._trial.name, step=step, held_out=held_out, train=train)
+
+    def _loss(self, adapter: "Adapter", rows: "tuple[FixedRow, ...]") -> float:
+        return self._fixed_loss(adapter, rows, self._trial.config)
+
+    def _tell(self, found: Validation, base: Validation) -> None:
+        self._tracker.validation(found, base)
+        self._validation[found.step] = found
+
+    def _measure_batch(self, step: int, adapter: "Adapter") -> None:
+        if step in self._fixed:
+            return
+        self._fixed[step] = self._loss(adapter, self._batch)
+        self._tracker.fixed_batch(FixedBatch(trial=self._trial.name, step=step, loss=self._fixed[step]))
+        steps = sorted(self._fixed)
+        if self._dvar_told or steps[0] != 0 or len(steps) < 2:
+            return
+        if dvar_ratio([self._fixed[each] for each in steps], dvar_window(steps)) < EPS:
+            self._tracker.tag("dvar_step", str(step))
+            self._dvar_told = True

@@ -1,0 +1,1 @@
+"""A search: what is tried next, what is pruned, and what was tried already."""

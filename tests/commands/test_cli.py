@@ -1,0 +1,428 @@
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import lorasweep
+from lorasweep import cli
+from lorasweep.errors import RunFailedError, TryAgainError, UserError
+from lorasweep.records import Pick
+
+FUNCTIONS = {"import": "import_settings"}  # a function cannot be called import
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """A stand-in for lorasweep.commands that notes every call; `app.answers[name]` is returned, or raised."""
+    fake = types.ModuleType("lorasweep.commands")
+    fake.calls, fake.answers = [], {}
+    # Rooms within it are real, whether another test has imported them or not.
+    fake.__path__ = [str(Path(lorasweep.__file__).parent / "app")]
+
+    def function(name):
+        def call(*args, **kwargs):
+            fake.calls.append((name, args, kwargs))
+            print(f"{name} talks")
+            answer = fake.answers.get(name)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        return call
+
+    for name in ("train", *FUNCTIONS.values(), *cli.COMMANDS):
+        setattr(fake, name, function(name))
+    fake.Multirun = lambda run: contextlib.nullcontext(object())
+    monkeypatch.setitem(sys.modules, "lorasweep.commands", fake)
+    monkeypatch.setattr(lorasweep, "app", fake, raising=False)
+    monkeypatch.setattr(sys, "argv", ["lorasweep"])
+    return fake
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder whose name has everything in it that Hydra's grammar knows."""
+    folder = tmp_path / "my photos, of 'me' = ${x} [2]\\"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["resume", "last"], ("resume", (Path("mlruns"), "last"), {})),
+        (["evaluate", "r", "--root", "x"], ("evaluate", (Path("x"), "r", []), {"config_dirs": []})),
+        (
+            ["evaluate", "my files", "--json", "preset=p", "references=a, b=c", "--config-dir", "d", "optim.lr=1"],
+            (
+                "evaluate",
+                (Path("mlruns"), "my files", ["preset=p", "references=a, b=c", "optim.lr=1"]),
+                {"config_dirs": ["d"]},
+            ),
+        ),
+        (
+            ["plan", "my photos", "preset=p", "--json", "optim.steps=9"],
+            ("plan", ("my photos", ["preset=p", "optim.steps=9"]), {"config_dirs": []}),
+        ),
+        (
+            ["caption", "my photos", "trigger=s1lv10", "--json", "prefix=s1lv10 man"],
+            ("caption", ("my photos", ["trigger=s1lv10", "prefix=s1lv10 man"]), {}),
+        ),
+        (
+            ["import", "k.json", "my photos", "--to", "preset/a.yaml", "--steps", "9", "--overwrite"],
+            (
+                "import_settings",
+                ("k.json", "my photos"),
+                {"to": "preset/a.yaml", "like": None, "steps": 9, "overwrite": True},
+            ),
+        ),
+        (["pick", "r", "--to", "d"], ("pick", (Path("mlruns"), "r", Path("d")), {"step": None, "why": None})),
+        (["pick", "r"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": None})),
+        (["pick", "r", "--step", "40"], ("pick", (Path("mlruns"), "r", None), {"step": 40, "why": None})),
+        (["pick", "r", "--why"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": "neighbours"})),
+        (["pick", "r", "--why", "0", "--json"], ("pick", (Path("mlruns"), "r", None), {"step": None, "why": 0})),
+        (["extend", "r", "steps=40", "--step", "8"], ("extend", (Path("mlruns"), "r", 40, 8), {})),
+        (["extend", "r", "40"], ("extend", (Path("mlruns"), "r", 40, None), {})),
+        (
+            ["export", "r", "format=diffusers", "--step", "8", "--audit"],
+            ("export", (Path("mlruns"), "r", "diffusers"), {"to": None, "step": 8, "audit": True}),
+        ),
+        (["refit", "r"], ("refit", (Path("mlruns"), "r"), {})),
+        (["report", "r"], ("report", (Path("mlruns"), "r"), {})),
+        (["reproduce", "r", "--verify"], ("reproduce", (Path("mlruns"), "r", True), {})),
+        (["ui", "--port", "5001"], ("ui", (Path("mlruns"), 5001), {})),
+        (["sync"], ("sync", (Path("mlruns"),), {})),
+        (["doctor"], ("doctor", (Path("mlruns"),), {})),
+        (["demo", "--fast"], ("demo", (Path("mlruns"),), {"fast": True})),
+    ],
+)
+def test_a_command_calls_one_function(app, words, call):
+    assert cli.main(words) == 0
+    assert app.calls == [call]
+
+
+def test_every_call_fits_the_function_that_it_is_for():
+    import inspect
+
+    real = pytest.importorskip("lorasweep.commands")
+    shapes = {
+        **dict.fromkeys(("resume", "refit", "report"), (("root", "run"), {})),
+        "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
+        **{
+            "pick": (("root", "run", None), {"step": 4, "why": None}),
+            "reproduce": (("root", "run", False), {}),
+            "ui": (("root", 5000), {}),
+        },
+        "plan": (("photos", ["preset=p"]), {"config_dirs": []}),
+        "caption": (("photos", ["trigger=s1lv10"]), {}),
+        "check": (("photos", ["preset=p"]), {"config_dirs": [], "sheet": None, "fix": None}),
+        "import": (("k.json", None), {"to": None, "like": None, "steps": None, "overwrite": False}),
+        "extend": (("root", "run", 40, None), {}),
+        "export": (("root", "run", "kohya"), {"to": None, "step": None, "audit": False}),
+        **{"sync": (("root",), {}), "doctor": (("root",), {}), "demo": (("root",), {"fast": False})},
+    }
+    assert set(shapes) == set(cli.COMMANDS)
+    for name, (args, kwargs) in shapes.items():
+        inspect.signature(getattr(real, FUNCTIONS.get(name, name))).bind(*args, **kwargs)
+
+
+def test_train_hands_over_the_folder_untouched_and_the_overrides(app, photos):
+    app.answers["train"] = 0.8
+    assert cli.main(["train", photos.name, "preset=person_portraits", "optim.lr=3e-4"]) == 0
+    ((name, (run,), _),) = app.calls
+    assert name == "train"
+    assert run.data.path == str(photos)
+    assert run.optim.lr == 3e-4
+
+
+def test_a_multirun_trains_each_value(app, photos):
+    app.answers["train"] = 0.8
+    assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
+    assert [(run.data.path, run.optim.lr) for _, (run, _), _ in app.calls] == [(str(photos), 3e-4), (str(photos), 1e-3)]
+
+
+def test_the_runs_of_a_multirun_get_one_parent_and_a_run_alone_gets_none(app, photos):
+    app.answers["train"] = 0.8
+    assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
+    (_, first), (_, second) = (args for _, args, _ in app.calls)
+    assert first is second is not None
+    app.calls.clear()
+    assert cli.main(["train", str(photos), "preset=person_portraits"]) == 0
+    assert [len(args) for _, args, _ in app.calls] == [1]
+
+
+def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos):
+    def together(runs, width):
+        app.calls.append(("train_together", [run.optim.lr for run in runs], width))
+        return [types.SimpleNamespace(error=None, score=0.5, folder="x") for _ in runs]
+
+    app.train_together = together
+    words = ["preset=person_portraits", "optim.lr=3e-4,1e-3", "-m", "hydra/launcher=cohort", "hydra.launcher.width=2"]
+    assert cli.main(["train", str(photos), *words]) == 0
+    assert app.calls == [("train_together", [3e-4, 1e-3], 2)]
+
+
+def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos):
+    def search(plan, compose, words, worker):
+        app.calls.append((plan, compose([*words, "optim.lr=2e-3"]), worker))
+
+    app.search = search
+    words = ["preset=person_portraits", "trials=5", "sampler=random", "width=3", "study=mine", "lora.rank=4,8"]
+    assert cli.main(["sweep", "lr", str(photos), *words]) == 0
+    ((plan, run, worker),) = app.calls
+    assert (plan.name, plan.trials, plan.sampler, plan.width, plan.study) == ("lr", 5, "random", 3, "mine")
+    assert sorted(plan.space) == ["lora.rank", "optim.lr"]
+    assert plan.base == ["optim.schedule=constant"]
+    assert (run.data.path, run.optim.lr, run.optim.steps, worker) == (str(photos), 2e-3, 500, False)
+
+
+def test_a_launcher_that_starts_processes_gets_workers(app, photos):
+    def elsewhere(plan, compose, words, launch):
+        app.calls.append((plan.workers, plan.width, [word for word in words if "=" in word]))
+
+    app.search_elsewhere = elsewhere
+    words = ["preset=person_portraits", "hydra/launcher=submitit_local", "workers=3", "width=2"]
+    pytest.importorskip("submitit")
+    assert cli.main(["sweep", "lr", str(photos), *words]) == 0
+    ((workers, width, told),) = app.calls
+    assert (workers, width) == (3, 2)
+    assert "preset=person_portraits" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rate", "PHOTOS", "preset=person_portraits"], "the search is 'rate'; it must be a YAML file or one of"),
+        (["lr", "nowhere", "preset=person_portraits"], "the folder of photos 'nowhere' does not exist"),
+        (["lr", "PHOTOS", "preset=person_portraits", "trials=0"], "trials is 0; it must be a number above zero"),
+        (["lr", "PHOTOS", "preset=person_portraits", "sampler=x"], "sampler is 'x'; it must be one of tpe, gp"),
+        (["lr", "PHOTOS", "preset=person_portraits", "width=0"], "width is 0; it must be auto or a number"),
+    ],
+)
+def test_a_wrong_search_is_one_sentence_and_exit_code_2(app, photos, capsys, words, sentence):
+    assert cli.main(["sweep", *[str(photos) if word == "PHOTOS" else word for word in words]]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.splitlines()) == 1
+
+
+def test_cfg_job_trains_nothing(app, photos, capsys):
+    assert cli.main(["train", str(photos), "preset=person_portraits", "--cfg", "job"]) == 0
+    assert app.calls == []
+    assert "family: sd15" in capsys.readouterr().out
+
+
+def test_a_run_that_was_not_judged_is_fine_without_a_pick(app, photos):
+    app.answers["train"] = float("nan")
+    assert cli.main(["train", str(photos), "preset=person_portraits"]) == 3
+    assert cli.main(["train", str(photos), "preset=person_portraits", "evaluate=off"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "nowhere", "preset=person_portraits"], "the folder of photos 'nowhere' does not exist"),
+        (
+            ["train", ".", "preset=person_portraits", "optim.lrr=1"],
+            "optim.lrr is not a key of a run; did you mean optim.lr?",
+        ),
+        (["train", "."], "preset is not chosen; add preset=NAME"),
+        (["train", ".", "preset=person_portraits", "optim.lr=0"], "optim.lr is 0.0; it must be a number above zero"),
+        (["train", ".", "preset=person_portraits", "seed=1,2"], "'seed=1,2' holds several values; add -m"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(app, photos, capsys, words, sentence):
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("lorasweep: ")
+    assert sentence in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert app.calls == []
+
+
+def picked(step):
+    return Pick(
+        **{
+            "trial": "r",
+            "step": step,
+            "best_step": 2,
+            "runner_up": None,
+            "eligible": (),
+            "score": 0.5,
+            "confidence": 0.9,
+        },
+        **{"verdicts": (), "run_verdict": "fine", "reason": "because"},
+    )
+
+
+@dataclass
+class Found:
+    what: str
+    fine: bool
+    says: str
+
+
+@dataclass
+class Ended:
+    error: Exception | None
+    pick: Pick | None = None
+    skipped: tuple[str, ...] = ()
+    status: str = "finished"
+
+
+STYLE = dataclasses.replace(picked(None), run_verdict="look at the sheet")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "code"),
+    [
+        ("pick", picked(4), 0),
+        ("pick", picked(None), 3),
+        ("resume", [Ended(None, picked(4)), Ended(ValueError("nan"))], 1),
+        ("resume", [Ended(None, picked(None))], 3),
+        ("refit", Ended(None), 0),
+        ("resume", [Ended(None, STYLE)], 0),
+        ("evaluate", Ended(None, STYLE, ("a is skipped",)), 4),
+        ("pick", STYLE, 3),
+        ("pick", types.SimpleNamespace(pick=STYLE, file=None), 3),
+        ("evaluate", Ended(None, picked(4), ("a is skipped",)), 4),
+        ("evaluate", Ended(None, picked(None), ("a is skipped",)), 3),
+        ("plan", types.SimpleNamespace(fits=True), 0),
+        ("plan", types.SimpleNamespace(fits=False), 2),
+        ("evaluate", UserError("no photos"), 2),
+        ("evaluate", FileNotFoundError(2, "No such file or directory", "a.png"), 2),
+        ("evaluate", OSError(28, "No space left on device", "b.safetensors"), 75),
+        ("evaluate", ConnectionRefusedError(111, "Connection refused"), 75),
+        ("evaluate", PermissionError(13, "Permission denied", "c"), 1),
+        ("resume", RunFailedError("the loss became NaN"), 1),
+        ("resume", TryAgainError("the disk is full"), 75),
+        ("resume", KeyboardInterrupt(), 130),
+    ],
+)
+def test_the_exit_code_says_how_it_ended(app, command, answer, code, capsys):
+    app.answers[command] = answer
+    assert cli.main([command, "last"]) == code
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == (1 if isinstance(answer, BaseException) else 0)
+    assert "Traceback" not in shown
+
+
+def test_sigterm_keeps_its_exit_code(app):
+    app.answers["resume"] = SystemExit(143)
+    with pytest.raises(SystemExit, match="143"):
+        cli.main(["resume", "last"])
+
+
+def test_doctor_prints_its_findings_and_fails_on_a_bad_one(app, capsys):
+    app.answers["doctor"] = (Found("disk", True, "40 GiB free"), Found("store", False, "does not answer"))
+    assert cli.main(["doctor"]) == 1
+    assert "NOT FINE  store      does not answer" in capsys.readouterr().out
+
+
+def test_json_alone_is_on_stdout_and_nan_is_null(app, capsys):
+    app.answers["pick"] = {"path": Path("a/b"), "score": float("nan"), "pick": picked(4)}
+    assert cli.main(["pick", "last", "--json"]) == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert (result["path"], result["score"], result["pick"]["step"]) == (str(Path("a/b")), None, 4)
+    assert "pick talks" in shown.err
+
+
+def test_a_traceback_can_be_had(app, monkeypatch):
+    monkeypatch.setenv("LORASWEEP_TRACEBACK", "1")
+    app.answers["pick"] = UserError("no run")
+    with pytest.raises(UserError):
+        cli.main(["pick", "last"])
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lorasweep ", {"train", "demo", "pick"}),
+        ("lorasweep train 'my photos' preset=person_p", {"preset=person_portraits"}),
+        ("lorasweep train my\\ photos preset=person_portraits optim.l", {"optim.lr="}),
+    ],
+)
+def test_tab_completes_commands_presets_and_keys(app, monkeypatch, capsys, line, expected):
+    monkeypatch.setenv("COMP_LINE", line)
+    assert cli.main(["-sc", "query=bash"]) == 0
+    words = set(capsys.readouterr().out.split())
+    assert expected <= words
+    assert len(expected) == 3 or expected == words
+
+
+def test_no_command_and_an_unknown_one_are_wrong_usage(capsys):
+    for words in ([], ["trian"], ["train"], ["pick"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(words)
+    assert "'trian'" in capsys.readouterr().err
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    heavy = "import sys; from lorasweep import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    heavy += "print({name.split('.')[0] for name in sys.modules} & {'torch', 'hydra', 'mlflow', 'numpy', 'omegaconf'})"
+    source = Path(lorasweep.__file__).parents[1]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", heavy],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - start < 5, "it takes 0.1 s on an idle machine"
+    assert done.stdout.endswith("set()\n")
+    for command in ("train", *cli.COMMANDS):
+        assert f"\n    {command}" in done.stdout
+    for code in (0, 1, 2, 3, 4, 75, 130):
+        assert f"\n  {code} " in done.stdout
+
+
+def test_the_readme_names_every_command_and_exit_code():
+    text = Path(__file__).parents[2].joinpath("README.md").read_text()
+    for command in ("train", *cli.COMMANDS):
+        assert f"lorasweep {command}" in text
+    codes = (cli.FINE, cli.FAILED, cli.USAGE, cli.NO_CHECKPOINT, cli.SKIPPED, cli.TRY_AGAIN, cli.INTERRUPTED)
+    for code in codes:
+        assert f"| {code} |" in text
+
+
+def test_the_console_script_is_main():
+    try:
+        scripts = importlib.metadata.distribution("lorasweep").entry_points
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("lorasweep is not installed here")
+    assert {"lorasweep": "lorasweep.cli:main"}.items() <= {entry.name: entry.value for entry in scripts}.items()
+
+
+@pytest.mark.parametrize("word", ["steps=", "steps=0", "steps=-3", "many"])
+def test_extend_asks_for_a_number_of_steps(word, capsys):
+    assert cli.main(["extend", "r", "--", word]) == cli.USAGE
+    assert f"extend was told '{word}'; say how many steps to go on for, as in steps=400" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_that_opens_models_repeats_no_librarys_complaint():
+    script = "from lorasweep import cli\ncli.main(['pick', 'nothing'])\n"
+    script += "from lorasweep.config.compose import load_run\nfrom lorasweep.models import load_family\n"
+    script += "run = load_run(['preset=person_portraits', 'data.path=here'])\nload_family(run.model, run.hardware)\n"
+    source = Path(lorasweep.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "kernels" not in done.stderr

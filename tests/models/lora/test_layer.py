@@ -1,0 +1,216 @@
+"""The cohort layer held to PEFT's own: names, start, answer and gradients."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contracts.family import batch, stirred
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+
+from lorasweep.config.schema import LoraConfig
+from lorasweep.models.lora.file import read_lora, write_lora
+from lorasweep.models.lora.layer import AdapterBank, Dropout, LoraWeights, attach, structural_clone
+
+BOTH = LoraConfig(rank=4, alpha=2.0, targets="linear", text_encoder=True)
+
+
+def peft_unet(family: Any, adapter: dict[str, Any], lora: LoraConfig) -> Any:
+    """PEFT's own layers on the same frozen weights, holding ``adapter``."""
+    config = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=family.targets(lora)["unet"])
+    module = inject_adapter_in_model(config, structural_clone(family.unet))
+    state = {}
+    for name, weights in adapter.items():
+        component, path = name.split(".", 1)
+        if component == "unet":
+            state |= {f"{path}.lora_A.weight": weights.down, f"{path}.lora_B.weight": weights.up}
+    result = set_peft_model_state_dict(module, state)
+    assert not result.unexpected_keys
+    return module
+
+
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
+def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, targets: str) -> None:
+    lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
+    ours = family.initial_adapter(lora, 123)
+    torch.manual_seed(123)
+    config = PeftConfig(r=4, lora_alpha=2.0, target_modules=family.targets(lora)["unet"])
+    theirs = get_peft_model_state_dict(inject_adapter_in_model(config, structural_clone(family.unet)))
+    assert {f"unet.{key.split('.lora_')[0]}" for key in theirs} == set(ours)
+    for name, weights in ours.items():
+        path = name.removeprefix("unet.")
+        assert torch.equal(weights.down, theirs[f"{path}.lora_A.weight"])
+        assert torch.equal(weights.up, theirs[f"{path}.lora_B.weight"])
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
+def test_answer_and_gradients_are_pefts(family: Any, slots: int, targets: str) -> None:
+    lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
+    adapters = [stirred(family.initial_adapter(lora, seed), seed) for seed in range(slots)]
+    bank = AdapterBank(adapters, trainable=True)
+    latents, timesteps, text = batch(family, 2 * slots)
+    answer = family.adapted(bank).denoise(latents, timesteps, text)
+    bank.backward(answer.square().view(slots, -1).mean(1).sum())
+    for slot, adapter in enumerate(adapters):
+        rows = slice(2 * slot, 2 * slot + 2)
+        reference = peft_unet(family, adapter, lora)
+        theirs = reference(latents[rows], timesteps[rows], text["states"][rows], return_dict=False)[0]
+        torch.testing.assert_close(answer[rows], theirs, atol=1e-6, rtol=1e-6)
+        theirs.square().mean().backward()
+        gradients = {name: p.grad for name, p in reference.named_parameters() if p.grad is not None}
+        leaves = iter(bank.leaves(slot, "denoiser"))
+        for name in adapter:
+            path = name.removeprefix("unet.")
+            for part in ("lora_A", "lora_B"):
+                expected = gradients[f"{path}.{part}.default.weight"].flatten(1)
+                torch.testing.assert_close(next(leaves).grad, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_text_encoder_answers_as_with_peft(family: Any) -> None:
+    adapter = stirred(family.initial_adapter(BOTH, 0), 0)
+    config = PeftConfig(r=4, lora_alpha=2.0, target_modules=family.targets(BOTH)["text_encoder"])
+    module = inject_adapter_in_model(config, structural_clone(family.text_encoder))
+    state = {}
+    for name, weights in adapter.items():
+        if name.startswith("text_encoder."):
+            path = name.removeprefix("text_encoder.")
+            state |= {f"{path}.lora_A.weight": weights.down, f"{path}.lora_B.weight": weights.up}
+    set_peft_model_state_dict(module, state)
+    ids = family.tokenizer(["a person"], padding="max_length", return_tensors="pt").input_ids
+    ours = family.adapted(AdapterBank([adapter])).encode_prompts(["a person"])["states"]
+    torch.testing.assert_close(ours, module(ids)[0], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_convolution_alone_answers_and_learns_as_pefts(kernel: int, stride: int, slots: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Conv2d(5, 7, kernel, stride, padding=kernel // 2)).requires_grad_(False)
+    shapes = (5, kernel, kernel), (1, 1)
+    adapters = [
+        {
+            "unet.0": LoraWeights(
+                torch.randn(rank, *shapes[0], generator=generator),
+                torch.randn(7, rank, *shapes[1], generator=generator),
+                1.5,
+            )
+        }
+        for rank in (2, 4, 3)[:slots]
+    ]
+    bank = AdapterBank(adapters, trainable=True)
+    rows = torch.randn(2 * slots, 5, 9, 6, generator=generator)
+    answer = attach(base, "unet", bank)(rows)
+    bank.backward(answer.square().view(slots, -1).sum(1).sum())
+    for slot, adapter in enumerate(adapters):
+        weights = adapter["unet.0"]
+        config = PeftConfig(r=weights.rank, lora_alpha=1.5, target_modules=["0"])
+        reference = inject_adapter_in_model(config, structural_clone(base))
+        set_peft_model_state_dict(reference, {"0.lora_A.weight": weights.down, "0.lora_B.weight": weights.up})
+        theirs = reference(rows[2 * slot : 2 * slot + 2])
+        torch.testing.assert_close(answer[2 * slot : 2 * slot + 2], theirs, atol=1e-4, rtol=1e-5)
+        theirs.square().sum().backward()
+        gradients = [p.grad.flatten(1) for name, p in reference.named_parameters() if p.grad is not None]
+        for leaf, expected in zip(bank.leaves(slot, "denoiser"), gradients, strict=True):
+            torch.testing.assert_close(leaf.grad, expected, atol=1e-3, rtol=1e-4)
+        mask = bank.occupied(slot)
+        assert mask is None or bank.gradients[slot][~mask].abs().max() == 0
+
+
+def test_a_convolutions_adapter_comes_back_from_the_bank_and_from_its_file(family: Any, tmp_path: Path) -> None:
+    lora = LoraConfig(rank=3, alpha=2.0, targets="convolution")
+    adapter = stirred(family.initial_adapter(lora, 0), 0)
+    kinds = {weights.down.shape[2:] for weights in adapter.values()}
+    assert kinds == {(), (1, 1), (3, 3)}
+    wide = family.initial_adapter(LoraConfig(rank=5, targets="convolution"), 1)
+    exported = AdapterBank([adapter, wide]).export(0)
+    write_lora(tmp_path / "a.safetensors", exported, family, {})
+    for found in (exported, read_lora(tmp_path / "a.safetensors", family)):
+        assert list(found) == list(adapter)
+        for name, weights in adapter.items():
+            assert torch.equal(found[name].down, weights.down)
+            assert torch.equal(found[name].up, weights.up)
+            assert found[name].alpha == 2.0
+
+
+@pytest.mark.parametrize("targets", ["linear", "convolution"])
+def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any, targets: str) -> None:
+    small, wide = (LoraConfig(rank=rank, alpha=2.0, targets=targets) for rank in (2, 8))
+    adapters = [stirred(family.initial_adapter(small, 0), 0), stirred(family.initial_adapter(wide, 1), 1)]
+    bank = AdapterBank(adapters, trainable=True)
+    latents, timesteps, text = batch(family, 4)
+    answer = family.adapted(bank).denoise(latents, timesteps, text)
+    alone = family.adapted(AdapterBank([adapters[0]]))
+    own = alone.denoise(latents[:2], timesteps[:2], {key: value[:2] for key, value in text.items()})
+    torch.testing.assert_close(answer[:2], own, atol=1e-6, rtol=1e-5)
+    bank.backward(answer.square().sum())
+    mask = bank.occupied(0)
+    assert mask is not None
+    assert bank.gradients[0][~mask].abs().max() == 0
+    assert bank.gradients[0][mask].abs().mean() > 0
+    assert bank.occupied(1) is None
+
+
+def test_what_goes_in_comes_out(family: Any) -> None:
+    adapters = [stirred(family.initial_adapter(LoraConfig(rank=r, targets="linear"), r), r) for r in (2, 5)]
+    bank = AdapterBank(adapters)
+    for slot, adapter in enumerate(adapters):
+        exported = bank.export(slot)
+        assert list(exported) == list(adapter)
+        for name, weights in adapter.items():
+            assert torch.equal(exported[name].down, weights.down)
+            assert torch.equal(exported[name].up, weights.up)
+
+
+def test_one_slots_nan_stays_in_its_rows(family: Any) -> None:
+    lora = LoraConfig(rank=4, targets="linear", text_encoder=True)
+    adapters = [stirred(family.initial_adapter(lora, seed), seed) for seed in range(3)]
+    name = next(iter(adapters[1]))
+    adapters[1][name] = adapters[1][name]._replace(up=torch.full_like(adapters[1][name].up, torch.nan))
+    bank = AdapterBank(adapters, trainable=True)
+    latents, timesteps, _ = batch(family, 6)
+    adapted = family.adapted(bank)
+    answer = adapted.denoise(latents, timesteps, adapted.encode_prompts([f"a person {i}" for i in range(6)]))
+    bank.backward(answer.square().view(3, -1).mean(1).sum())
+    assert answer[:2].isfinite().all()
+    assert answer[4:].isfinite().all()
+    assert answer[2:4].isnan().any()
+    assert bank.gradients[0].isfinite().all()
+    assert bank.gradients[2].isfinite().all()
+
+
+@pytest.mark.parametrize("targets", ["linear", "convolution"])
+def test_dropout_is_each_slots_own_and_repeats_when_recomputed(family: Any, targets: str) -> None:
+    lora = LoraConfig(rank=4, targets=targets)
+    adapters = [stirred(family.initial_adapter(lora, 0), 0)] * 2
+    bank = AdapterBank(adapters)
+    adapted = family.adapted(bank)
+    latents, timesteps, text = batch(family, 2)
+    both = {key: value[:1].repeat(2, 1, 1) for key, value in text.items()}
+
+    def answer(*dropout: Dropout) -> torch.Tensor:
+        bank.dropout = dropout
+        return adapted.denoise(latents[:1].repeat(2, 1, 1, 1), timesteps[:1].repeat(2), both)
+
+    plain, dropped = answer(Dropout(0.0, 1), Dropout(0.5, 1))
+    again = answer(Dropout(0.5, 1), Dropout(0.5, 2))
+    assert not torch.allclose(plain, dropped, atol=1e-5)
+    torch.testing.assert_close(again[0], dropped)  # the same seed in another slot
+    assert not torch.allclose(again[0], again[1], atol=1e-5)
+    bank.dropout = None
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(family: Any) -> None:
+    adapter = stirred(family.initial_adapter(LoraConfig(rank=4, dropout=0.3), 0), 0)
+    latents, timesteps, text = batch(family, 2)
+    found = []
+    for checkpointing in (False, True):
+        bank = AdapterBank([adapter], trainable=True)
+        bank.dropout = [Dropout(0.3, 5)]
+        adapted = family.adapted(bank, gradient_checkpointing=checkpointing)
+        bank.backward(adapted.denoise(latents, timesteps, text).square().mean())
+        found.append(bank.gradients)
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0].abs().sum() > 0
