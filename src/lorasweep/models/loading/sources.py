@@ -101,7 +101,7 @@ def find_source(model: "ModelConfig") -> Source:
 
 def portraits_folder() -> Path:
     """The model that ships inside the package; ``LORASWEEP_PORTRAITS`` names another folder while it is built."""
-    shipped = Path(__file__).parents[1] / "portraits" / "weights" / "pipeline"
+    shipped = Path(__file__).parents[2] / "portraits" / "weights" / "pipeline"
     return shipped if shipped.is_dir() else Path(os.environ.get("LORASWEEP_PORTRAITS", shipped))
 
 
