@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -71,3 +73,39 @@ def test_what_is_swept_is_what_writing_leaves(tmp_path, monkeypatch):
         write_atomically(tmp_path / "a.bin", b"x")
     assert seen[0].startswith(".a.bin")
     assert seen[1] == []
+
+
+WRITE = """
+import os, sys
+from pathlib import Path
+from lorasweep.data.atomic import write_atomically
+os.getpid = lambda: 1  # what a program is called in its container
+print("ready", flush=True)
+sys.stdin.readline()
+failed = 0
+for _ in range(200):
+    try:
+        write_atomically(Path(sys.argv[1]), sys.argv[2].encode() * 100_000)
+    except ValueError:
+        failed += 1
+print(failed)
+"""
+
+
+def test_two_containers_that_call_their_process_alike_write_one_path_and_none_fails(tmp_path):
+    path = tmp_path / "base.png"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, str(path), letter],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "src"},
+        )
+        for letter in "ab"
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.communicate()[0] for writer in writers] == ["0\n", "0\n"]
+    assert names(tmp_path) == ["base.png"]
+    assert path.read_bytes() in (b"a" * 100_000, b"b" * 100_000)

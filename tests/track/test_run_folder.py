@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lorasweep.data.atomic import DAY
 from lorasweep.errors import UserError
 from lorasweep.track.journal import Journal
 from lorasweep.track.run_folder import (
@@ -72,12 +73,16 @@ def test_a_name_that_is_taken_is_refused(root: Path) -> None:
         claim_name("mine", root)
 
 
-def test_what_a_killed_holder_left_half_written_is_swept_away_but_not_what_is_being_delivered(root: Path) -> None:
+def test_what_a_killed_holder_left_half_written_is_swept_and_not_what_another_process_is_writing_now(
+    root: Path,
+) -> None:
     run = RunFolder(root / "runs" / "mine").prepare()
-    for name in (".owner.json.7.tmp", ".report.html.7.tmp", ".shipped.json.7.tmp"):
+    for name in (".owner.json.1.tmp", ".report.html.2.tmp", ".shipped.json.3.tmp"):
         (run.path / name).write_text("half")
+    long_ago = time.time() - DAY - 60
+    os.utime(run.path / ".owner.json.1.tmp", (long_ago, long_ago))
     with running(run):
-        assert [path.name for path in run.path.glob(".*.tmp")] == [".shipped.json.7.tmp"]
+        assert sorted(path.name for path in run.path.glob(".*.tmp")) == [".report.html.2.tmp", ".shipped.json.3.tmp"]
 
 
 def test_a_name_whose_process_died_before_it_wrote_a_line_may_be_taken_again(root: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import time
+import uuid
 from pathlib import Path
 
 from lorasweep.errors import TryAgainError, UserError
@@ -19,10 +20,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UserError: the disk is full, or the folder cannot be written; nothing half-written is left behind.
     """
-    temporary = path.parent / f".{path.name}.{os.getpid()}{SUFFIX}"
+    # not named by process: two containers that share a file system both call theirs 1
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:16]}{SUFFIX}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

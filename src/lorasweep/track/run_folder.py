@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lorasweep.data.atomic import write_atomically
+from lorasweep.data.atomic import DAY, sweep_temporaries, write_atomically
 from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.errors import UserError
 from lorasweep.records import JsonDict
@@ -182,9 +182,7 @@ def running(run: RunFolder) -> Generator[None]:
     except Timeout:
         raise HeldError(f"{run.name} is being written by {_owner(run)}; wait for it or stop it first") from None
     try:
-        for leftover in run.path.glob(".*.tmp"):  # of a holder that was killed; deliveries have a lock of their own
-            if not leftover.name.startswith(".shipped"):
-                leftover.unlink(missing_ok=True)
+        sweep_temporaries(run.path, older_than=DAY)  # `report` and deliveries write here without this lock
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}
         write_json(run.path / "owner.json", owner)
         yield
