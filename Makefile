@@ -47,7 +47,7 @@ benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.picker.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
 	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --anew)
-	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.evaluator.pictures)
+	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.pictures.evidence)
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

@@ -1,6 +1,6 @@
 """``python -m benchmarks.check``."""
 
-from benchmarks.check.measure.measure import main
+from benchmarks.check.measure import main
 
 if __name__ == "__main__":
     main()

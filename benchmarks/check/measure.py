@@ -37,9 +37,10 @@ from typing import Any
 
 from benchmarks.check.content import CAPTIONS, CONTENT
 from benchmarks.check.faults import FILES, WHOLE, Chance, Plant, stream
+from benchmarks.check.orientation_pool import FOUND, faces_found
 from benchmarks.check.sets import PhotoSet, clean_album, photograph, write_set
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
-from benchmarks.probes import FOUND, answers, faces_found, model_hashes, pixels_hash, signature
+from benchmarks.signatures import answers, model_hashes, pixels_hash, signature
 from lorasweep.data.findings import KINDS
 from lorasweep.vision.face_finder import Found
 

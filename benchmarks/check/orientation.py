@@ -45,7 +45,8 @@ from benchmarks.check.orientation_pool import (
 )
 from benchmarks.check.sets import clean_album
 from benchmarks.printing import machine, print_table, write_json
-from benchmarks.probes import answers, signature
+from benchmarks.signatures import answers, signature
+from benchmarks.statistics import auroc
 from lorasweep.data.orientation import Orientation, orientation
 
 RESULTS = Path(__file__).parents[1] / "results" / "orientation.json"
@@ -150,12 +151,6 @@ def _judged(numbers: Sequence[int], crops: dict[int, Any]) -> dict[str, Any]:
 def size_of(record: dict[str, Any]) -> int:
     """The size that a set was to have; a person with too few usable pictures lacks one or two."""
     return min(SIZES, key=lambda size: abs(size - record["pictures"]))
-
-
-def auroc(above: Any, below: Any) -> float:
-    """The share of pairs in which the first score is higher, a tie counting half."""
-    one, two = np.array(above)[:, None], np.array(below)[None]
-    return float(((one > two) + 0.5 * (one == two)).mean())
 
 
 def interval(mixed: Sequence[dict[str, Any]], consistent: Sequence[dict[str, Any]]) -> tuple[float, float]:

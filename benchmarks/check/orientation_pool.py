@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from benchmarks.check.sets import Album, clean_album
 from benchmarks.printing import write_json
-from benchmarks.probes import FOUND, answers, faces_found, model_hashes, pixels_hash, signature
-from lorasweep.portraits.people import Identity
+from benchmarks.signatures import answers, model_hashes, pixels_hash, signature
+from lorasweep.portraits.people import Identity, Scene, sample_identity
 from lorasweep.portraits.render import render
 from lorasweep.records import Floats
 
@@ -27,6 +27,9 @@ PEOPLE = 12
 """In each half."""
 SEEDS = {"A": 3000, "B": 4000}
 """Of the first person of a half."""
+FOUND = 0.01
+"""Share of the side within which the finder's landmarks count as the same: it chooses between windows, and noise may
+change its choice."""
 FACES = 1
 """Raise it when pictures or faces change in a way that `made_by` does not see."""
 
@@ -96,3 +99,13 @@ def made_by() -> str:
     drawn = pixels_hash(draw(0, number) for number in (0, 1, UPRIGHT))
     found = answers("finder", faces_found(_finder().find), FOUND)
     return signature({"version": FACES, "models": model_hashes(), "pixels": drawn, "found": found})
+
+
+def faces_found(find: Any) -> dict[str, Any]:
+    """Return how many faces a finder sees in three fixed drawings, and the landmarks in shares of the side."""
+    side, told = 256, {}
+    for place, framing in enumerate(("portrait", "wide", "close-up")):
+        who = sample_identity(np.random.default_rng([20265, place]))
+        found = find(np.asarray(render(who, Scene(framing=framing), side, place)))
+        told[framing] = [len(found.boxes), *(found.landmarks[:1] / side).ravel().tolist()]
+    return told

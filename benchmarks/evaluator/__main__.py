@@ -1,6 +1,6 @@
 """``python -m benchmarks.evaluator``."""
 
-from benchmarks.evaluator.measure.measure import main
+from benchmarks.evaluator.measure import main
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks.evaluator.faults import FAULTS, MIDDLE, RESPONSIBLE
 from benchmarks.evaluator.sheets import GAMING, HONEST
+from benchmarks.statistics import auroc, rank_correlation
 from lorasweep.records import COMPONENTS
 
 GROUNDS = ("base", "renders", "run", "photos")
@@ -84,14 +85,6 @@ def _dose(ground: str, people: Sequence[Any], photos: Sequence[Any]) -> dict[str
     }
 
 
-def rank_correlation(values: np.ndarray) -> float:
-    """Spearman's rho of ``values`` with their places; 0 where they are all the same."""
-    if np.ptp(values) == 0:
-        return 0.0
-    ranks = np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
-    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
-
-
 def _auc(ground: str, people: Sequence[Any], photos: Sequence[Any]) -> dict[str, float]:
     found = {}
     for fault in faults_on(ground, people, photos):
@@ -102,14 +95,8 @@ def _auc(ground: str, people: Sequence[Any], photos: Sequence[Any]) -> dict[str,
             column = ("artifact", "geometry").index(RESPONSIBLE[fault])
             sets = [record["doses"]["eights"][ground] for record in people]
             honest, harmed = ([half[column] for part in sets for half in part[name]] for name in ("honest", fault))
-        found[fault] = area(harmed, honest)
+        found[fault] = round(auroc(honest, harmed), 3)
     return found
-
-
-def area(lower: Sequence[float], higher: Sequence[float]) -> float:
-    """Chance that one of ``lower`` lies below one of ``higher``, ties counting half."""
-    low, high = np.array(lower)[:, None], np.array(higher)
-    return round(float(np.mean((low < high) + 0.5 * (low == high))), 3)
 
 
 def _matrix(people: Sequence[Any]) -> dict[str, list[float]]:

@@ -54,11 +54,11 @@ import numpy as np
 from benchmarks.evaluator import faults as planted
 from benchmarks.evaluator import sheets as sheets
 from benchmarks.evaluator.figures import figures, misses
+from benchmarks.evaluator.people import SCENES, SCRATCH, SIDE, STREAM, TRAIN, Person, looking, scorers
 from benchmarks.evaluator.photos import PHOTO_SIDE, PhotoSet
 from benchmarks.evaluator.tables import show, write_page
-from benchmarks.evaluator.world import SCENES, SCRATCH, SIDE, STREAM, TRAIN, Person, looking, scorers
 from benchmarks.printing import machine, write_json
-from benchmarks.probes import answers, model_hashes, pixels_hash, signature
+from benchmarks.signatures import answers, model_hashes, pixels_hash, signature
 from benchmarks.world.faults import blend
 from lorasweep.records import Evidence, Features
 
@@ -153,7 +153,7 @@ def _said(sheet: Features, known: Evidence) -> list[float]:
 
 def evidence_of_probe(person: Person) -> Evidence:
     """Return what the probe's sheets are compared with."""
-    from benchmarks.evaluator.world import sheet_prompts, texts_of
+    from benchmarks.evaluator.people import sheet_prompts, texts_of
 
     keys, prompts = [f"train{place}" for place in range(TRAIN)], sheet_prompts()
     mirrored = [planted.mirrored(picture) for picture in person.train]

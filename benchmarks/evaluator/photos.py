@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import numpy as np
 from PIL import Image
 
-from benchmarks.evaluator.world import STREAM
+from benchmarks.evaluator.people import STREAM
 from lorasweep.data.pictures import Pixels
 from lorasweep.records import TEXTURE, Evidence, Features, Prompt
 from lorasweep.vision.texture import texture

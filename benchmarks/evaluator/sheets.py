@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.evaluator import faults as planted
 from benchmarks.evaluator.faults import DOSES, FAULTS, MIDDLE, RESPONSIBLE, plant
+from benchmarks.evaluator.people import Person, seen, the_run
 from benchmarks.evaluator.photos import PhotoSet, textured
-from benchmarks.evaluator.world import Person, seen, the_run
 from benchmarks.world.faults import blend
 from lorasweep.config.schema import PickConfig
 from lorasweep.data.pictures import Pixels

@@ -5,8 +5,8 @@ from typing import Any
 
 from benchmarks.evaluator.faults import FAULTS
 from benchmarks.evaluator.figures import EXCEPTIONS, FACTORS, GOALS, RULES
+from benchmarks.evaluator.people import ROOT
 from benchmarks.evaluator.sheets import BLEND, GAMING, HONEST
-from benchmarks.evaluator.world import ROOT
 from benchmarks.printing import fill_page, markdown_table, print_table
 from lorasweep.records import COMPONENTS
 

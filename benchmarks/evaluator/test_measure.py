@@ -3,16 +3,13 @@
 The base model's samples are strangers as it would draw them at best, through its own autoencoder: drawing takes longer.
 """
 
-import re
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from benchmarks.evaluator import figures, measure, pictures, sheets, world
+from benchmarks.evaluator import figures, measure, people, sheets
 from benchmarks.evaluator.faults import DOSES, FAULTS, plant
-from benchmarks.evaluator.tables import PAGE
-from benchmarks.evaluator.world import Person
+from benchmarks.evaluator.people import Person
+from benchmarks.statistics import auroc, rank_correlation
 from lorasweep.evaluate import score as scoring
 from lorasweep.evaluate.shares import Judged
 from lorasweep.portraits.people import sample_identity
@@ -24,34 +21,34 @@ PLANTED = ("blur", "jpeg")
 def strangers(person: Person, take: int = 0):
     """Somebody else in every picture; two seeds of a prompt are two people."""
     drawn = []
-    for place, prompt in enumerate(world.sheet_prompts()):
+    for place, prompt in enumerate(people.sheet_prompts()):
         for seed in range(2):
             who = sample_identity(np.random.default_rng([person.seed, place, seed, take]))
-            drawn.append(world.taken(who, world.scene_of(prompt), 10 * place + seed + 1000 * take))
+            drawn.append(people.taken(who, people.scene_of(prompt), 10 * place + seed + 1000 * take))
     return sheets.through_autoencoder(drawn)
 
 
 def scene_strangers(prompts, seeds):
     """The same for the held-out photos' scenes."""
-    scenes = enumerate(world.held_out_scenes())
-    who = [sample_identity(np.random.default_rng([seeds[0], place])) for place in range(world.SCENES)]
-    drawn = [world.taken(who[place], scene, place) for place, scene in scenes]
+    scenes = enumerate(people.held_out_scenes())
+    who = [sample_identity(np.random.default_rng([seeds[0], place])) for place in range(people.SCENES)]
+    drawn = [people.taken(who[place], scene, place) for place, scene in scenes]
     return sheets.through_autoencoder(drawn)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world, "SCRATCH", tmp_path_factory.mktemp("evaluator"))
+        patch.setattr(people, "SCRATCH", tmp_path_factory.mktemp("evaluator"))
         patch.setattr(Person, "base", strangers)
-        patch.setattr(world, "base_samples", scene_strangers)
-        for module in (world, sheets):
+        patch.setattr(people, "base_samples", scene_strangers)
+        for module in (people, sheets):
             patch.setattr(module, "seen", remembered)
         yield
 
 
 SEEN = {}
-LOOK = world.seen
+LOOK = people.seen
 
 
 def remembered(pictures, keys):
@@ -116,14 +113,14 @@ def test_a_component_upside_down_turns_it_red(monkeypatch, name, told):
 
 @pytest.mark.slow
 def test_training_photos_given_as_held_out_ones_turn_it_red(monkeypatch):
-    monkeypatch.setattr(Person, "held_out", lambda person, who=None: person.train[: world.SCENES])
+    monkeypatch.setattr(Person, "held_out", lambda person, who=None: person.train[: people.SCENES])
     assert any("copies (same) leave novelty" in line for line in surprises(missed(dosed=False)))
 
 
 @pytest.mark.slow
 def test_a_base_model_without_the_same_noise_turns_it_red(monkeypatch):
     """Judged against other seeds, the base model's own pictures no longer score exactly 1."""
-    monkeypatch.setattr(sheets, "unharmed", lambda person: world.seen(person.base(1), person.keys))
+    monkeypatch.setattr(sheets, "unharmed", lambda person: people.seen(person.base(1), person.keys))
     assert any("the base's own pictures lose" in line for line in surprises(missed(dosed=False)))
 
 
@@ -144,23 +141,6 @@ def test_halves_share_neither_people_nor_photographs():
 
 
 def test_ranks_and_areas_count_ties_half():
-    assert figures.rank_correlation(np.array([1.0, 2, 3, 4])) == pytest.approx(1)
-    assert figures.rank_correlation(np.array([3.0, 3, 3])) == 0
-    assert figures.area([0.1, 0.5], [0.5, 0.9]) == 0.875
-
-
-def test_a_grid_frames_the_pick_outside_and_the_latest_acceptable_one_inside():
-    grey = np.full((64, 64, 3), 128, dtype=np.uint8)
-    frames = (pictures.PICKED, pictures.LATEST)
-    sheet = pictures.grid(["base", "step 1"], [("rate", [(grey, "0.1", ()), (grey, "0.5", frames)])])
-    x, y, pitch = pictures.LEFT, pictures.TOP, pictures.TILE + pictures.GAP
-    at = [sheet.getpixel((x + step, y + 40)) for step in (0, pitch, pitch + 3, pitch + 10)]
-    assert at == [(128,) * 3, (0x1F, 0x9D, 0x55), (0, 0, 0), (128,) * 3]
-
-
-def test_the_page_shows_its_pictures():
-    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
-    assert len(shown) == 2
-    for name in shown:
-        with Image.open(PAGE.parent / name) as picture:
-            assert min(picture.size) > 400
+    assert rank_correlation(np.array([1.0, 2, 3, 4])) == pytest.approx(1)
+    assert rank_correlation(np.array([3.0, 3, 3])) == 0
+    assert auroc([0.5, 0.9], [0.1, 0.5]) == 0.875

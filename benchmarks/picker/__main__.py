@@ -1,6 +1,6 @@
 """``python -m benchmarks.picker``."""
 
-from benchmarks.picker.measure.measure import main
+from benchmarks.picker.measure import main
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.printing import machine, print_table, write_json
-from benchmarks.probes import model_hashes, signature
+from benchmarks.signatures import model_hashes, signature
 
 RESULTS = Path(__file__).parents[1] / "results" / "arc.json"
 SCRATCH = Path(".cache/arc")

@@ -35,13 +35,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluator.figures import rank_correlation
 from benchmarks.picker.rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
 from benchmarks.picker.runs import Trajectory, read_shards, redraw
 from benchmarks.picker.tables import WHOLE, summary, tables
 from benchmarks.picker.trajectories import HALVES, PLAN, made_anew
 from benchmarks.picker.trajectories import RESULTS as SHARDS
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
+from benchmarks.statistics import rank_correlation
 from lorasweep.config.schema import PickConfig
 
 RESULTS = Path(__file__).parents[1] / "results" / "picker.json"

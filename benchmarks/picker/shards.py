@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.printing import machine
-from benchmarks.probes import model_hashes, signature
+from benchmarks.signatures import model_hashes, signature
 
 SCRATCH = Path(".cache/trajectories")
 SIDE_BY_SIDE = {"cuda": 128, "cpu": 8}
@@ -213,7 +213,7 @@ def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> lis
         with torch.no_grad():
             text, negative, noise, look, seeds = drawing_inputs(family, cells, sheet, texts, slots)
             noise = noise.to(family.device)
-            made = draw_latents(carrier, family.schedule.config, text, negative, noise, look, seeds)
+            made = draw_latents(carrier, family.objective.config, text, negative, noise, look, seeds)
         chunks.append(made.view(slots, len(cells), *made.shape[1:]).cpu())
     return list(torch.cat(chunks, dim=1).numpy())
 

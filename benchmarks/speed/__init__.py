@@ -1,1 +1,1 @@
-"""Time, memory and what survives a kill."""
+"""Time and memory."""

@@ -125,7 +125,6 @@ def random_family(run: Any) -> Any:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from lorasweep.models import PRECISIONS, readied
-    from lorasweep.models.families.noise import NoiseSchedule, scheduler_config
     from lorasweep.models.loading.low_memory import marked
     from lorasweep.models.loading.sources import WEIGHTS
     from lorasweep.plan.weightless import described, weightless_family
@@ -136,9 +135,8 @@ def random_family(run: Any) -> Any:
         family: Any = weightless_family(run.model, source, PRECISIONS[run.hardware.precision])
     torch.manual_seed(0)
     parts = {part: materialised(part, getattr(family, part), run.hardware, device) for part in WEIGHTS[family.kind]}
-    if family.kind != "flux":
-        parts["schedule"] = NoiseSchedule.of(scheduler_config(source.scheduler(), run.model), device)
-    return marked(replace(family, **parts, device=device, hashes={"random": family.kind}))
+    objective = type(family.objective).of(source.scheduler(), run.model, device)
+    return marked(replace(family, **parts, objective=objective, device=device, hashes={"random": family.kind}))
 
 
 def materialised(part: str, module: Any, hardware: Any, device: Any) -> Any:

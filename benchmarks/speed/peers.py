@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.evaluator.dreambooth import SCRIPT, Trained, train_with_diffusers
 from benchmarks.printing import machine, print_table, write_json
+from benchmarks.real.dreambooth import SCRIPT, Trained, train_with_diffusers
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 PERSON = 632

@@ -92,7 +92,7 @@ class PeftLoop:
         rows = torch.randint(len(self.means), (self.run.optim.batch_size,))
         latents = self.means[rows] + self.stds[rows] * torch.randn_like(self.means[rows])
         noise = torch.randn_like(latents)
-        timesteps = torch.randint(len(self.family.schedule.alphas), (len(rows),))
+        timesteps = torch.randint(len(self.family.objective.alphas), (len(rows),))
         shown = self.family.noised(latents, noise, timesteps)
         answer = self.unet(shown, timesteps, self.texts[rows], return_dict=False)[0]
         loss = torch.nn.functional.mse_loss(answer, self.family.target(latents, noise, timesteps))

@@ -25,7 +25,7 @@ from benchmarks.world import (
     training,
 )
 from benchmarks.world.readers import READERS
-from benchmarks.world.trials import CACHE
+from benchmarks.world.stages import CACHE
 from lorasweep.portraits import manifest
 
 

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.world.augment import recompress, soften
 from benchmarks.world.faceless import faceless_pictures
+from benchmarks.world.stages import finish, recompress, run_stage, soften
 from benchmarks.world.training import Curve, Descent, descend
-from benchmarks.world.trials import finish, run_stage
 from lorasweep.portraits.networks import FaceNetwork, NetworkConfig, Trunk, save_network, to_input
 from lorasweep.portraits.people import sample_identity, sample_scene
 from lorasweep.portraits.render import landmarks, render

@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks.world import corpus
-from benchmarks.world.augment import recompress, soften
 from benchmarks.world.readers import ATTRIBUTES, COLOURLESS, CONFIG, OUTPUTS, READERS, Readers, targets_of
+from benchmarks.world.stages import finish, fresh_renders, recompress, run_stage, soften
 from benchmarks.world.training import Curve, Descent, descend
-from benchmarks.world.trials import finish, fresh_renders, run_stage
 from lorasweep.portraits.networks import Trunk, save_network, to_input
 
 WORDS = (*ATTRIBUTES, "hair_style", "facial_hair")

@@ -20,10 +20,9 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from benchmarks.world import corpus
-from benchmarks.world.augment import recompress, soften
+from benchmarks.world.stages import finish, fresh_renders, recompress, run_stage, soften
 from benchmarks.world.tokens import write_tokenizer
 from benchmarks.world.training import Curve, Descent, descend
-from benchmarks.world.trials import finish, fresh_renders, run_stage
 from lorasweep.portraits.networks import to_input
 from lorasweep.portraits.people import Scene, caption
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.statistics import rank_correlation
 from benchmarks.world.build_faces import face_figures
 from benchmarks.world.build_readers import accuracy
 from benchmarks.world.build_scorer import ranked_first
 from benchmarks.world.faults import FAULTS, STRENGTHS, blend, plant
 from benchmarks.world.oracle import Oracle, load_oracle, oracle_signature
 from benchmarks.world.readers import READERS, load_readers
-from benchmarks.world.trials import fresh_renders
+from benchmarks.world.stages import fresh_renders
 from lorasweep.portraits.manifest import WEIGHTS
 from lorasweep.portraits.networks import load_face_network
 from lorasweep.portraits.people import sample_identity
@@ -70,15 +71,6 @@ def measure_scorer(weights: Path, readers: Path) -> Iterator[Row]:
     yield Row("scorer.first_of_32_random_captions", ranked_first(weights / "scorer", plain=False))
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's rho in [-1, 1]; equal values share their mean rank."""
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
-
-    return float(np.corrcoef(ranks(np.asarray(one)), ranks(np.asarray(other)))[0, 1])
-
-
 def fault_curves(oracle: Oracle, count: int = 32, seed: int = 501) -> dict[str, list[float]]:
     """Mean oracle quality over `count` renders: at strengths 0 to 5 of each fault, at six shares of somebody else."""
     pictures, subjects = fresh_renders(count, seed)
@@ -109,7 +101,7 @@ def _mean_quality(oracle: Oracle, pictures: list[np.ndarray], subjects: list) ->
 def measure_oracle(weights: Path, readers: Path) -> Iterator[Row]:
     """Whether the oracle orders faults by their dose, over the mean of 32 renders each."""
     for name, means in fault_curves(load_oracle(readers)).items():
-        yield Row(f"oracle.{name}", rank_correlation(-np.array(means), np.arange(len(means))), 0.95)
+        yield Row(f"oracle.{name}", rank_correlation(-np.array(means)), 0.95)
 
 
 def measure_vae(weights: Path, readers: Path, count: int = 256) -> Iterator[Row]:

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.signatures import steady
 from benchmarks.world.readers import (
     ATTRIBUTES,
     COLOURLESS,
@@ -77,8 +78,6 @@ PROBE = "probe.json"
 PROBED, MOVED = 64, 8
 """Fixed renders whose pixels and readings are part of the signature, and those of them that `refine` is tried on."""
 PROBE_STREAM = 20264
-NOISE = 1e-3
-"""Readings of one code differ by about 1e-6 between processors; a changed value differs by more than this."""
 
 
 @dataclass(frozen=True)
@@ -332,18 +331,6 @@ def probe(folder: Path = READERS) -> tuple[str, Any]:
     pictures, subjects = probe_renders()
     readings = probe_readings(load_readers(folder), pictures, subjects)
     return hashlib.sha256(pictures.tobytes()).hexdigest(), steady(readings, committed)
-
-
-def steady(values: Any, committed: Any, tolerance: float = NOISE, decimals: int = 3) -> Any:
-    """Return nested lists of numbers for a hash, the same on every processor as long as the code answers the same.
-
-    A value is the committed one where it is within the tolerance of that, and else itself, rounded. A hash of rounded
-    values alone would flip where noise carries one of them over the edge of a decimal.
-    """
-    found, known = np.asarray(values, dtype=np.float64), np.asarray(committed, dtype=np.float64)
-    if found.shape == known.shape:
-        return np.where(np.abs(found - known) <= tolerance, known, found.round(decimals)).tolist()
-    return found.round(decimals).tolist()
 
 
 def probe_renders() -> tuple[np.ndarray, list[tuple[Identity, Scene]]]:

@@ -8,7 +8,7 @@ from benchmarks.world.build_faces import area_under_curve, contrast, face_figure
 from benchmarks.world.build_readers import accuracy
 from benchmarks.world.build_scorer import ranked_first
 from benchmarks.world.readers import load_readers, pose_from, pose_numbers
-from benchmarks.world.trials import fresh_renders
+from benchmarks.world.stages import fresh_renders
 from lorasweep.portraits.manifest import WEIGHTS
 from lorasweep.portraits.networks import load_face_network, to_input
 from lorasweep.portraits.render import pose_of

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from track.story import PROMPTS, Story, story_in
 
-from benchmarks import pictures
+from benchmarks.pictures import pages
 from lorasweep.track.store import CALM, Store, open_store
 from lorasweep.track.sync import sync
 from lorasweep.track.tracker import JournalTracker, RunMeta
@@ -53,15 +53,15 @@ def store(root: Path, empty_database: Path) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def address(root: Path, store: Store) -> Iterator[str]:
-    if pictures.chromium() is None:
+    if pages.chromium() is None:
         pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
-    with pictures.served(root) as address:
+    with pages.served(root) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Page]:
-    with pictures.browser_page() as page:
+    with pages.browser_page() as page:
         yield page
 
 
@@ -81,9 +81,9 @@ def _shown(card: Locator) -> list[tuple[str, str]]:
 
 
 def test_the_runs_page_lists_every_run_with_its_rate_and_its_pick(page, address, store):
-    pictures.open_table(page, address, store)
+    pages.open_table(page, address, store)
     expect(page.get_by_role("link", name=PARENT, exact=True)).to_be_visible()
-    ids = {run.info.run_name: run.info.run_id for run in pictures.runs_of(store)}
+    ids = {run.info.run_name: run.info.run_id for run in pages.runs_of(store)}
     for name in (ALONE, *CHILDREN):
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
         for column, value in COLUMNS.items():
@@ -91,20 +91,20 @@ def test_the_runs_page_lists_every_run_with_its_rate_and_its_pick(page, address,
 
 
 def test_the_page_of_a_run_has_a_chart_a_prompt_whose_slider_goes_through_the_checkpoints(page, address, store):
-    run = next(run for run in pictures.runs_of(store) if run.info.run_name == ALONE)
-    charts = pictures.open_run_images(page, address, run, KEYS)
+    run = next(run for run in pages.runs_of(store) if run.info.run_name == ALONE)
+    charts = pages.open_run_images(page, address, run, KEYS)
     for key in KEYS:
         assert _shown(charts[key]) == [(key, "0")]
-        assert pictures.slide_to_end(charts[key]) == "6"
+        assert pages.slide_to_end(charts[key]) == "6"
         assert _shown(charts[key]) == [(key, "6")]
 
 
 def test_the_view_shows_the_pictures_of_all_runs_side_by_side_below_one_slider(page, address, store):
-    card = pictures.open_grid(page, address, store)
+    card = pages.open_grid(page, address, store)
     expected = sorted((key, "6") for key in KEYS for _ in (ALONE, *CHILDREN))
     # The page asks for the pictures of one run after another.
-    expect(card.locator("img.rc-image-img")).to_have_count(len(expected), timeout=pictures.PATIENCE * 1000)
-    assert sorted(_shown(pictures.shown(card))) == expected
+    expect(card.locator("img.rc-image-img")).to_have_count(len(expected), timeout=pages.PATIENCE * 1000)
+    assert sorted(_shown(pages.shown(card))) == expected
     # Parameters of 7,000 characters are written above every picture unless the view says no.
     expect(card.locator("img.rc-image-img").first).to_be_in_viewport()
     expect(card.get_by_role("slider")).to_have_attribute("aria-valuenow", "6")

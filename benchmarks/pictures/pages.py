@@ -1,6 +1,6 @@
 """The README's pictures: MLflow's pages and our report, as a browser shows them for a store that a demo left.
 
-    lorasweep demo && python -m benchmarks.pictures [--root mlruns] [--to docs/pictures]
+    lorasweep demo && python -m benchmarks.pictures.pages [--root mlruns] [--to docs/pictures]
 
 It drives Debian's Chromium (``apt-get install chromium``) and starts ``lorasweep ui`` itself; the test of MLflow's
 pages does the same with the functions below. It fails rather than photograph a page on which a picture did not load.

@@ -1,6 +1,6 @@
 """Write ``tests/config/kohya_keys.txt``: what Kohya's GUI and sd-scripts call their settings for LoRAs.
 
-    python -m benchmarks.check.kohya_keys KOHYA_SS SD_SCRIPTS
+    python -m benchmarks.real.kohya_keys KOHYA_SS SD_SCRIPTS
 
 Both are git directories (a checkout's ``.git``, or a bare one). Names are facts; nothing else is taken over.
 """

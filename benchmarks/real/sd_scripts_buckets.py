@@ -7,7 +7,7 @@ toml, einops, ...) is replaced by an empty stand-in, since sizes need none of it
 https://github.com/kohya-ss/sd-scripts (16 February 2026).
 
     git clone https://github.com/kohya-ss/sd-scripts CHECKOUT
-    python -m benchmarks.check.sd_scripts_buckets --sd-scripts CHECKOUT --commit NAME [--json FILE]
+    python -m benchmarks.real.sd_scripts_buckets --sd-scripts CHECKOUT --commit NAME [--json FILE]
 """
 
 import argparse

@@ -6,7 +6,7 @@ reads every sheet. Expected: every file is read with no key left over, the scrip
 more) is the only one skipped, a file is picked, and its oracle quality is within 0.05 of the best file's.
 
     git clone --depth 1 https://github.com/huggingface/diffusers
-    python -m benchmarks.evaluator.dreambooth --diffusers diffusers      some four minutes on two cores
+    python -m benchmarks.real.dreambooth --diffusers diffusers      some four minutes on two cores
 """
 
 import argparse

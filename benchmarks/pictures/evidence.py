@@ -1,6 +1,6 @@
 """The pictures of docs/evaluator.md: what the planted faults look like, and what one person's five runs drew.
 
-    python -m benchmarks.evaluator.pictures     both; the runs from what `benchmarks.picker.trajectories --anew` left
+    python -m benchmarks.pictures.evidence     both; the runs from what `benchmarks.picker.trajectories --anew` left
 
 Numbers below a picture are those of the committed results. The person is the first of half B, the faults are planted in
 the first picture of the first person of half B, so neither was chosen for its looks.
@@ -17,7 +17,7 @@ from benchmarks.evaluator.faults import DOSES, FAULTS, RESPONSIBLE, plant
 from benchmarks.evaluator.figures import figures
 from benchmarks.evaluator.measure import PEOPLE
 from benchmarks.evaluator.measure import RESULTS as FAULT_RESULTS
-from benchmarks.evaluator.world import Person
+from benchmarks.evaluator.people import Person
 from benchmarks.picker.looks import decoded
 from benchmarks.picker.measure import RESULTS_ANEW
 from benchmarks.picker.runs import DELTA

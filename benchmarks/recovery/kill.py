@@ -6,7 +6,7 @@ steps, the writing of its checkpoints and states, and the drawing of its sheets;
 that far, then for a random part of what comes next. One more kill comes when the run has a name and has not begun; it
 is not counted, and the same command is given again.
 
-    python -m benchmarks.speed.kill [--kills 10] [--steps 60] [--seed 0] [--json FILE]
+    python -m benchmarks.recovery.kill [--kills 10] [--steps 60] [--seed 0] [--json FILE]
 """
 
 import argparse

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.probes import answers, model_hashes, signature
+from benchmarks.signatures import answers, model_hashes, signature
 from benchmarks.world.oracle import asked_in
 from lorasweep.data.pictures import Pixels
 from lorasweep.portraits.people import Identity, Scene, caption, sample_identity, sample_scene

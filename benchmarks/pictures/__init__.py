@@ -1,0 +1,1 @@
+"""The pictures of the README and docs/, each made by a command."""
