@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks.check.faults import Chance, Plant, Planter, each, opened
 from benchmarks.check.sets import Shot, photograph, save
 from lorasweep.portraits import drawing
+from lorasweep.portraits.canvas import Canvas, Face
 from lorasweep.portraits.people import HAIR, SKIN, Identity, identity_distance, palette, sample_identity, sample_scene
-from lorasweep.portraits.render import COLOURS, Canvas, Face, face_box, pose_of, render_posed
+from lorasweep.portraits.render import COLOURS, face_box, pose_of, render_posed
 
 STRANGER = 0.33
 """Least `identity_distance` of somebody else; strangers are 0.44 apart on average."""

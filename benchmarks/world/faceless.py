@@ -5,8 +5,9 @@ from PIL import Image
 
 from benchmarks.world.faults import displaced
 from lorasweep.portraits import drawing
-from lorasweep.portraits.people import Identity, Scene, palette, sample_identity, sample_scene
-from lorasweep.portraits.render import COLOURS, SKIN, Canvas, Face, pose_of, render
+from lorasweep.portraits.canvas import Canvas, Face
+from lorasweep.portraits.people import SKIN, Identity, Scene, palette, sample_identity, sample_scene
+from lorasweep.portraits.render import COLOURS, pose_of, render
 
 
 def empty_scene(identity: Identity, scene: Scene, rng: np.random.Generator) -> np.ndarray:

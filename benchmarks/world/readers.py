@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lorasweep.portraits import people
+from lorasweep.portraits.canvas import Pose
 from lorasweep.portraits.networks import NetworkConfig, Trunk, load_network, look
 from lorasweep.portraits.people import HAIR, IRIS, NUMBERS, SKIN, Identity, Scene, palette
-from lorasweep.portraits.render import GAIN, SCALE, Pose, pose_of
+from lorasweep.portraits.render import GAIN, SCALE, pose_of
 
 READERS = Path(__file__).parent / "weights"
 """Where the readers lie: beside the benchmarks, since no room of the product may score with them."""

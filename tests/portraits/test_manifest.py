@@ -57,4 +57,4 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 def test_one_altered_network_does_not_keep_another_from_loading(copied):
     (copied / "other").mkdir()
     (copied / "other" / "model.safetensors").write_bytes(b"?")
-    assert load_network(copied, "face").config.hidden == 448
+    assert load_network(copied, "face").config.hidden == 384

@@ -1,24 +1,20 @@
-"""The strokes of a portrait: hair, head, eyes, mouth, clothes. Every function draws one part in head units.
+"""The strokes of a portrait: hair, head, eyes, mouth, clothes. Each function draws one part in head units.
 
-Details are drawn larger than life because a picture is 64 pixels wide and passes through a small autoencoder: a feature
-that a prompt names is several pixels large.
+Details are larger than life: an image is 64 pixels wide and passes through a small autoencoder, so a feature that a
+prompt names must be several pixels large.
 """
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorasweep.portraits.canvas import Canvas, Face
 from lorasweep.portraits.people import Identity, Scene
-
-if TYPE_CHECKING:
-    from lorasweep.portraits.render import Canvas, Face
 
 WHITE = (252, 252, 250)
 INK = (30, 24, 26)
 
 
 def _arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, n: int = 13) -> np.ndarray:
-    """[n, 2] points on an ellipse from angle `start` to `stop` in degrees; 0 is right, 90 is down, 270 is up."""
+    """Return [n, 2] points on an ellipse from angle `start` to `stop` in degrees: 0 is right, 90 down, 270 up."""
     angle = np.deg2rad(np.linspace(start, stop, n))
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
@@ -27,10 +23,10 @@ def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def hair_behind(canvas: "Canvas", face: "Face", identity: Identity, colour: np.ndarray) -> None:
-    """What hangs or stands behind the head."""
+def hair_behind(canvas: Canvas, face: Face, identity: Identity, colour: np.ndarray) -> None:
+    """Draw the hair that hangs or stands behind the head."""
     w, h = face.half_width, face.half_height
-    shade = colour * 0.82
+    shade = colour * 0.82  # darker than the hair in front, so that the two are told apart
     if identity.hair_style == "long":
         top = _arc(0, -0.3 * h, w + 0.075, h * 0.92, 180, 360)
         canvas.shape(np.concatenate([top, [[w + 0.1, 0.42], [-w - 0.1, 0.42]]]), shade)
@@ -49,8 +45,8 @@ def hair_behind(canvas: "Canvas", face: "Face", identity: Identity, colour: np.n
         )
 
 
-def body(canvas: "Canvas", face: "Face", skin: np.ndarray, shirt: tuple[int, int, int], scene: Scene) -> None:
-    """Neck and shoulders."""
+def body(canvas: Canvas, face: Face, skin: np.ndarray, shirt: tuple[int, int, int], scene: Scene) -> None:
+    """Draw neck and shoulders."""
     h = face.half_height
     shoulders = np.concatenate([[[-0.46, 0.9]], _arc(0, h + 0.25, 0.42, 0.19, 180, 360), [[0.46, 0.9]]])
     canvas.shape(shoulders, shirt)
@@ -58,8 +54,8 @@ def body(canvas: "Canvas", face: "Face", skin: np.ndarray, shirt: tuple[int, int
     canvas.oval(0, h + 0.095, 0.1, 0.045, skin * 0.8)
 
 
-def head(canvas: "Canvas", face: "Face", identity: Identity, skin: np.ndarray) -> None:
-    """Ears, then the face with a darker rim so that it stands out from any background."""
+def head(canvas: Canvas, face: Face, identity: Identity, skin: np.ndarray) -> None:
+    """Draw the ears, then the face with a darker rim that sets it off from any background."""
     ear = 0.035 + 0.035 * identity.ear_size
     for side in (-1, 1):
         x = side * (face.half_width + 0.2 * ear) + 0.3 * face.shift
@@ -68,8 +64,8 @@ def head(canvas: "Canvas", face: "Face", identity: Identity, skin: np.ndarray) -
     canvas.shape(face.outline(-0.004), skin)
 
 
-def beard(canvas: "Canvas", face: "Face", identity: Identity, hair: np.ndarray) -> None:
-    """A beard fills the face below the nose; the moustache is drawn with the mouth."""
+def beard(canvas: Canvas, face: Face, identity: Identity, hair: np.ndarray) -> None:
+    """Draw a beard, which fills the face below the nose; a moustache is drawn with the mouth."""
     if identity.facial_hair != "beard":
         return
     outline = face.outline(0.012)
@@ -78,8 +74,8 @@ def beard(canvas: "Canvas", face: "Face", identity: Identity, hair: np.ndarray) 
     canvas.shape(np.concatenate([low, [[x - 0.1, y], [x + 0.1, y]]]), hair * 0.86)
 
 
-def hair_front(canvas: "Canvas", face: "Face", identity: Identity, colour: np.ndarray) -> None:
-    """The cap of hair and its line on the forehead: what tells the styles apart from the front."""
+def hair_front(canvas: Canvas, face: Face, identity: Identity, colour: np.ndarray) -> None:
+    """Draw the cap of hair and its line on the forehead, by which styles are told apart from the front."""
     w, h, x = face.half_width, face.half_height, 0.6 * face.shift
     style = identity.hair_style
     if style == "bald":
@@ -127,14 +123,14 @@ def hair_front(canvas: "Canvas", face: "Face", identity: Identity, colour: np.nd
 
 
 def eyes(
-    canvas: "Canvas",
-    face: "Face",
+    canvas: Canvas,
+    face: Face,
     identity: Identity,
     scene: Scene,
     iris: np.ndarray,
     hair: np.ndarray,
 ) -> None:
-    """Whites, irises moved by the gaze, pupils with a glint, and brows moved by the expression."""
+    """Draw whites, irises moved by the gaze, pupils with a glint, and brows moved by the expression."""
     wide = {"surprised": 1.18, "smiling": 0.86, "sad": 0.9}.get(scene.expression, 1.0)
     rx, ry = face.eye, face.eye * 0.86 * wide
     look = 0.5 * face.eye * np.sign(face.shift)
@@ -156,14 +152,14 @@ def eyes(
 
 
 def nose_mouth_mole(
-    canvas: "Canvas",
-    face: "Face",
+    canvas: Canvas,
+    face: Face,
     identity: Identity,
     scene: Scene,
     skin: np.ndarray,
     hair: np.ndarray,
 ) -> None:
-    """The middle of the face, and the mole on one cheek."""
+    """Draw the middle of the face, and the mole on one cheek."""
     width = 0.024 + 0.026 * identity.nose_width
     x, y = face.shift * 1.15, face.nose_y
     canvas.shape(
@@ -177,13 +173,13 @@ def nose_mouth_mole(
             canvas.oval(face.shift + side * 0.05, top + 0.006, 0.062, 0.026, hair * 0.8)
     _mouth(canvas, face, identity, scene.expression, skin)
     side = 1 if identity.mole_side == "right" else -1
-    mole = np.array([18, 6, 8]) + 0.18 * skin
+    mole = np.array([18, 6, 8]) + 0.18 * skin  # dark on any skin: the only part that tells left from right
     place = face.shift * 0.8 + side * face.half_width * 0.68
     canvas.oval(place, 0.055 + 0.085 * identity.mole_height, 0.021, 0.021, mole)
 
 
-def _mouth(canvas: "Canvas", face: "Face", identity: Identity, expression: str, skin: np.ndarray) -> None:
-    """Four mouths that no blur can mix up: a bar, an open laugh with teeth, an open bow downwards, an O."""
+def _mouth(canvas: Canvas, face: Face, identity: Identity, expression: str, skin: np.ndarray) -> None:
+    """Draw one of four mouths that no blur mixes up: a bar, an open laugh with teeth, an open bow downwards, an O."""
     x, y, w = face.shift, face.mouth_y, face.mouth_width
     lip = 0.011 + 0.018 * identity.lip_thickness
     red = skin * 0.45 + np.array([190, 40, 50]) * 0.55
@@ -192,6 +188,7 @@ def _mouth(canvas: "Canvas", face: "Face", identity: Identity, expression: str, 
         canvas.shape(_arc(x, y - 0.014, w * 0.88, 0.062, 0, 180), (96, 24, 30))
         canvas.shape(np.concatenate([_arc(x, y - 0.014, w * 0.86, 0.034, 0, 180)]), WHITE)
     elif expression == "sad":
+        # An open bow: a thin arc was confused with "neutral" by the base model and by the readers.
         canvas.shape(_arc(x, y + 0.04, w + lip * 0.7, 0.07 + lip * 0.8, 180, 360), red * 0.9)
         canvas.shape(_arc(x, y + 0.034, w * 0.84, 0.05, 180, 360), (84, 20, 28))
     elif expression == "surprised":
@@ -202,8 +199,8 @@ def _mouth(canvas: "Canvas", face: "Face", identity: Identity, expression: str, 
         canvas.shape(_box(x - w * 0.92, y - 0.007, x + w * 0.92, y + 0.007), red * 0.5)
 
 
-def accessory(canvas: "Canvas", face: "Face", scene: Scene) -> None:
-    """Each in its own fixed look, large, and in a place of its own."""
+def accessory(canvas: Canvas, face: Face, scene: Scene) -> None:
+    """Draw the accessory: each has one fixed look, large, in a place of its own."""
     if scene.accessory == "glasses":
         _glasses(canvas, face)
     elif scene.accessory == "hat":
@@ -230,7 +227,7 @@ def accessory(canvas: "Canvas", face: "Face", scene: Scene) -> None:
             canvas.oval(side * (w + 0.05), 0.0, 0.03, 0.062, (236, 70, 120))
 
 
-def _glasses(canvas: "Canvas", face: "Face") -> None:
+def _glasses(canvas: Canvas, face: Face) -> None:
     r = face.eye + 0.026
     for side in (-1, 1):
         x = face.shift + side * max(face.eye_gap, r + 0.006)
@@ -242,7 +239,7 @@ def _glasses(canvas: "Canvas", face: "Face") -> None:
         )
 
 
-def _scarf(canvas: "Canvas", face: "Face") -> None:
+def _scarf(canvas: Canvas, face: Face) -> None:
     h = face.half_height
     teal, cream = (20, 140, 150), (250, 240, 214)
     top, bottom = _arc(0, h + 0.02, 0.2, 0.05, 180, 0), _arc(0, h + 0.09, 0.21, 0.08, 0, 180)

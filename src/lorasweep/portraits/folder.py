@@ -9,16 +9,16 @@ from lorasweep.portraits.render import render
 
 
 def write_photos(folder: Path, identity: Identity, count: int, rng: np.random.Generator, *, trigger: str) -> Path:
-    """Write `count` 64-pixel photos of `identity` with a caption file beside each; sketches are no photos.
+    """Write `count` photos of `identity`, 64 pixels each, with a caption file beside each; return `folder`.
 
     Args:
-        folder: made when missing; pictures are named ``01.png`` upward.
+        folder: made if missing; images are named ``01.png`` upward.
         rng: draws scenes, captions and the camera's jitter.
         trigger: the word that captions put before the class noun.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, count + 1):
-        scene = sample_scene(rng, sketches=0.0)
+        scene = sample_scene(rng, sketches=0.0)  # a sketch is no photo
         picture = render(identity, scene, 64, int(rng.integers(2**31)))
         picture.save(folder / f"{number:02d}.png")
         (folder / f"{number:02d}.txt").write_text(caption(scene, trigger=trigger, rng=rng) + "\n", encoding="utf-8")
@@ -26,7 +26,7 @@ def write_photos(folder: Path, identity: Identity, count: int, rng: np.random.Ge
 
 
 def write_person(folder: Path, seed: int, *, photos: int = 15, held_out: int = 4, trigger: str = "s1lv10") -> Identity:
-    """A new person: ``folder/photos`` to train on and ``folder/held_out`` to judge against. A function of `seed`."""
+    """Write ``folder/photos`` to train on and ``folder/held_out`` to judge against; return the person of `seed`."""
     rng = np.random.default_rng([20261, seed])
     identity = sample_identity(rng)
     write_photos(folder / "photos", identity, photos, rng, trigger=trigger)

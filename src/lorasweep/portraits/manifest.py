@@ -1,4 +1,4 @@
-"""The hashes of every shipped weight file: made once when the models are built, checked whenever one is loaded."""
+"""The sha256 of every shipped weight file: written when the models are built, checked whenever one is loaded."""
 
 import hashlib
 import json
@@ -6,35 +6,35 @@ from pathlib import Path
 
 NAME = "MANIFEST.json"
 WEIGHTS = Path(__file__).parent / "weights"
-"""Where the shipped models are."""
+"""Folder of the shipped models."""
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tracked(folder: Path, part: str = "") -> list[Path]:
-    """Every file below `folder`/`part` but the manifest, sorted; hidden and half-written ones are left out."""
+    """Return every file below `folder`/`part` but the manifest, sorted, without hidden and half-written ones."""
     files = (path for path in (folder / part).rglob("*") if path.is_file())
     return sorted(path for path in files if path.name != NAME and path.suffix != ".part" and path.name[0] != ".")
 
 
 def make_manifest(folder: Path = WEIGHTS) -> dict[str, str]:
-    """Write `folder`/MANIFEST.json: relative path to sha256 of every file; returns it."""
+    """Write `folder`/MANIFEST.json and return it: relative path of every file to its sha256."""
     hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in tracked(folder)}
     part = folder / f"{NAME}.part"
     part.write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / NAME)
+    part.replace(folder / NAME)  # in one step, so that nobody reads half a manifest
     return hashes
 
 
 def verify(folder: Path = WEIGHTS, part: str = "") -> None:
-    """Check every file below `folder`/`part` against the manifest in `folder`; a folder without one is not checked.
+    """Check every file below `folder`/`part` against the manifest in `folder`; without a manifest, check nothing.
 
     Raises:
-        ValueError: when `part` does not exist, or a file is missing, altered or unknown to the manifest.
+        ValueError: `part` does not exist, or a file is missing, altered or unknown to the manifest.
     """
     if not (folder / part).is_dir():
         raise ValueError(f"{folder / part} does not exist; python -m benchmarks.world.build makes it")

@@ -1,7 +1,7 @@
-"""The small convolutional networks that look at portraits, face networks and readers: plain torch, read from a folder.
+"""The small convolutional networks that look at portraits: plain torch, read from a folder.
 
-A folder holds `model.safetensors` (half precision) and `config.json`. Pictures go in as uint8 of any size and are
-brought to 64×64 first.
+A folder holds `model.safetensors` (half precision) and `config.json`. Images are uint8 of any size and are resized to
+64×64 first.
 """
 
 import json
@@ -21,7 +21,7 @@ SIDE = 64
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The shape of one network: widths of the four stages, hidden units, and the outputs by name and size."""
+    """The shape of one network: channels of the four stages, hidden units, and the size of each output by name."""
 
     widths: tuple[int, int, int, int]
     hidden: int
@@ -29,7 +29,7 @@ class NetworkConfig:
 
 
 class Trunk(nn.Module):
-    """[n, 3, 64, 64] in [-1, 1] to [n, sum of outputs]: pixels folded 2×2, three strided stages, a hidden layer."""
+    """A network for [n, 3, 64, 64] in [-1, 1]: pixels folded 2×2, three strided stages, a hidden layer."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -48,24 +48,24 @@ class Trunk(nn.Module):
         self.out = nn.Linear(config.hidden, sum(config.outputs.values()))
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every output by name, each [n, size]."""
-        whole = self.out(self.hidden(self.body(pictures).flatten(1))).float()
+        """Return every output by name, each [n, size]."""
+        whole = self.out(self.hidden(self.body(pictures).flatten(1))).float()  # fp32 even under autocast
         parts = whole.split(list(self.config.outputs.values()), dim=1)
         return dict(zip(self.config.outputs, parts, strict=True))
 
 
 def convolution(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    """3×3, normalised over the batch, rectified."""
+    """Return a 3×3 convolution, normalised over the batch and rectified."""
     return nn.Sequential(
         nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
     )
 
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
-    """[n, h, w, 3] uint8 to [n, 3, 64, 64] float32 in [-1, 1], resized with antialiasing where h, w are not 64.
+    """Return [n, 3, 64, 64] float32 in [-1, 1] for [n, h, w, 3] uint8, resized with antialiasing unless 64×64.
 
     Raises:
-        ValueError: when the array is not [n, h, w, 3] uint8.
+        ValueError: the array is not [n, h, w, 3] uint8.
     """
     if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
         raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 [n, h, w, 3]")
@@ -76,7 +76,7 @@ def to_input(pictures: np.ndarray) -> torch.Tensor:
 
 
 def save_network(network: Trunk, folder: Path, **facts: object) -> None:
-    """Write `model.safetensors` in half precision and `config.json` with `facts` beside the shape."""
+    """Write `model.safetensors` in half precision, and `config.json` with `facts` beside the shape."""
     folder.mkdir(parents=True, exist_ok=True)
     # BatchNorm's step counter is no weight, and an integer would not survive half precision.
     state = {
@@ -91,10 +91,10 @@ def save_network(network: Trunk, folder: Path, **facts: object) -> None:
 
 
 def load_network(folder: Path, name: str) -> Trunk:
-    """The network in `folder`/`name`, on the CPU in single precision, ready to look.
+    """Return the network in `folder`/`name`, on the CPU in fp32, in evaluation mode.
 
     Raises:
-        ValueError: when a file is missing or is not the one in the manifest beside it.
+        ValueError: a file is missing, is not the one in the manifest beside it, or does not fit its config.json.
     """
     verify(folder, name)
     settings = json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
@@ -104,12 +104,13 @@ def load_network(folder: Path, name: str) -> Trunk:
     wrong = [key for key in missing if not key.endswith("num_batches_tracked")] + unexpected
     if wrong:
         raise ValueError(f"{folder / name} has weights that do not fit its config.json: {', '.join(wrong[:3])}")
+    # channels_last: convolutions of this size run fastest so on a CPU, where these networks always are
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 @torch.no_grad()
 def look(network: Trunk, pictures: np.ndarray, batch: int = 64) -> dict[str, np.ndarray]:
-    """Every output of `network` for uint8 [n, h, w, 3] pictures, as float32 arrays [n, size]."""
+    """Return every output of `network` for uint8 [n, h, w, 3] images, as float32 arrays [n, size]."""
     if not len(pictures):
         return {name: np.zeros((0, size), np.float32) for name, size in network.config.outputs.items()}
     parts = []
@@ -121,10 +122,10 @@ def look(network: Trunk, pictures: np.ndarray, batch: int = 64) -> dict[str, np.
 
 @dataclass(frozen=True)
 class FaceDescription:
-    """What a face network says about n pictures."""
+    """What a face network says about n images."""
 
     embedding: np.ndarray
-    """[n, d] float32 of length 1; the dot product of two is their similarity in [-1, 1]."""
+    """[n, d] float32 unit vectors; the dot product of two is their similarity in [-1, 1], 1 for the same face."""
     landmarks: np.ndarray
     """[n, 5, 2] float32 (x, y), shares of width and height: left eye, right eye, nose, left and right mouth corner."""
     face_probability: np.ndarray
@@ -133,21 +134,21 @@ class FaceDescription:
 
 @dataclass(frozen=True)
 class FaceNetwork:
-    """A face recogniser for portraits."""
+    """A face recogniser for portraits, which sees one face or none in an image."""
 
     network: Trunk
 
     def describe(self, pictures: np.ndarray) -> FaceDescription:
-        """Embeddings, landmarks and face probability of uint8 [n, h, w, 3] pictures."""
+        """Return embeddings, landmarks and face probability of uint8 [n, h, w, 3] images."""
         seen = look(self.network, pictures)
         length = np.linalg.norm(seen["embedding"], axis=1, keepdims=True)
         return FaceDescription(
             seen["embedding"] / np.maximum(length, 1e-8),
             0.5 + 0.5 * seen["landmarks"].reshape(-1, 5, 2),
-            1 / (1 + np.exp(-seen["face"][:, 0].clip(-60, 60))),
+            1 / (1 + np.exp(-seen["face"][:, 0].clip(-60, 60))),  # clipped, since exp of float32 overflows at 89
         )
 
 
 def load_face_network(folder: Path, name: str = "face") -> FaceNetwork:
-    """The face network `face`, or `face_confirm`, from a folder of weights such as `portraits/weights`."""
+    """Return the face network `face`, or `face_confirm`, of a folder of weights such as `portraits/weights`."""
     return FaceNetwork(load_network(folder, name))

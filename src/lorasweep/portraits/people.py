@@ -1,4 +1,4 @@
-"""Who is drawn and in which scene: the two records that `render` turns into a picture, and the words for a scene.
+"""Who is drawn and in which scene: the two records that `render` turns into an image, and the words for a scene.
 
 An `Identity` is what a LoRA has to learn; a `Scene` is what a prompt has to keep controlling. Captions name the scene
 and never the identity, as captions of real photos do.
@@ -36,7 +36,7 @@ HAIR = (
 
 @dataclass(frozen=True)
 class Identity:
-    """One drawn person. Every number lies in [0, 1]; `render` says what it means in the picture."""
+    """One drawn person. Every number lies in [0, 1]; `canvas.Face` and `drawing` say what it means in the image."""
 
     skin: float
     """0 pale to 1 dark brown."""
@@ -61,13 +61,13 @@ class Identity:
     mole_height: float
     """0 beside the eye to 1 beside the chin."""
     mole_side: str
-    """"left" or "right" as the viewer sees it; makes a mirrored picture somebody else."""
+    """"left" or "right" as the viewer sees it; it makes a mirrored image somebody else."""
     hair_style: str
     facial_hair: str
 
     def vector(self) -> np.ndarray:
-        """[28] float32 in [0, 1]: the 16 numbers in field order, mole side (0 left, 1 right), one-hot hair style (8),
-        one-hot facial hair (3)."""
+        """Return [28] float32 in [0, 1]: the 16 numbers in field order, mole side (0 left, 1 right), one-hot hair
+        style (8), one-hot facial hair (3)."""
         numbers = list(astuple(self)[: len(NUMBERS)])
         side = [float(self.mole_side == "right")]
         hair = [float(self.hair_style == style) for style in HAIR_STYLES]
@@ -76,7 +76,7 @@ class Identity:
 
     @staticmethod
     def from_vector(vector: np.ndarray) -> "Identity":
-        """The inverse of `vector` for any [28] estimate: numbers are clipped, of each one-hot the largest wins."""
+        """Return the inverse of `vector` for any [28] estimate: numbers are clipped, the largest of a one-hot wins."""
         count = len(NUMBERS)
         numbers = [float(value) for value in np.clip(vector[:count], 0.0, 1.0)]
         hair = HAIR_STYLES[int(np.argmax(vector[count + 1 : count + 1 + len(HAIR_STYLES)]))]
@@ -86,12 +86,12 @@ class Identity:
 
 
 NUMBERS = tuple(field.name for field in fields(Identity))[:16]
-"""The names of the sixteen numeric parameters, in the order of `Identity.vector`."""
+"""Names of the sixteen numeric parameters, in the order of `Identity.vector`."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a prompt can ask for. Directions are the viewer's: "left" is the left side of the picture."""
+    """What a prompt can ask for. Directions are the viewer's: "left" is the left side of the image."""
 
     background: str = "blue"
     shirt: str = "white"
@@ -104,10 +104,12 @@ class Scene:
 
 
 COLOURS = ("skin", "iris", "hair_color")
+"""Those of NUMBERS that are places along a palette."""
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:
-    """A person, every parameter uniform but facial hair (none in 60 %)."""
+    """Return a person: every parameter is uniform, but facial hair is none in 60 %."""
+    # The order of these draws is part of every seed's person: another order draws other people.
     numbers = [float(value) for value in rng.random(len(NUMBERS))]
     side = str(rng.choice(["left", "right"]))
     beard = str(rng.choice(FACIAL_HAIR, p=[0.6, 0.2, 0.2]))
@@ -117,7 +119,11 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 
 def sample_scene(rng: np.random.Generator, *, sketches: float = 0.08) -> Scene:
-    """A scene; half of the light and framing is ordinary, a third of the people wear nothing special."""
+    """Return a scene: half of the light and framing is ordinary, a quarter of the people wear no accessory.
+
+    Args:
+        sketches: share of pencil sketches, 0 to 1; the rest are photos.
+    """
     return Scene(
         background=str(rng.choice(BACKGROUNDS)),
         shirt=str(rng.choice(SHIRTS)),
@@ -131,7 +137,7 @@ def sample_scene(rng: np.random.Generator, *, sketches: float = 0.08) -> Scene:
 
 
 def palette(stops: tuple[tuple[int, int, int], ...], position: float) -> np.ndarray:
-    """[3] float RGB in 0..255 at `position` in [0, 1] along a piecewise linear palette."""
+    """Return [3] float RGB in 0..255 at `position` in [0, 1] along a piecewise linear palette."""
     place = min(max(position, 0.0), 1.0) * (len(stops) - 1)
     low = min(int(place), len(stops) - 2)
     share = place - low
@@ -139,20 +145,21 @@ def palette(stops: tuple[tuple[int, int, int], ...], position: float) -> np.ndar
 
 
 def identity_distance(a: Identity, b: Identity) -> float:
-    """How different two people look, in [0, 1], 0 only for the same person. Strangers are about 0.44 apart.
+    """Return how different two people look, in [0, 1]: 0 only for the same person, about 0.44 for strangers.
 
-    A weighted mean of absolute differences. Colours are compared as colours, since a palette position is not a look;
-    hair and skin weigh most because they cover most of the face.
+    It is a weighted mean of absolute differences.
     """
     gaps = np.abs(a.vector()[: len(NUMBERS)] - b.vector()[: len(NUMBERS)])
     terms = [(1.0, float(gap)) for name, gap in zip(NUMBERS, gaps, strict=True) if name not in COLOURS]
+    # Colours are compared as colours, since two distant places of a palette may look alike.
+    # Skin and hair weigh most because they cover most of the face.
     for name, stops, weight in (
         ("skin", SKIN, 3.0),
         ("iris", IRIS, 1.0),
         ("hair_color", HAIR, 3.0),
     ):
         gap = np.abs(palette(stops, getattr(a, name)) - palette(stops, getattr(b, name)))
-        terms.append((weight, float(gap.mean()) / 160.0))
+        terms.append((weight, float(gap.mean()) / 160.0))  # about the gap between the palest and the darkest skin
     terms.append((3.0, float(a.hair_style != b.hair_style)))
     terms.append((1.5, float(a.facial_hair != b.facial_hair)))
     terms.append((1.0, float(a.mole_side != b.mole_side)))
@@ -193,7 +200,7 @@ TRIGGER_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def random_trigger(rng: np.random.Generator) -> str:
-    """A meaningless word of 4 to 7 letters and digits, such as people choose for their LoRA."""
+    """Return a meaningless word of 4 to 7 letters and digits, as people choose for their LoRA."""
     return "".join(rng.choice(list(TRIGGER_LETTERS), size=int(rng.integers(4, 8))))
 
 
@@ -204,10 +211,13 @@ def caption(
     trigger: str | None = None,
     rng: np.random.Generator | None = None,
 ) -> str:
-    """The scene in words, e.g. "a photo of s1lv10 person, smiling, looking left, red background, blue shirt".
+    """Return the scene in words, e.g. "a photo of s1lv10 person, smiling, looking left, red background, blue shirt".
 
-    Without `rng`: everything, in a fixed order and phrasing. With it: random phrasing and order, each clause dropped in
-    20 % and all clauses in 6 % of captions, so that a model also learns short prompts. A sketch has no colours to name.
+    Args:
+        subject: the class noun.
+        trigger: the word before it; None writes "a" and the class noun.
+        rng: draws phrasing and order, and drops a clause in 20 % and all clauses in 6 % of captions, so that a model
+            learns short prompts too; None writes everything in a fixed order and phrasing.
     """
     clauses = _clauses(scene)
     who = f"{trigger} {subject}" if trigger else f"a {subject}"
@@ -230,11 +240,11 @@ def _heads(scene: Scene) -> tuple[str, ...]:
 
 
 def _clauses(scene: Scene) -> list[tuple[str, str]]:
-    """(kind, word) of everything in the scene that has a name: ordinary light and no accessory have none."""
+    """Return (kind, word) of everything in the scene that has a name: ordinary light and no accessory have none."""
     clauses = [("expression", scene.expression), ("gaze", scene.gaze)]
     if scene.accessory != "none":
         clauses.append(("accessory", scene.accessory))
-    if scene.style == "photo":
+    if scene.style == "photo":  # a sketch has no colours to name
         clauses += [("background", scene.background), ("shirt", scene.shirt)]
         if scene.light != "normal":
             clauses.append(("light", scene.light))
@@ -242,7 +252,7 @@ def _clauses(scene: Scene) -> list[tuple[str, str]]:
 
 
 def _phrase(kind: str, word: str) -> list[str]:
-    """The ways to say one clause."""
+    """Return the ways to say one clause."""
     if kind in ("background", "shirt"):
         article = "an" if word == "orange" else "a"
         return [form.format(word, article=article) for form in WORDS[kind]]

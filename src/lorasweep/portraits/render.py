@@ -1,15 +1,10 @@
-"""Draws an `Identity` in a `Scene` with Pillow: the photo of this world, and the ground truth that goes with it.
-
-Shapes are polygons in head units (the origin between eyes and nose, x to the right, y down, 1 = the picture's side at
-framing "portrait"). A pose maps them to pixels; drawing happens at four times the size and is averaged down.
-"""
-
-from dataclasses import dataclass
+"""Draw an `Identity` in a `Scene` with Pillow: a photo of the drawn world, and the ground truth that goes with it."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from lorasweep.portraits import drawing
+from lorasweep.portraits.canvas import Canvas, Face, Pose
 from lorasweep.portraits.people import HAIR, IRIS, SKIN, Identity, Scene, palette
 
 COLOURS = {
@@ -23,30 +18,16 @@ COLOURS = {
     "gray": (104, 106, 112),
     "black": (34, 34, 38),
 }
+"""RGB of shirts and backgrounds."""
 SCALE = {"portrait": 1.0, "close-up": 1.17, "wide": 0.84}
+"""Size of the head, by framing."""
 GAIN = {"normal": (1.0, 1.0, 1.0), "bright": (1.13, 1.11, 1.05), "dim": (0.82, 0.83, 0.88)}
-Colour = np.ndarray | tuple[int, int, int]
-TURN = {"camera": 0.0, "left": -1.0, "right": 1.0}
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where the head is in a square picture of side 1, and how this photo differs from the next one."""
-
-    center: np.ndarray
-    matrix: np.ndarray
-    ramp: np.ndarray
-    """Light falling in from one side: relative brightness change over x and y."""
-    gain: np.ndarray
-    noise_seed: int
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Head units [n, 2] to picture units [n, 2]."""
-        return points @ self.matrix.T + self.center
+"""Factors of R, G and B, by light."""
 
 
 def pose_of(scene: Scene, rng_seed: int) -> Pose:
-    """The pose of one photo: framing from the scene, small jitter of place, size, tilt and light from the seed."""
+    """Return the pose of one photo: framing by the scene; some jitter of place, size, tilt and light by the seed."""
+    # 64 keeps this stream apart from others with the same seed; another number would draw other photos
     rng = np.random.default_rng([rng_seed, 64])
     angle = np.deg2rad(rng.uniform(-5, 5))
     scale = SCALE[scene.framing] * rng.uniform(0.97, 1.03)
@@ -57,13 +38,13 @@ def pose_of(scene: Scene, rng_seed: int) -> Pose:
 
 
 def render(identity: Identity, scene: Scene, size: int = 64, rng_seed: int = 0) -> Image.Image:
-    """A square RGB picture of `size` pixels, a pure function of its arguments."""
+    """Return a square RGB image of `size` pixels, a pure function of its arguments."""
     return render_posed(identity, scene, pose_of(scene, rng_seed), size)
 
 
 def render_posed(identity: Identity, scene: Scene, pose: Pose, size: int = 64) -> Image.Image:
-    """`render` at a pose that is given, as when a picture that was read is to be drawn again."""
-    over = 4 if size <= 128 else 2
+    """Return what `render` does, at a given pose, as when an image whose pose was read from it is drawn again."""
+    over = 4 if size <= 128 else 2  # drawn larger and averaged down, since Pillow's polygons have no antialiasing
     canvas = Canvas(size * over, pose, COLOURS[scene.background])
     _draw(canvas, identity, scene)
     picture = canvas.image.reduce(over)
@@ -73,7 +54,7 @@ def render_posed(identity: Identity, scene: Scene, pose: Pose, size: int = 64) -
 
 
 def landmarks(identity: Identity, scene: Scene, size: int = 64, rng_seed: int = 0) -> np.ndarray:
-    """[5, 2] pixels (x, y): left eye, right eye, nose tip, left and right mouth corner, left as the viewer sees it."""
+    """Return [5, 2] pixels (x, y): left eye, right eye, nose tip, left and right mouth corner, as viewers see it."""
     face = Face.of(identity, scene)
     points = np.array(
         [
@@ -88,86 +69,13 @@ def landmarks(identity: Identity, scene: Scene, size: int = 64, rng_seed: int = 
 
 
 def face_box(identity: Identity, scene: Scene, size: int = 64, rng_seed: int = 0) -> np.ndarray:
-    """[4] pixels (left, top, right, bottom) around the face from hairline to chin, ears left out."""
+    """Return [4] pixels (left, top, right, bottom) around the face from hairline to chin, without the ears."""
     outline = pose_of(scene, rng_seed)(Face.of(identity, scene).outline()) * size
     return np.concatenate([outline.min(0), outline.max(0)]).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Face:
-    """The measures of one face in head units, after expression and gaze."""
-
-    half_width: float
-    half_height: float
-    jaw: float
-    shift: float
-    """How far the features move sideways when the head turns."""
-    eye_gap: float
-    eye_y: float
-    eye: float
-    nose_y: float
-    mouth_y: float
-    mouth_width: float
-
-    @staticmethod
-    def of(identity: Identity, scene: Scene) -> "Face":
-        half_width = 0.19 + 0.07 * identity.face_width
-        half_height = 0.25 + 0.06 * identity.face_height
-        eye_y = -0.035
-        widths = {"neutral": 0.95, "smiling": 1.2, "sad": 1.12, "surprised": 0.62}
-        return Face(
-            half_width,
-            half_height,
-            1.7 + 1.6 * identity.jaw,
-            0.045 * TURN[scene.gaze],
-            0.078 + 0.032 * identity.eye_spacing,
-            eye_y,
-            0.048 + 0.02 * identity.eye_size,
-            eye_y + 0.07 + 0.05 * identity.nose_length,
-            half_height * 0.42 + 0.055,
-            (0.062 + 0.035 * identity.mouth_width) * widths[scene.expression],
-        )
-
-    def outline(self, grow: float = 0.0) -> np.ndarray:
-        """[n, 2]: an ellipse above, a superellipse below that makes pointed and square jaws."""
-        angle = np.linspace(0, 2 * np.pi, 49)[:-1]
-        power = np.where(np.sin(angle) > 0, 2.0 / self.jaw, 1.0)
-        x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power
-        y = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power
-        return np.stack([x * (self.half_width + grow), y * (self.half_height + grow)], 1)
-
-
-UNIT = np.stack([np.cos(np.linspace(0, 2 * np.pi, 25)[:-1]), np.sin(np.linspace(0, 2 * np.pi, 25)[:-1])], 1)
-
-
-class Canvas:
-    """A Pillow drawing that takes shapes in head units and colours as RGB in 0..255."""
-
-    def __init__(self, side: int, pose: Pose, background: tuple[int, int, int]) -> None:
-        self.side, self.pose = side, pose
-        self.image = Image.new("RGB", (side, side), background)
-        self.draw = ImageDraw.Draw(self.image)
-
-    def shape(self, points: np.ndarray, colour: Colour) -> None:
-        pixels = self.pose(points) * self.side
-        self.draw.polygon(pixels.ravel().tolist(), fill=_rgb(colour))
-
-    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
-        self.shape(UNIT * (rx, ry) + (x, y), colour)
-
-    def line(self, points: np.ndarray, width: float, colour: Colour) -> None:
-        pixels = self.pose(points) * self.side
-        thick = max(1, round(width * self.side * abs(float(np.linalg.det(self.pose.matrix))) ** 0.5))
-        self.draw.line(pixels.ravel().tolist(), fill=_rgb(colour), width=thick, joint="curve")
-
-
-def _rgb(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (int(min(max(value, 0), 255)) for value in colour)
-    return red, green, blue
-
-
 def _draw(canvas: Canvas, identity: Identity, scene: Scene) -> None:
-    """Back to front."""
+    """Draw the parts back to front, since each covers what is behind it."""
     face = Face.of(identity, scene)
     skin = palette(SKIN, identity.skin)
     hair = palette(HAIR, identity.hair_color)
@@ -182,7 +90,7 @@ def _draw(canvas: Canvas, identity: Identity, scene: Scene) -> None:
 
 
 def _develop(picture: Image.Image, pose: Pose) -> Image.Image:
-    """Light from one side and a trace of sensor noise, as no two photos have the same."""
+    """Return the image with light from one side and a trace of sensor noise, so that no two photos are alike."""
     pixels = np.asarray(picture, dtype=np.float32)
     side = pixels.shape[0]
     across = np.linspace(-1, 1, side, dtype=np.float32)
@@ -193,9 +101,10 @@ def _develop(picture: Image.Image, pose: Pose) -> Image.Image:
 
 
 def _sketch(picture: Image.Image, pose: Pose) -> Image.Image:
-    """Soft gray tones and dark edges on warm paper."""
+    """Return the image as soft gray tones and dark edges on warm paper."""
     gray = picture.convert("L")
     edges = np.asarray(gray.filter(ImageFilter.FIND_EDGES), dtype=np.float32)
+    # FIND_EDGES copies the outermost pixels, which would draw a frame
     edges[[0, -1], :] = 0
     edges[:, [0, -1]] = 0
     tone = 140 + 0.43 * np.asarray(gray, dtype=np.float32) - 0.6 * edges
