@@ -3,6 +3,7 @@
 ``checkpoints/manifest.json`` is written after the file that it names; a file without a line in it does not exist.
 ``state/step-000100/state.json`` is written after ``tensors.safetensors``, whose sha256 it holds; a state without it,
 or with another sha256, does not exist. Neither kind of file holds a clock time: the same training makes the same bytes.
+Sizes and times of the LoRA files stand in ``hashes.json``, so that they are not read again to be sure of their sha256.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
+from lorasweep.data.hashes import HASHES, known_sha256, remember_sha256
 from lorasweep.errors import UserError
 from lorasweep.models.families.family import Family
 from lorasweep.models.lora.file import write_lora
@@ -59,6 +61,7 @@ def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Check
     epoch = state.step / trial.steps_per_epoch
     lines[state.step] = {"step": state.step, "epoch": epoch, "file": path.name, "sha256": sha256}
     _write_manifest(trial.folder, [lines[step] for step in sorted(lines)])
+    remember_sha256(path, sha256, trial.folder / HASHES)
     return Checkpoint(trial=trial.name, step=state.step, epoch=epoch, path=path, sha256=sha256)
 
 
@@ -155,12 +158,16 @@ def _read_manifest(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["checkpoints"] if path.is_file() else []
 
 
-def list_checkpoints(folder: Path, trial: str) -> list[Checkpoint]:
-    """The checkpoints of a run folder in order of steps; files that are gone or changed are left out, with a line."""
-    found = []
+def list_checkpoints(folder: Path, trial: str, *, verify: bool = False) -> list[Checkpoint]:
+    """Return the checkpoints of a run folder in order of steps; files that are gone or changed are left out.
+
+    Args:
+        verify: read every file again, even one whose size and time of change are as they were.
+    """
+    found: list[Checkpoint] = []
     for line in _read_manifest(folder):
         path = folder / "checkpoints" / line["file"]
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != line["sha256"]:
+        if not path.is_file() or known_sha256(path, folder / HASHES, reread=verify) != line["sha256"]:
             log.warning("%s is missing or not what was written; it is left out.", path)
             continue
         found.append(Checkpoint(trial=trial, step=line["step"], epoch=line["epoch"], path=path, sha256=line["sha256"]))
