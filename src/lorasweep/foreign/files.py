@@ -12,7 +12,7 @@ from lorasweep.errors import UserError
 from lorasweep.records import Checkpoint
 
 if TYPE_CHECKING:
-    from lorasweep.models.families.family import Family
+    from lorasweep.models.family import Family
     from lorasweep.models.lora.layer import Adapter
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lorasweep.config.card import find_card, precision_for
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Family
+from lorasweep.models.family import Family
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import HardwareConfig, ModelConfig

@@ -12,12 +12,12 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from lorasweep.data.hub import HUB_ID
 from lorasweep.errors import UserError
 from lorasweep.models import FAMILIES
-from lorasweep.models.families.family import Family
-from lorasweep.models.families.noise import NoiseSchedule, scheduler_config
+from lorasweep.models.family import Family
 from lorasweep.models.loading.skeletons import from_configuration, part_kinds
 from lorasweep.models.loading.sources import WEIGHTS, Source, find_source, read_json, shipped_configs
 from lorasweep.models.lora.file import init_file, read_lora
 from lorasweep.models.lora.layer import Adapter, LoraWeights
+from lorasweep.models.objective import Diffusion, Flow
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig
@@ -51,11 +51,10 @@ def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) 
     parts = {part: _part(kinds[part], part, source.place(part), dtype) for part in WEIGHTS[model.family]}
     encoders = [part for part in parts if part.startswith("text_encoder")]
     tokenizers = {part.replace("text_encoder", "tokenizer"): _tokenizer(source, part) for part in encoders}
-    noise = {"scheduler": source.scheduler()}
-    if model.family != "flux":
-        noise = {"schedule": NoiseSchedule.of(scheduler_config(source.scheduler(), model), CPU)}
+    trained = Flow if model.family == "flux" else Diffusion
     kind: Any = FAMILIES[model.family]()
-    return kind(**parts, **tokenizers, **noise, device=CPU, dtype=dtype, hashes={})
+    objective = trained.of(source.scheduler(), model, CPU)
+    return kind(**parts, **tokenizers, objective=objective, device=CPU, dtype=dtype, hashes={})
 
 
 def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:

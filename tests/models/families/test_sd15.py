@@ -87,7 +87,7 @@ def test_adapters_drawn_side_by_side_draw_what_each_draws_alone(family: Any) -> 
 def test_min_snr_weights_are_those_of_the_paper(model_folder: Path, prediction: str) -> None:
     family: Any = load_family(ModelConfig(path=str(model_folder), prediction=prediction), HardwareConfig(device="cpu"))
     timesteps = torch.tensor([10, 500, 999])
-    snr = family.schedule.alphas[timesteps] / (1 - family.schedule.alphas[timesteps])
+    snr = family.objective.alphas[timesteps] / (1 - family.objective.alphas[timesteps])
     assert snr[0] > 5 > snr[1] > 0
     assert snr[2] == pytest.approx(0, abs=1e-6)  # zero-terminal
     weights = family.loss_weights(timesteps, 5.0)

@@ -154,7 +154,7 @@ def test_the_sets_of_targets_grow(sdxl: Any) -> None:
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_fine_tune_that_predicts_v_is_read_as_one(model_of: Callable[[str], Path], prediction: str) -> None:
     family = load_tiny_kind("sdxl", model_of("sdxl"), prediction=prediction, zero_terminal_snr=prediction != "epsilon")
-    assert family.schedule.prediction == prediction
+    assert family.objective.prediction == prediction
     contract.perfect_answer_has_no_loss_and_finds_the_latents(family)
     contract.same_noise_draws_same_picture(family, SampleConfig(steps=3, guidance=3.0))
     assert family.file_metadata()["modelspec.prediction_type"] == ("epsilon" if prediction == "epsilon" else "v")

@@ -15,7 +15,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from safetensors.torch import load_file, save_file
 
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Family
+from lorasweep.models.family import Family
 from lorasweep.models.loading import bfl
 from lorasweep.models.loading.reading import clip_vocabulary, read_tokenizer
 from lorasweep.models.loading.skeletons import skeleton

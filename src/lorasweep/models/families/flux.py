@@ -14,14 +14,14 @@ from transformers import CLIPTextModel, T5EncoderModel
 from lorasweep.errors import UserError
 from lorasweep.models.families import autoencoder
 from lorasweep.models.families.clip_text import token_ids
-from lorasweep.models.families.family import Place, Text
-from lorasweep.models.families.timesteps import log_shift, spread
+from lorasweep.models.family import Place, Text
 from lorasweep.models.loading.reading import read_part, read_tokenizer
 from lorasweep.models.loading.skeletons import module_shapes
 from lorasweep.models.loading.sources import find_source, whole_hash
 from lorasweep.models.lora.adapting import autocast, carrying, fresh_adapter, text_targets
 from lorasweep.models.lora.header import base_lines
 from lorasweep.models.lora.layer import AdapterBank, LoraWeights
+from lorasweep.models.objective import Flow, log_shift, tokens_of
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
@@ -52,7 +52,7 @@ class Flux:
     vae: Any
     tokenizer: Any
     tokenizer_2: Any
-    scheduler: Mapping[str, Any]
+    objective: Flow
     device: torch.device
     dtype: torch.dtype
     hashes: Mapping[str, str]
@@ -70,7 +70,7 @@ class Flux:
             vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
             tokenizer=read_tokenizer(source, "tokenizer"),
             tokenizer_2=read_tokenizer(source, "tokenizer_2"),
-            scheduler=source.scheduler(),
+            objective=Flow.of(source.scheduler(), config, device),
             device=device,
             dtype=dtype,
             hashes=source.hashes(),
@@ -133,21 +133,19 @@ class Flux:
         self, uniforms: Tensor, optim: "OptimConfig | None" = None, shape: Sequence[int] = (16, 128, 128)
     ) -> Tensor:
         """[N] numbers in [0, 1) to [N] shares of noise in (0, 1)."""
-        tokens = shape[-1] * shape[-2] // LATENT_TOKENS**2
-        return spread(uniforms, optim, tokens, "sigmoid").float().to(self.device)
+        return self.objective.timesteps(uniforms, optim, shape)
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The straight way from latents (t = 0) to noise (t = 1)."""
-        share = timesteps.view(-1, 1, 1, 1)
-        return (1 - share) * latents + share * noise
+        return self.objective.noised(latents, noise, timesteps)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The direction of that way, noise - latents."""
-        return noise - latents
+        return self.objective.target(latents, noise, timesteps)
 
     def loss_weights(self, timesteps: Tensor, gamma: float | None) -> Tensor:
         """Ones: how often a timestep is seen weighs it already."""
-        return torch.ones_like(timesteps)
+        return self.objective.loss_weights(timesteps, gamma)
 
     def denoise(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         """The transformer's answer in fp32."""
@@ -170,10 +168,9 @@ class Flux:
     @torch.no_grad()
     def draw(self, text: Text, negative: Text, noise: Tensor, look: "SampleConfig", seeds: Sequence[int]) -> Tensor:
         """[N, H, W, 3] uint8 pictures on the CPU. Guidance is told, not made of two answers; ``negative`` is unread."""
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(dict(self.scheduler))
-        tokens = noise.shape[-1] * noise.shape[-2] // LATENT_TOKENS**2
+        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(dict(self.objective.config))
         sigmas = torch.linspace(1, 1 / look.steps, look.steps).tolist()
-        moved = {"mu": log_shift(tokens)} if scheduler.config.use_dynamic_shifting else {}
+        moved = {"mu": log_shift(tokens_of(noise.shape))} if scheduler.config.use_dynamic_shifting else {}
         scheduler.set_timesteps(sigmas=sigmas, device=self.device, **moved)
         latents = noise.to(self.device)
         told = {**text, "guidance": torch.full((len(latents),), float(look.guidance), device=self.device)}

@@ -8,7 +8,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from lorasweep.models.families.family import Family, Text
+from lorasweep.models.family import Family, Text
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import SampleConfig

@@ -12,16 +12,16 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lorasweep.models.families import autoencoder
 from lorasweep.models.families.clip_text import skipped_states, token_ids
-from lorasweep.models.families.family import Place, Text
-from lorasweep.models.families.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.families.samplers import draw_latents
 from lorasweep.models.families.unet import require_unet_run, unet_targets
+from lorasweep.models.family import Place, Text
 from lorasweep.models.loading.reading import read_part, read_tokenizer
 from lorasweep.models.loading.skeletons import module_shapes
 from lorasweep.models.loading.sources import find_source, whole_hash
 from lorasweep.models.lora.adapting import autocast, carrying, fresh_adapter, text_targets
 from lorasweep.models.lora.header import base_lines
 from lorasweep.models.lora.layer import AdapterBank, LoraWeights
+from lorasweep.models.objective import Diffusion
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
@@ -39,7 +39,7 @@ class SDXL:
     vae: Any
     tokenizer: Any
     tokenizer_2: Any
-    schedule: NoiseSchedule
+    objective: Diffusion
     device: torch.device
     dtype: torch.dtype
     hashes: Mapping[str, str]
@@ -60,7 +60,7 @@ class SDXL:
             vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
             tokenizer=read_tokenizer(source, "tokenizer"),
             tokenizer_2=read_tokenizer(source, "tokenizer_2"),
-            schedule=NoiseSchedule.of(scheduler_config(source.scheduler(), config), device),
+            objective=Diffusion.of(source.scheduler(), config, device),
             device=device,
             dtype=dtype,
             hashes=source.hashes(),
@@ -78,7 +78,7 @@ class SDXL:
 
     def refuse(self, run: "RunConfig") -> None:
         """Raise UserError where a run asks for what this family has not."""
-        require_unet_run(run, self.schedule)
+        require_unet_run(run, self.objective)
         self.encode_prompts([""], run.sample.clip_skip)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
@@ -112,19 +112,19 @@ class SDXL:
         self, uniforms: Tensor, optim: "OptimConfig | None" = None, shape: Sequence[int] = (4, 128, 128)
     ) -> Tensor:
         """[N] numbers in [0, 1) to [N] whole timesteps."""
-        return self.schedule.timesteps(uniforms, optim, shape[-1] * shape[-2] // 4)
+        return self.objective.timesteps(uniforms, optim, shape)
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``NoiseSchedule.noised``."""
-        return self.schedule.noised(latents, noise, timesteps)
+        """See ``Diffusion.noised``."""
+        return self.objective.noised(latents, noise, timesteps)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``NoiseSchedule.target``."""
-        return self.schedule.target(latents, noise, timesteps)
+        """See ``Diffusion.target``."""
+        return self.objective.target(latents, noise, timesteps)
 
     def loss_weights(self, timesteps: Tensor, gamma: float | None) -> Tensor:
-        """See ``NoiseSchedule.loss_weights``."""
-        return self.schedule.loss_weights(timesteps, gamma)
+        """See ``Diffusion.loss_weights``."""
+        return self.objective.loss_weights(timesteps, gamma)
 
     def denoise(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         """The UNet's answer in fp32; a text without ``sizes`` asks for a picture that was not scaled or cropped."""
@@ -144,7 +144,7 @@ class SDXL:
     @torch.no_grad()
     def draw(self, text: Text, negative: Text, noise: Tensor, look: "SampleConfig", seeds: Sequence[int]) -> Tensor:
         """[N, H, W, 3] uint8 pictures on the CPU; see ``samplers.draw_latents``."""
-        latents = draw_latents(self, self.schedule.config, text, negative, noise.to(self.device), look, seeds)
+        latents = draw_latents(self, self.objective.config, text, negative, noise.to(self.device), look, seeds)
         return autoencoder.decode(self.vae, latents)
 
     def targets(self, lora: "LoraConfig") -> dict[str, list[str]]:
@@ -166,4 +166,4 @@ class SDXL:
 
     def file_metadata(self) -> dict[str, str]:
         """What a LoRA file's header says of this model."""
-        return base_lines(self.kind, self.hashes.get("file", self.model_hash), self.schedule.prediction)
+        return base_lines(self.kind, self.hashes.get("file", self.model_hash), self.objective.prediction)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lorasweep.errors import UserError
-from lorasweep.models.families.noise import NoiseSchedule
+from lorasweep.models.objective import Diffusion
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, RunConfig
@@ -23,10 +23,10 @@ def unet_targets(lora: "LoraConfig") -> list[str]:
     return TARGETS[lora.targets]
 
 
-def require_unet_run(run: "RunConfig", schedule: NoiseSchedule) -> None:
+def require_unet_run(run: "RunConfig", objective: Diffusion) -> None:
     """Raise UserError where a run asks for what a UNet cannot do."""
     asked = run.model.zero_terminal_snr or run.model.prediction == "epsilon"
-    if asked and schedule.prediction == "epsilon" and schedule.config.get("rescale_betas_zero_snr"):
+    if asked and objective.prediction == "epsilon" and objective.config.get("rescale_betas_zero_snr"):
         raise UserError(
             f"model.zero_terminal_snr is {run.model.zero_terminal_snr} and model.prediction {run.model.prediction}, "
             "which is epsilon here: at pure noise there is no noise to predict, so that it must be v_prediction."

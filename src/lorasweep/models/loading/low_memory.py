@@ -10,7 +10,7 @@ from torch import nn
 
 from lorasweep.config.card import Card
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Place
+from lorasweep.models.family import Place
 from lorasweep.models.loading.frozen import (
     KeptConv2d,
     KeptLinear,

@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Place
+from lorasweep.models.family import Place
 from lorasweep.models.loading import bfl
 from lorasweep.models.loading.sources import Source, read_json
 

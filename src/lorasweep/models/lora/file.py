@@ -20,7 +20,7 @@ from lorasweep.models.lora.layouts import Shapes, from_tensors, to_diffusers, to
 from lorasweep.models.lora.peft_config import header_alphas
 
 if TYPE_CHECKING:
-    from lorasweep.models.families.family import Family
+    from lorasweep.models.family import Family
 
 
 def write_lora(

@@ -1,24 +1,28 @@
-"""The noise schedule: what is shown, what is asked for and how it is drawn from, as in diffusers' schedulers."""
+"""Objectives: diffusers' noise schedules, and how often which noise level is trained, as in sd-scripts and FLUX.1."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from torch.distributions import Normal
 
-from lorasweep.config.schema import ModelConfig, RunConfig
+from lorasweep.config.schema import ModelConfig, OptimConfig, RunConfig
 from lorasweep.errors import UserError
-from lorasweep.models.families.noise import NoiseSchedule, scheduler_config
 from lorasweep.models.families.samplers import make_sampler
 from lorasweep.models.families.unet import require_unet_run
 from lorasweep.models.loading.sources import read_json, shipped_configs
+from lorasweep.models.objective import Diffusion, log_shift, scheduler_config, shifted, spread
 
 CPU = torch.device("cpu")
+UNIFORMS = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+SHAPE = (4, 64, 64)
 SHIPPED = {kind: read_json(shipped_configs(kind) / "scheduler" / "scheduler_config.json") for kind in ("sd15", "sdxl")}
 
 
-def schedule(kind: str = "sdxl", **model: Any) -> NoiseSchedule:
-    return NoiseSchedule.of(scheduler_config(SHIPPED[kind], ModelConfig(**model)), CPU)
+def schedule(kind: str = "sdxl", **model: Any) -> Diffusion:
+    return Diffusion.of(SHIPPED[kind], ModelConfig(**model), CPU)
 
 
 def drawn(rows: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -82,9 +86,9 @@ def test_no_sampler_clips_latents(kind: str) -> None:
 
 def test_whole_timesteps_are_equally_likely() -> None:
     uniforms = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
-    counts = torch.bincount(schedule().timesteps(uniforms, None, 1024), minlength=1000)
+    counts = torch.bincount(schedule().timesteps(uniforms), minlength=1000)
     assert counts.tolist() == [100] * 1000
-    assert schedule().timesteps(torch.tensor([0.0, 1 - 1e-16], dtype=torch.float64), None, 1024).tolist() == [0, 999]
+    assert schedule().timesteps(torch.tensor([0.0, 1 - 1e-16], dtype=torch.float64)).tolist() == [0, 999]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_whole_timesteps_are_equally_likely() -> None:
 )
 def test_noise_alone_has_no_noise_to_predict(own: dict[str, Any], asked: dict[str, Any]) -> None:
     model = ModelConfig(**asked)
-    found = NoiseSchedule.of(scheduler_config({**SHIPPED["sd15"], **own}, model), CPU)
+    found = Diffusion.of({**SHIPPED["sd15"], **own}, model, CPU)
     with pytest.raises(UserError, match=r"which is epsilon here: at pure noise .* it must be v_prediction\.$"):
         require_unet_run(RunConfig(preset="a", model=model), found)
 
@@ -108,3 +112,85 @@ def test_noise_alone_has_no_noise_to_predict(own: dict[str, Any], asked: dict[st
 def test_what_goes_together_is_not_refused(asked: dict[str, Any]) -> None:
     model = ModelConfig(**asked)
     require_unet_run(RunConfig(preset="a", model=model), schedule("sd15", **asked))
+
+
+def places(kind: str, tokens: int = 1024, **optim: float) -> torch.Tensor:
+    return spread(UNIFORMS, OptimConfig(timesteps=kind, **optim), (1, 2, 2 * tokens), "uniform")
+
+
+def randn() -> torch.Tensor:
+    """What sd-scripts' torch.randn would have drawn for these uniform numbers."""
+    return Normal(0.0, 1.0).icdf(UNIFORMS)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.8])
+def test_sigmoid_is_the_sigmoid_of_scaled_normal_numbers(scale: float) -> None:
+    torch.testing.assert_close(places("sigmoid", sigmoid_scale=scale), torch.sigmoid(randn() * scale))
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_shift_moves_the_sigmoid(shift: float) -> None:
+    t = torch.sigmoid(randn() * 1.2)
+    expected = (t * shift) / (1 + (shift - 1) * t)
+    torch.testing.assert_close(places("shift", timestep_shift=shift, sigmoid_scale=1.2), expected)
+
+
+@pytest.mark.parametrize(("tokens", "mu"), [(256, 0.5), (4096, 1.15), (1024, 0.63), (2176, 0.825)])
+def test_resolution_shift_is_that_of_flux(tokens: int, mu: float) -> None:
+    assert log_shift(tokens) == pytest.approx(mu)
+    t = torch.sigmoid(randn())
+    expected = math.exp(mu) / (math.exp(mu) + (1 / t - 1) ** 1.0)
+    torch.testing.assert_close(places("resolution_shift", tokens), expected)
+
+
+def test_the_shift_of_a_picture_is_the_one_that_diffusers_draws_it_with() -> None:
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    for tokens in (64, 256, 1000, 4096, 9216):
+        assert log_shift(tokens) == pytest.approx(calculate_shift(tokens, 256, 4096, 0.5, 1.15))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "moved"),  # by how much the logit of a level is moved
+    [
+        ("sigmoid", 1024, 0.0),
+        ("shift", 1024, math.log(3.0)),
+        ("resolution_shift", 256, 0.5),
+        ("resolution_shift", 4096, 1.15),
+    ],
+)
+@pytest.mark.parametrize("scale", [0.7, 1.0])
+def test_the_levels_are_spread_as_the_normal_distribution_says(
+    kind: str, tokens: int, moved: float, scale: float
+) -> None:
+    found = places(kind, tokens, sigmoid_scale=scale)
+    for level in (0.1, 0.3, 0.5, 0.7, 0.9):
+        logit = math.log(level / (1 - level))
+        expected = Normal(0.0, 1.0).cdf(torch.tensor((logit - moved) / scale, dtype=torch.float64))
+        assert (found < level).double().mean().item() == pytest.approx(expected.item(), abs=2e-4)
+
+
+def test_uniform_levels_are_uniform() -> None:
+    assert torch.equal(places("uniform"), UNIFORMS)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "sigmoid", "shift", "resolution_shift"])
+def test_more_of_the_number_is_more_noise_and_every_place_is_inside(kind: str) -> None:
+    ends = torch.tensor([0.0, 1e-12, 0.5, 1 - 1e-12], dtype=torch.float64)
+    found = spread(ends, OptimConfig(timesteps=kind), SHAPE, "uniform")
+    assert (found.diff() >= 0).all()
+    assert 0 <= found[0] < 0.03
+    assert 0.99 < found[-1] < 1
+
+
+@pytest.mark.parametrize("auto", ["uniform", "sigmoid"])
+def test_auto_is_the_familys_own(auto: str) -> None:
+    for optim in (None, OptimConfig()):
+        expected = spread(UNIFORMS, OptimConfig(timesteps=auto), SHAPE, "?")
+        assert torch.equal(spread(UNIFORMS, optim, SHAPE, auto), expected)
+
+
+def test_a_shift_leaves_the_ends_and_can_be_undone() -> None:
+    t = torch.linspace(0, 1, 11)
+    assert shifted(t, 3.0)[[0, -1]].tolist() == [0, 1]
+    torch.testing.assert_close(shifted(shifted(t, 3.0), 1 / 3.0), t)
