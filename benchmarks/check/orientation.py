@@ -74,7 +74,7 @@ def measured(seed: int, kept: Path = SCRATCH) -> list[dict[str, Any]]:
 
 
 def _measured(seed: int, kept: Path) -> list[dict[str, Any]]:
-    from lorasweep.vision.face_crop import aligned_face
+    from lorasweep.vision.face_facts import aligned_face
 
     told = look(seed, kept)
     usable = [number for number, each in enumerate(told) if each.count == 1]
@@ -108,7 +108,7 @@ def judged_by() -> str:
 def probe() -> dict[str, Any]:
     """Return what the rule says of a fixed person's pictures at their true landmarks: none mirrored, and three."""
     from lorasweep.portraits.render import landmarks
-    from lorasweep.vision.face_crop import aligned_face
+    from lorasweep.vision.face_facts import aligned_face
 
     album = clean_album(0, UPRIGHT + MIRRORED)
 

@@ -14,7 +14,7 @@ from lorasweep.data.facts import FaceFacts
 from lorasweep.data.orientation import HEIGHT, WIDTH, best_split, orientation
 from lorasweep.portraits.people import sample_identity, sample_scene
 from lorasweep.portraits.render import landmarks, render
-from lorasweep.vision.face_crop import aligned_face
+from lorasweep.vision.face_facts import aligned_face
 
 SIDE, PICTURES = 256, 10
 MIRRORED = (2, 5, 9)

@@ -12,7 +12,7 @@ from transformers import Dinov2Model
 from lorasweep.errors import UserError
 from lorasweep.vision import dino
 from lorasweep.vision.dino import Dino
-from lorasweep.vision.weights import checked_sha256
+from lorasweep.vision.embedder import checked_sha256
 
 MEAN, SPREAD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

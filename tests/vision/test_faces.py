@@ -8,7 +8,7 @@ from PIL import Image
 
 from lorasweep.errors import UserError
 from lorasweep.vision import faces
-from lorasweep.vision.weights import checked_sha256
+from lorasweep.vision.embedder import checked_sha256
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from lorasweep.data.hashes import file_sha256
 from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
-from lorasweep.vision.weights import first_sentence, require_whole
+from lorasweep.vision.embedder import first_sentence, require_whole
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.pb")

@@ -80,7 +80,7 @@ def findings_of(folder: Path, run: RunConfig, finder: "FaceFinder | None") -> tu
 
 def finder_for(run: RunConfig) -> tuple["FaceFinder | None", tuple[str, ...]]:
     """The finder of ``evaluate.face`` where the subject has a face, and what it cannot do, in sentences."""
-    from lorasweep.vision.face_finder import open_finder
+    from lorasweep.vision.describe import open_finder
 
     if told_by(run) != "face" or not any(prompt.face for prompt in run.sample.prompts.values()):
         return None, (f"Faces were not looked for: {run.preset} is about {run.data.class_noun}.",)

@@ -1,1 +1,1 @@
-"""Pictures in; vectors, boxes, landmarks and texture figures out."""
+"""Images in; vectors, boxes, landmarks and texture figures out."""

@@ -1,4 +1,4 @@
-"""Pictures and words in one space, through open_clip (Radford et al. 2021, arXiv 2103.00020)."""
+"""Images and texts in one space, through open_clip (Radford et al. 2021, arXiv 2103.00020)."""
 
 import contextlib
 import hashlib
@@ -15,20 +15,27 @@ from lorasweep.data.hashes import file_sha256
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.embedder import unit
-from lorasweep.vision.weights import checked_sha256
+from lorasweep.vision.embedder import checked_sha256, unit
 
 LOCAL = "local-dir:"
+"""open_clip's own prefix for a model folder on this disk."""
 BATCH = 32
+"""Images that are embedded at once."""
 
 
 class Clip:
     """An open_clip model and its tokenizer."""
 
     def __init__(self, model: str, weights: str | None = None, sha256: str | None = None, device: str = "cpu") -> None:
-        """``model`` is an open_clip name or ``local-dir:DIR``; ``weights`` a pretrained tag or a local file.
+        """Load the model in fp32.
 
-        Raises UserError where the model is unknown, or the weights cannot be had or have another hash than ``sha256``.
+        Args:
+            model: an open_clip name, or ``local-dir:DIR``.
+            weights: a pretrained tag or a local file; not needed for a folder.
+            sha256: of the weights file; None accepts any.
+
+        Raises:
+            UserError: the model is unknown, or its weights are not there or have another hash.
         """
         import open_clip
 
@@ -46,7 +53,7 @@ class Clip:
 
     @torch.no_grad()
     def pictures(self, pictures: Sequence[Pixels]) -> Floats:
-        """[N, E] unit vectors of [H, W, 3] uint8 pictures."""
+        """Return [N, E] unit vectors of N images, [H, W, 3] uint8."""
         parts = []
         for start in range(0, len(pictures), BATCH):
             batch = [self._prepare(Image.fromarray(picture)) for picture in pictures[start : start + BATCH]]
@@ -55,13 +62,13 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Floats:
-        """[P, E] unit vectors."""
+        """Return [P, E] unit vectors of P texts; what CLIP's 77 tokens do not hold is cut off."""
         tokens = self._tokenizer(list(texts)).to(self._device)
         return unit(self._model.encode_text(tokens).float().cpu().numpy())
 
 
 def _weights_file(open_clip: Any, model: str, weights: str) -> Path:
-    """A local file as it is, a tag through open_clip's own download (or its cache)."""
+    """Return the weights file: a local one as it is, that of a tag from open_clip's download or its cache."""
     if Path(weights).is_file():
         return Path(weights)
     known = open_clip.list_pretrained_tags_by_model(model)
@@ -80,7 +87,7 @@ def _weights_file(open_clip: Any, model: str, weights: str) -> Path:
 
 
 def _folder_sha256(model: str) -> str:
-    """Of the names and contents of a local model folder."""
+    """Return the sha256 over names and contents of a local model folder."""
     folder = Path(model.removeprefix(LOCAL))
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -90,7 +97,7 @@ def _folder_sha256(model: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """open_clip tells the root logger how it reads its configuration."""
+    """Silence the root logger, to which open_clip tells how it reads its configuration."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Pictures in, `Features` out; what was seen once is kept on disk."""
+"""Images in, `Features` out; what was seen once is cached on disk. Which networks look is chosen here."""
 
 import hashlib
 import io
@@ -20,39 +20,44 @@ from lorasweep.vision.texture import NAMES, texture
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
     from lorasweep.vision.clip import Clip
+    from lorasweep.vision.face_finder import FaceFinder
 
 COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
-"""``whole`` is one more where something else than a face tells the subject."""
+"""Fields of ``Features`` that are cached; ``whole`` is one more if something else than a face tells the subject."""
 LAYOUT = 3
-"""Counts up whenever a column changes its meaning, so that no stale cache is read."""
+"""Raised whenever a column changes its meaning, so that no stale cache is read."""
 
 
 @dataclass(frozen=True)
 class Scorers:
-    """The networks that look, opened once."""
+    """The networks that look at images, opened once."""
 
     faces: Embedder | None
-    """None where no face is looked for."""
+    """None if no face is looked for."""
     clip: "Clip"
     whole: WholePictures | None = None
-    """What tells a subject by the whole picture; may be ``clip`` itself."""
+    """What tells a subject by the whole image; may be ``clip`` itself."""
 
     @property
     def weights_sha256(self) -> dict[str, str]:
-        """For provenance and the evaluation signature: scores compare only where these agree, names and all."""
+        """Return the hash of each network's weights; scores compare only if all of them agree, names included."""
         eyes = {"face": self.faces, "image": self.whole, "clip": self.clip}
         return {name: eye.sha256 for name, eye in eyes.items() if eye is not None}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of the ``Features`` that they make."""
+        """Return the names of the columns that these networks fill."""
         return COLUMNS if self.whole is None else (*COLUMNS, "whole")
 
 
 def open_scorers(evaluate: "EvaluateConfig", device: str = "cpu", told_by: str = "face") -> Scorers:
-    """The scorers that ``evaluate`` names, as far as a subject that is told by its face, image or none needs them.
+    """Return the scorers that ``evaluate`` names, as far as this subject needs them.
 
-    Raises UserError where their weights cannot be had.
+    Args:
+        told_by: what tells the subject: face, image (the whole of it) or none.
+
+    Raises:
+        UserError: a network is unknown, or its weights cannot be read or fetched.
     """
     faces = _open_faces(evaluate, device) if told_by == "face" else None
     clip = _open_clip(evaluate, device)
@@ -71,7 +76,7 @@ def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
 
 def _open_whole(evaluate: "EvaluateConfig", device: str, clip: "Clip") -> WholePictures:
     if evaluate.image == "clip":
-        return clip
+        return clip  # opened once for both uses
     from lorasweep.vision.dino import Dino
 
     return Dino(evaluate.image_weights, evaluate.image_revision, evaluate.image_weights_sha256, device)
@@ -84,15 +89,28 @@ def _open_clip(evaluate: "EvaluateConfig", device: str) -> "Clip":
     return Clip(name, evaluate.clip_weights, evaluate.clip_weights_sha256, device)
 
 
+def open_finder(evaluate: "EvaluateConfig", device: str = "cpu") -> "FaceFinder":
+    """Return the finder that goes with ``evaluate.face``. Raise UserError if there is no such network."""
+    if evaluate.face == "facenet":
+        from lorasweep.vision.face_finder import PhotoFaces
+
+        return PhotoFaces.open(evaluate, device)
+    if evaluate.face == "portraits":
+        from lorasweep.vision.drawn_faces import DrawnFaces
+
+        return DrawnFaces(shipped_weights())
+    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
+
+
 def shipped_weights() -> Path:
-    """The folder of the drawn world's networks."""
+    """Return the folder of the drawn world's networks."""
     from lorasweep.portraits.manifest import WEIGHTS
 
     return WEIGHTS
 
 
 def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) -> Features:
-    """What the scorers see in N pictures, [H, W, 3] uint8. Pictures that are compared must be of one size."""
+    """Return what the scorers see in N images, [H, W, 3] uint8. Images that are compared must be of one size."""
     seen = scorers.faces.look(pictures) if scorers.faces else nobody(len(pictures))
     image = scorers.clip.pictures(pictures)
     return Features(
@@ -124,11 +142,12 @@ def describe_files(
     mirrored: bool = False,
     cache: Path | None = None,
 ) -> Features:
-    """``describe`` for files, brought to ``size`` (width, height) first so that photos and samples compare.
+    """Return what ``describe`` does for files, resized to ``size`` first, so that photos and samples compare.
 
     Args:
+        size: width and height in pixels.
         mirrored: look at the mirror images instead.
-        cache: a folder of one ``.npz`` a picture, named by what the answer depends on; made where missing.
+        cache: a folder of one ``.npz`` per image, named by all that its content depends on; made if missing.
     """
     files = [cache / f"{_name(path, scorers, size, mirrored)}.npz" if cache else None for path in paths]
     rows = [_read(file, scorers.columns) for file in files]
@@ -144,7 +163,7 @@ def describe_files(
 
 
 def describe_texts(texts: Sequence[str], scorers: Scorers) -> Floats:
-    """[P, E] unit vectors of ``texts`` in the space of ``Features.image``."""
+    """Return [P, E] unit vectors of ``texts`` in the space of ``Features.image``."""
     return scorers.clip.texts(texts)
 
 
@@ -164,7 +183,7 @@ def _read(file: Path | None, columns: Sequence[str]) -> dict[str, np.ndarray] | 
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in columns}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short by a crash: look again
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short by a crash: look at it again
         return None
 
 

@@ -1,9 +1,9 @@
-"""DINOv2 (Oquab et al. 2023, arXiv 2304.07193): a picture to one vector that knows things apart within their kind.
+"""DINOv2 (Oquab et al. 2023, arXiv 2304.07193): an image to one vector that tells things of one kind apart.
 
-DreamBooth (Ruiz et al. 2022, arXiv 2208.12242, §4.1) prefers DINO to CLIP for this: CLIP was taught by words, and
-words hold two yellow clocks for the same. The vector is of the whole picture, so that the background counts too: it
-says more where photos and samples show the subject large, and a sheet of new scenes never reaches the photos' own
-likeness whole.
+DreamBooth (Ruiz et al. 2022, arXiv 2208.12242, §4.1) prefers DINO to CLIP for this: CLIP learned from captions, and a
+caption calls two yellow clocks the same. The vector is of the whole image, so the background counts too: it says more
+if photos and samples show the subject large, and samples of new scenes never reach the likeness of the photos among
+themselves.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.embedder import unit
-from lorasweep.vision.weights import checked_sha256, first_sentence, require_whole
+from lorasweep.vision.embedder import checked_sha256, first_sentence, require_whole, unit
 
 DEFAULT = ("facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415")
-"""Hub id and commit."""
+"""Hub id and commit of the default weights."""
 KEY = "evaluate.image_weights"
 CONFIG, LOOKING, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 KINDS = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
-"""transformers' classes by ``model_type``. No other class is loaded, and no code that comes with weights."""
+"""transformers' class by ``model_type``. No other class is loaded, and no code that comes with weights."""
 WHAT = f"a DINOv2 folder for transformers with {CONFIG}, {LOOKING} and {WEIGHTS}, or a hub id such as {DEFAULT[0]}"
 BATCH = 32
+"""Images that are embedded at once."""
 
 
 class Dino:
-    """One DINOv2 and how it wants pictures cut and scaled."""
+    """A DINOv2 and its image processor, which resizes and crops as the weights expect."""
 
     def __init__(
         self,
@@ -44,22 +44,28 @@ class Dino:
         sha256: str | None = None,
         device: str = "cpu",
     ) -> None:
-        """``weights`` is a local folder or a hub id, pinned by ``revision``; None is ``DEFAULT``.
+        """Load the model in fp32.
+
+        Args:
+            weights: a local folder or a hub id; None is ``DEFAULT``.
+            revision: the commit of a hub id.
+            sha256: of the weights file; None accepts any.
 
         Raises:
-            UserError: it is not there, no DINOv2, a pickle, not whole, or has another hash than ``sha256``.
+            UserError: the folder is not there, is no DINOv2, holds a pickle or not all weights, or has another hash.
             TryAgainError: the hub does not answer.
         """
         folder = _folder(weights, revision)
         found = checked_sha256(folder / WEIGHTS, sha256, KEY)
         self._prepare, self._model = _load(folder)
         self._model, self._device = self._model.to(device), device
+        # how images are cropped changes the vectors as much as the weights do
         parts = [found, *(file_sha256(folder / name) for name in (CONFIG, LOOKING))]
         self.sha256 = hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @torch.no_grad()
     def pictures(self, pictures: Sequence[Pixels]) -> Floats:
-        """[N, D] unit vectors of [H, W, 3] uint8 pictures: the class token behind the last layer norm."""
+        """Return [N, D] unit vectors of N images, [H, W, 3] uint8: the class token after the last layer norm."""
         parts = []
         for start in range(0, len(pictures), BATCH):
             batch = [Image.fromarray(picture) for picture in pictures[start : start + BATCH]]
@@ -69,7 +75,7 @@ class Dino:
 
 
 def _folder(weights: str | None, revision: str | None) -> Path:
-    """Where the three files lie on this disk, fetched from the hub where ``weights`` is an id."""
+    """Return the folder of the three files on this disk, fetched from the hub if ``weights`` is an id."""
     name, revision = (DEFAULT[0], revision or DEFAULT[1]) if weights in (None, DEFAULT[0]) else (str(weights), revision)
     folder = Path(name).expanduser()
     if not folder.is_dir():

@@ -1,7 +1,7 @@
-"""Faces of drawn people in pictures of any size, by a network that sees one face, or none, in 64 x 64 pixels.
+"""Faces of drawn people in images of any size, found by a network that sees one face, or none, in 64 x 64 pixels.
 
-Square windows of several sizes slide over the picture, and half as wide ones, whose sides are filled up: two people who
-stand close together never fill a square alone.
+Square windows of several sizes slide over the image. So do windows half as wide, padded to a square, since neither of
+two people who stand close together fills a square alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,50 +19,55 @@ from lorasweep.vision.face_finder import NOBODY, Found
 from lorasweep.vision.faces import box_of
 
 LARGE = {1.0: 4, 0.75: 6, 0.56: 8, 0.42: 12, 0.32: 16}
-"""Sides of the windows as shares of the picture's shorter side, and the pixels, of a window's 64, from one to the next.
-An eighth aside the network may see no face: then only parts of it, in smaller windows, would look like one."""
+"""Large windows: their side as a share of the image's shorter side, to the step between them in a window's 64 pixels.
+A step of an eighth may miss a face: the network sees none in a window that is off by so much, and then takes parts of
+the face, in smaller windows, for one."""
 FAR = {0.25: 16, 0.19: 16, 0.145: 16, 0.11: 16, 0.085: 16}
-"""Looked through where the large ones hold nobody."""
+"""The same for small windows, which are searched only if the large ones hold nobody."""
 WORTH_A_LOOK = 0.05
-"""The network's own probability from which a window is laid again, around the face that it seems to hold."""
+"""The network's probability from which a window is moved to the face that it seems to hold, and looked at again."""
 CANDIDATES = 12
+"""Windows that are looked at again, the surest first."""
 SURE, LIKELY = 0.9, 0.5
-"""From here on it counts as a face; where none is sure, the likeliest of the large windows does."""
+"""Probability from which a window holds a face; if none is sure, the likeliest of the large windows counts."""
 TURNED = 0.09
-"""Drawn heads turn by moving their features within the outline, by a fifth of its half width. Of 204 photos
-all but one fall on the right side of this."""
+"""``off_centre`` of a turned head: drawn heads turn by moving their features within the outline, by a fifth of its half
+width. Of 204 photos all but one fall on the right side of this."""
 CHEEK, OUTSIDE, REACH = 0.6, 0.8, 2.6
-"""In distances between the eyes from the middle between them: where cheeks are, and where the outline is looked for."""
+"""Distances from the middle between the eyes, in distances between them: the cheeks are between the first two, the
+outline is looked for between the last two."""
 BELOW_EYES = (0.4, 0.95)
-"""From the eyes (0) to the mouth (1): where no ear, eye or glasses are in the way."""
+"""Heights from the eyes (0) to the mouth (1) at which no ear, eye or glasses are in the way of the outline."""
 ANOTHER_COLOUR = 30
-"""Of 255, in the channel that differs most: skin ends here."""
+"""Difference to the skin, of 255, in the channel that differs most, at which the skin ends."""
 LEAST_SIDE = 48
-"""Pixels of a window in the picture: with fewer there is too little to see."""
+"""Pixels of the image in a window's side; smaller windows show too little."""
 CERTAIN = 0.995
-"""Where the network is as sure as can be, nothing smaller is looked for."""
+"""Probability from which nothing is looked for around a face any more."""
 OVERLAP = 0.25
-"""Of the smaller of two boxes: from here on both are one face."""
+"""Shared part of the smaller of two boxes from which both are one face."""
 EYES, GAP, FALL = 0.435, 0.188, 0.208
-"""An upright face in the middle of a window: height of the eyes, distance between them, from them to the mouth."""
+"""An upright face in the middle of a window, in shares of its side: height of the eyes, distance between them, and from
+them down to the mouth."""
 
 
 @dataclass(frozen=True)
 class _Window:
-    """A square of the picture in pixels."""
+    """A square of the image in pixels."""
 
     left: float
     top: float
     side: float
     wide: float = 1.0
-    """Share of its width that is looked at; what lies aside is filled up."""
+    """Share of its width that is looked at; the rest, on both sides, is padding."""
 
 
 @dataclass(frozen=True)
 class _Face:
-    """What the network said of one window; points and box in pixels of the picture."""
+    """What the network said of one window; points and box in pixels of the image."""
 
     chance: float
+    """That it is a face, 0 to 1."""
     window: _Window
     points: Floats
     box: Floats
@@ -70,19 +75,22 @@ class _Face:
 
 
 class DrawnFaces:
-    """The face network of the drawn world, led through a picture."""
+    """The face network of the drawn world, slid over an image."""
 
     unknown = ""
 
     def __init__(self, folder: Path, name: str = "face", second: str = "face_confirm") -> None:
-        """``folder`` holds ``name``/model.safetensors and that of ``second``, which was trained apart.
+        """Load ``folder``/``name``/model.safetensors, and that of ``second``, a network trained on other data.
 
-        Raises ValueError or OSError where they cannot be read.
+        Raises:
+            ValueError: a file is missing or altered.
+            OSError: a file cannot be read.
         """
         self._network: FaceNetwork = load_face_network(folder, name)
         self._second: FaceNetwork = load_face_network(folder, second)
 
     def find(self, picture: Pixels) -> Found:
+        """Return the faces in an image, [H, W, 3] uint8 of any size."""
         image = Image.fromarray(picture)
         near = self._through(image, LARGE)
         faces = [face for face in near if face.chance >= SURE] or [face for face in near[:1] if face.chance >= LIKELY]
@@ -101,17 +109,16 @@ class DrawnFaces:
         )
 
     def _confirmed(self, image: Image.Image, faces: Sequence[_Face]) -> list[_Face]:
-        """Those that the second network takes for faces, or the surest one.
-
-        A microphone before a chest, or a mouth under a hat, may fool one of the two.
-        """
+        """Return those that the second network takes for faces too, or the surest one."""
+        # a microphone in front of a chest, or a mouth under a hat, fools one network but seldom two
         chances = self._second.describe(np.stack([_view(image, _around(face)) for face in faces])).face_probability
         kept = [face for face, chance in zip(faces, chances.tolist(), strict=True) if chance >= LIKELY]
         return kept or [max(faces, key=lambda face: face.chance)]
 
     def _at_large(self, image: Image.Image) -> Floats:
-        """[D] what the network makes of the picture's large squares, the likelier the more: it knows people best at the
-        distance at which they were drawn, and a face in a hat may be laid into too small a window."""
+        """Return [D] a second view of the largest face: the mean over large squares, weighted by their probability."""
+        # the network knows people best at the distance at which it saw them drawn, and the window of a face with a hat
+        # may be too small
         side, (width, height) = min(image.size), image.size
         windows = [
             _Window((width - side) / 2 + aside * side, down * (height - side), side)
@@ -121,7 +128,7 @@ class DrawnFaces:
         return unit(sum((face.chance * face.vector for face in self._look(image, windows)), np.zeros(1))[None])[0]
 
     def _through(self, image: Image.Image, windows: Mapping[float, int]) -> list[_Face]:
-        """What may be a face in windows of these sizes and steps, surest first, each laid around it."""
+        """Return what may be a face in windows of these sizes and steps, surest first, each window moved around it."""
         seen: list[_Face] = []
         for share, step in windows.items():
             if share * min(image.size) < LEAST_SIDE and share < 1:
@@ -136,16 +143,14 @@ class DrawnFaces:
         return _apart(candidates)
 
     def _grid(self, image: Image.Image, share: float, step: int, part: float, certain: Sequence[_Face]) -> list[_Face]:
-        """What may be a face in windows of a size, looked at in ``part`` of their width.
-
-        Those around a ``certain`` face are left out: among faces that are as sure the larger one would win.
-        """
+        """Return what may be a face in windows of one size, of which ``part`` of the width is looked at."""
         scale = share * min(image.size) / SIDE
         size = (max(SIDE, round(image.width / scale)), max(SIDE, round(image.height / scale)))
         width, pixel = round(part * SIDE), np.array(image.size) / size
         places = [(left, top) for top in _places(size[1], SIDE, step) for left in _places(size[0], width, step)]
         corners = (np.array(places) - ((SIDE - width) / 2, 0)) * pixel
         boxes = np.tile(corners, 2) + EXPECTED * np.tile(SIDE * pixel, 2)
+        # windows around a certain face are left out: the same face in a larger window could only win by its size
         taken = [_shared(boxes, face.box) >= OVERLAP for face in certain]
         rows: list[int] = np.flatnonzero(~np.any([np.zeros(len(boxes), dtype=bool), *taken], axis=0)).tolist()
         if not rows:
@@ -168,7 +173,14 @@ class DrawnFaces:
     def _told(
         self, views: Pixels, corners: Floats, sides: Floats, parts: Sequence[float], least: float = 0.0
     ) -> list[_Face]:
-        """What the network says of [N, SIDE, SIDE, 3] views of windows with corners and sides [N, 2] in pixels."""
+        """Return what the network says of N windows, whose probability is ``least`` or more.
+
+        Args:
+            views: [N, SIDE, SIDE, 3] uint8.
+            corners: [N, 2] left and top of the windows, in pixels of the image.
+            sides: [N, 2] their width and height.
+            parts: N shares of the width that were looked at.
+        """
         told = self._network.describe(views)
         faces: list[_Face] = []
         for row in np.flatnonzero(told.face_probability >= least).tolist():
@@ -181,7 +193,7 @@ class DrawnFaces:
 
 
 def _view(image: Image.Image, window: _Window) -> Pixels:
-    """[SIDE, SIDE, 3] of the window, what lies outside of the picture, or aside, filled up with the nearest pixels."""
+    """Return [SIDE, SIDE, 3] of the window; what lies outside the image or the part looked at repeats its edge."""
     aside = (1 - window.wide) / 2 * window.side
     low = np.array([window.left + aside, window.top])
     high = np.array([window.left + window.side - aside, window.top + window.side])
@@ -195,7 +207,7 @@ def _view(image: Image.Image, window: _Window) -> Pixels:
 
 
 def _around(face: _Face) -> _Window:
-    """The window in which the face would be where the network expects it."""
+    """Return the window in which the face would be where the network expects it."""
     eyes, mouth = face.points[:2].mean(axis=0), face.points[3:].mean(axis=0)
     gap, fall = np.linalg.norm(face.points[1] - face.points[0]), np.linalg.norm(mouth - eyes)
     side = max(float(gap / GAP + fall / FALL) / 2, 1.0)
@@ -203,9 +215,9 @@ def _around(face: _Face) -> _Window:
 
 
 def off_centre(picture: Pixels, points: Floats) -> float:
-    """How far the middle of the face's outline is to the right of the middle between the eyes, in half widths.
+    """Return how far the middle of the face's outline is to the right of the middle between the eyes, in half widths.
 
-    ``points`` are five landmarks [5, 2] in pixels. The outline is where, from the cheeks outwards, the colour changes.
+    ``points`` are five landmarks [5, 2] in pixels. The outline is where the colour changes, from the cheeks outwards.
     """
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     across = points[1] - points[0]
@@ -224,7 +236,8 @@ def off_centre(picture: Pixels, points: Floats) -> float:
 
 
 def box_around(points: Floats) -> Floats:
-    """[4] in pixels for landmarks [5, 2] in pixels: ``faces.box_of``, which cuts to the picture in shares."""
+    """Return [4] the box, chin to hairline, of landmarks [5, 2], both in pixels."""
+    # ``box_of`` clips to 0..1, so the landmarks are first put into the middle of a unit square that is large enough
     low = points.min(axis=0) - 4 * np.ptp(points, axis=0).max()
     span = 12 * np.ptp(points, axis=0).max() + 1e-9
     return box_of((points - low) / span) * span + np.tile(low, 2)
@@ -235,7 +248,7 @@ def _places(length: int, window: int, step: int) -> list[int]:
 
 
 def _apart(faces: Sequence[_Face]) -> list[_Face]:
-    """The surest of all that are one face; of those as sure the largest."""
+    """Return the surest of all windows that hold one face; the largest of those that are equally sure."""
     kept: list[_Face] = []
     for face in sorted(faces, key=lambda face: (-round(face.chance, 2), -face.window.side)):
         if all(_shared(face.box, other.box) < OVERLAP for other in kept):
@@ -244,7 +257,7 @@ def _apart(faces: Sequence[_Face]) -> list[_Face]:
 
 
 def _shared(one: Floats, other: Floats) -> Floats:
-    """[...] how much of the smaller box is in both, of boxes [..., 4]."""
+    """Return [...] the share of the smaller box that lies in both, for boxes [..., 4]."""
     inside = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
     areas = [(box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (one, other)]
     return inside.clip(0).prod(axis=-1) / np.minimum(*areas)
@@ -253,4 +266,4 @@ def _shared(one: Floats, other: Floats) -> Floats:
 EXPECTED = box_of(
     np.array([[0.5 - GAP / 2, EYES], [0.5 + GAP / 2, EYES], [0.5, EYES], [0.5, EYES + FALL], [0.5, EYES + FALL]])
 )
-"""[4] the box of a face in the middle of a window, in shares of its side."""
+"""[4] the box of a face in the middle of a window, in shares of the window's side."""

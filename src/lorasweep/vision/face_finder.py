@@ -1,4 +1,4 @@
-"""Every face in a picture, and who the largest one is, where weights for that can be had."""
+"""Every face in an image, and who the largest one is if there are weights to tell."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,62 +8,51 @@ import numpy as np
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.describe import shipped_weights
 from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, find_sure_faces
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
 
 TURNED = 0.12
-"""How far from the middle between the eyes, in distances between them, the nose of a turned face is: about 15 degrees,
-the nose standing out by half that distance."""
+"""How far the nose of a turned face is from the middle between the eyes, in distances between them: about 15 degrees,
+if the nose stands out by half that distance."""
 LEAST_SHARE = 0.33
-"""Of the largest face's side: a smaller one is somebody in the background, or a pattern."""
+"""Share of the largest face's side below which a face is somebody in the background, or a pattern."""
 LOOKED_AT = 1024
-"""Pixels: longer pictures are shrunk to this side first; a face that is lost by it is too small to train on."""
+"""Pixels of the longer side: larger images are shrunk to it first. A face that this loses is too small to train on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The faces of one picture, largest first."""
+    """The faces of one image, largest first."""
 
     boxes: Floats
     """[F, 4] left, top, right, bottom in pixels."""
     landmarks: Floats
     """[F, 5, 2] left eye, right eye, nose, mouth left, mouth right in pixels."""
     identity: Floats
-    """[V, D] unit vectors of the largest face, one for each way of looking; [0, 0] where nobody can tell."""
+    """[V, D] unit vectors of the largest face, one for each view of it; [0, 0] if there are no weights to tell."""
     turn: float
-    """Of the largest face: 0 into the camera, beyond -1 and 1 turned to that side of the picture; NaN without one."""
+    """Of the largest face: 0 into the camera, below -1 turned to the image's left, above 1 to its right; NaN without
+    one."""
 
 
 NOBODY = Found(boxes=np.zeros((0, 4)), landmarks=np.zeros((0, 5, 2)), identity=np.zeros((0, 0)), turn=np.nan)
 
 
 class FaceFinder(Protocol):
-    """Finds the faces of one picture at a time."""
+    """Finds the faces of one image at a time."""
 
     unknown: str
-    """Why it cannot tell who somebody is; '' where it can."""
+    """Why it cannot tell who somebody is, in a sentence; '' if it can."""
 
     def find(self, picture: Pixels) -> Found:
-        """``picture`` is [H, W, 3] uint8, of any size."""
+        """Return the faces in an image, [H, W, 3] uint8 of any size."""
         ...
 
 
-def open_finder(evaluate: "EvaluateConfig", device: str = "cpu") -> FaceFinder:
-    """The finder that goes with ``evaluate.face``. Raises UserError where there is no such network."""
-    if evaluate.face == "facenet":
-        return PhotoFaces.open(evaluate, device)
-    if evaluate.face == "portraits":
-        from lorasweep.vision.drawn_faces import DrawnFaces
-
-        return DrawnFaces(shipped_weights())
-    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
-
-
 class PhotoFaces:
-    """MTCNN, whose weights come with its library, and InceptionResnetV1 where its weights are here."""
+    """MTCNN, whose weights come with its library, and InceptionResnetV1 if its weights are on this machine."""
 
     def __init__(self, detector: Any, network: FaceNet | None, unknown: str = "") -> None:
         self._detector = detector
@@ -72,12 +61,15 @@ class PhotoFaces:
 
     @staticmethod
     def open(evaluate: "EvaluateConfig", device: str = "cpu") -> "PhotoFaces":
-        """With identity where it can be had, else without, and ``unknown`` says why. Raises UserError for named
-        weights that cannot be read."""
+        """Return a finder that tells persons apart, or one that does not and says why in ``unknown``.
+
+        Raises:
+            UserError: the configuration names weights that cannot be read.
+        """
         try:
             network = FaceNet(evaluate.face_weights, evaluate.face_weights_sha256, device)
         except UserError as error:
-            if evaluate.face_weights:
+            if evaluate.face_weights:  # weights that were asked for are no optional extra
                 raise
             from facenet_pytorch import MTCNN
 
@@ -85,6 +77,7 @@ class PhotoFaces:
         return PhotoFaces(network.detector, network)
 
     def find(self, picture: Pixels) -> Found:
+        """Return the faces in an image, [H, W, 3] uint8 of any size."""
         small, scale = _shrunk(picture)
         found = find_sure_faces(self._detector, small)
         if found is None:
@@ -92,23 +85,23 @@ class PhotoFaces:
         boxes, points, chances = found
         sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
         kept = (chances >= SURE_OF_ANOTHER) & (sides >= LEAST_SHARE * sides[0])
-        kept[0] = True
+        kept[0] = True  # the largest one is the subject, however sure MTCNN is of it
         identity = self._network.vector(small, boxes[0])[None] if self._network else np.zeros((0, 0))
         turn = turn_of(points[0]) / TURNED
         return Found(boxes=boxes[kept] * scale, landmarks=points[kept] * scale, identity=identity, turn=turn)
 
 
 def turn_of(points: Floats) -> float:
-    """How far the nose is from the middle between the eyes, along the line through them, in distances between them.
+    """Return how far the nose is from the middle between the eyes, along the line through them.
 
-    ``points`` are five landmarks [5, 2]. Positive to the right side of the picture.
+    ``points`` are five landmarks [5, 2]. The unit is the distance between the eyes; positive is the image's right.
     """
     across = points[1] - points[0]
     return float((points[2] - points[:2].mean(axis=0)) @ across / max(float(across @ across), 1e-9))
 
 
 def _shrunk(picture: Pixels) -> tuple[Pixels, float]:
-    """The picture with LOOKED_AT pixels at most along its longer side, and what its pixels are worth."""
+    """Return the image with at most LOOKED_AT pixels along its longer side, and how many times smaller it is."""
     from PIL import Image
 
     longest = max(picture.shape[:2])

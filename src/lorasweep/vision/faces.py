@@ -12,8 +12,7 @@ from PIL import Image
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.embedder import Seen, unit
-from lorasweep.vision.weights import checked_sha256
+from lorasweep.vision.embedder import Seen, checked_sha256, unit
 
 if TYPE_CHECKING:
     from lorasweep.portraits.networks import FaceNetwork
@@ -21,22 +20,31 @@ if TYPE_CHECKING:
 CROP = 160
 """Pixels: the side that InceptionResnetV1 was trained on."""
 MARGIN = 14 / CROP
-"""Of the crop, on all sides together: what the published vectors were computed with."""
+"""Share of the crop, both sides together, that lies around the box: what the published vectors were computed with."""
 SURE = 0.9
-"""MTCNN's own probability from which a box counts as a face."""
+"""MTCNN's probability from which a box counts as a face."""
 SURE_OF_ANOTHER = 0.98
-"""MTCNN's own probability from which a second box counts: it sees faces in folds and trees at less."""
+"""MTCNN's probability from which a second box counts: below it, MTCNN sees faces in folds and trees."""
 COMPANION = 0.5
-"""Of the largest face's side: somebody who was asked for stands beside the subject, not in the background."""
+"""Share of the largest face's side from which a second person counts: one who was prompted for stands beside the
+subject, not in the background."""
 LIKELY = 0.5
-"""The same for the portraits network, which is trained to split faces from the rest evenly."""
+"""The portraits network's probability from which an image counts as a face; it is trained to split them at one half."""
 
 
 class FaceNet:
-    """MTCNN and InceptionResnetV1 of facenet-pytorch (Schroff et al. 2015, arXiv 1503.03832), 512 numbers."""
+    """MTCNN and InceptionResnetV1 of facenet-pytorch (Schroff et al. 2015, arXiv 1503.03832): [512] vectors."""
 
     def __init__(self, weights: str | None = None, sha256: str | None = None, device: str = "cpu") -> None:
-        """``weights`` is a local file, None the library's own download. Raises UserError where neither can be had."""
+        """Load detector and network.
+
+        Args:
+            weights: a local file; None is the library's own download.
+            sha256: of that file; None accepts any.
+
+        Raises:
+            UserError: the file is not there, cannot be downloaded, is of another network or has another hash.
+        """
         from facenet_pytorch import MTCNN, InceptionResnetV1
 
         path = Path(weights) if weights else _own_weights()
@@ -54,7 +62,8 @@ class FaceNet:
         self._network = network.eval().requires_grad_(False).to(device)
 
     def look(self, pictures: Sequence[Pixels]) -> Seen:
-        """One picture at a time: MTCNN fails on a list in which one picture has no face."""
+        """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
+        # one image at a time: MTCNN fails on a list in which one image has no face
         return merge([self._look(picture) for picture in pictures], 512)
 
     def _look(self, picture: Pixels) -> Seen | None:
@@ -74,21 +83,21 @@ class FaceNet:
 
     @torch.no_grad()
     def vector(self, picture: Pixels, box: Floats) -> Floats:
-        """[512] the unit vector of the face in ``box``, [4] in pixels."""
+        """Return [512] the unit vector of the face in ``box``, [4] in pixels."""
         return unit(self._network(_crop(picture, box).to(self._device)).cpu().numpy())[0]
 
 
 def find_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats] | None:
-    """Boxes [F, 4] and landmarks [F, 5, 2] in pixels of the faces MTCNN is SURE of, largest first; None without one."""
+    """Return boxes [F, 4] and landmarks [F, 5, 2] in pixels of the faces MTCNN is SURE of, largest first, or None."""
     found = find_sure_faces(detector, picture)
     return None if found is None else found[:2]
 
 
 def find_sure_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats, Floats] | None:
-    """``find_faces``, and the probability [F] of each."""
+    """Return what ``find_faces`` does, and the probability [F] of each face."""
     try:
         boxes, chances, points = detector.detect(Image.fromarray(picture), landmarks=True)
-    except (RuntimeError, ValueError, IndexError):  # pictures too small for its first stage
+    except (RuntimeError, ValueError, IndexError):  # the image is too small for MTCNN's first stage
         return None
     if boxes is None:
         return None
@@ -100,7 +109,7 @@ def find_sure_faces(detector: Any, picture: Pixels) -> tuple[Floats, Floats, Flo
 
 
 def _companion(boxes: Floats, chances: Floats) -> int | None:
-    """The row of the second person, of boxes that are sorted by size; None where the first one is alone."""
+    """Return the row of the second person in boxes sorted by size; None if the first one is alone."""
     sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     beside = (chances >= SURE_OF_ANOTHER) & (sides >= COMPANION * sides[0])
     beside[0] = False
@@ -109,11 +118,11 @@ def _companion(boxes: Floats, chances: Floats) -> int | None:
 
 def _crop(picture: Pixels, box: Floats) -> torch.Tensor:
     tensor = torch.from_numpy(np.array(face_crop(picture, box))).permute(2, 0, 1)[None].float()
-    return (tensor - 127.5) / 128
+    return (tensor - 127.5) / 128  # as facenet-pytorch's fixed_image_standardization
 
 
 def face_crop(picture: Pixels, box: Floats) -> Image.Image:
-    """CROP x CROP pixels, RGB: what FaceNet sees of the face in ``box``, [4] in pixels."""
+    """Return CROP x CROP pixels, RGB: what FaceNet sees of the face in ``box``, [4] in pixels."""
     grow = MARGIN / (1 - MARGIN) * (box[2:] - box[:2]) / 2
     corners = np.concatenate([box[:2] - grow, box[2:] + grow])
     low, high = np.zeros(4), np.tile(picture.shape[1::-1], 2)
@@ -122,7 +131,7 @@ def face_crop(picture: Pixels, box: Floats) -> Image.Image:
 
 
 def _own_weights() -> Path:
-    """Where facenet-pytorch keeps its download, fetched on first use."""
+    """Return the file where facenet-pytorch keeps its download, fetched on first use."""
     from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
     from torch.hub import download_url_to_file
 
@@ -143,10 +152,10 @@ def _own_weights() -> Path:
 
 
 class PortraitFaces:
-    """The face network of the drawn world, which sees exactly one face or none."""
+    """The face network of the drawn world, which sees one face or none."""
 
     def __init__(self, folder: Path, name: str = "face") -> None:
-        """``folder`` holds ``name``/model.safetensors. Raises UserError where it cannot be read."""
+        """Load ``folder``/``name``/model.safetensors. Raise UserError if it cannot be read."""
         from lorasweep.portraits.networks import load_face_network
 
         try:
@@ -156,6 +165,7 @@ class PortraitFaces:
         self.sha256 = checked_sha256(folder / name / "model.safetensors", None, "evaluate.face")
 
     def look(self, pictures: Sequence[Pixels]) -> Seen:
+        """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
         width = self._network.network.config.outputs["embedding"]
         return merge([self._look(picture) for picture in pictures], width)
 
@@ -173,15 +183,16 @@ class PortraitFaces:
 
 
 def box_of(points: Floats) -> Floats:
-    """[4] the box, chin to hairline, that goes with five landmarks [5, 2], in the same units."""
+    """Return [4] the box, chin to hairline, of five landmarks [5, 2], both in shares of the image's sides."""
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+
     reach = max(float(np.linalg.norm(mouth - eyes)), 0.6 * float(np.linalg.norm(points[1] - points[0])))
     middle = eyes + 0.17 * (mouth - eyes)
     return np.concatenate([middle - reach * np.array([1.15, 1.45]), middle + reach * np.array([1.15, 1.45])]).clip(0, 1)
 
 
 def merge(rows: Sequence[Seen | None], width: int) -> Seen:
-    """One record for N pictures; ``width`` is the length of a vector."""
+    """Return one record for N images; ``width`` is the length of a vector."""
     blank = Seen(
         vectors=np.zeros((1, width)),
         count=np.zeros(1, dtype=np.int64),

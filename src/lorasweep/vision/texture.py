@@ -1,8 +1,8 @@
-"""What a picture's texture is like: thirteen plain numbers in which clay, mosaic, burn and the like show.
+"""An image's texture as thirteen plain numbers, in which clay, mosaic, burn and the like show.
 
-None of them is a quality by itself: a white wall is flat and a sketch is sharp. ``evaluate.artifact`` compares them
-with the subject's photos and with the base model's samples. Weight-free, from ``evaluate``'s own experiments with
-planted faults.
+None is a quality by itself: a white wall is flat and a sketch is sharp. ``evaluate.artifact`` compares them with those
+of the subject's photos and of the base model's samples. They need no weights, and were chosen by experiments with
+planted faults (``benchmarks.evaluator``).
 """
 
 from functools import cache
@@ -17,22 +17,26 @@ NAMES = TEXTURE
 QUIET = 1e-4
 """Keeps logarithms finite; far below one step of 8 bits (1 / 255)."""
 BLOCK = 8
-"""Pixels: of a JPEG file, and of one latent of Stable Diffusion."""
+"""Pixels of a JPEG block, and of one latent of Stable Diffusion."""
 LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
 
 
 def texture(pixels: Pixels) -> Floats:
-    """[K] in the order of ``NAMES`` for [H, W, 3] uint8 of at least 16 x 16 pixels.
+    """Return [K] numbers in the order of ``NAMES`` for an image, [H, W, 3] uint8 of at least 16 x 16 pixels.
 
-    mid_energy, high_energy: log root mean square of what a blur of 1 to 2.5 pixels, and of 1 pixel, takes away.
-    local_std: log of the median spread within 5 x 5 pixels.   flat_fraction: share of pixels like their neighbours.
-    block_peak: log of how much stronger edges are on a regular grid, 0 upward.   histogram_entropy: bits, 0 to 8.
-    tail_weight: log kurtosis of gradients.   overshoot: high_energy less mid_energy.
-    saturation, contrast, clipped: mean max - min of RGB, spread of luma, share of values at the ends; 0 to 1.
+    mid_energy, high_energy: log root mean square of what a blur of 1 to 2.5 pixels, and of 1 pixel, removes.
+    local_std: log of the median standard deviation within 5 x 5 pixels.
+    flat_fraction: share of pixels that are like their neighbours, 0 to 1.
+    block_peak: log of how much stronger edges are on a regular grid than off it, 0 upward.
+    histogram_entropy: bits, 0 to 8.
+    tail_weight: log kurtosis of gradients.
+    overshoot: high_energy - mid_energy.
+    saturation, contrast, clipped: mean of max - min of RGB, standard deviation of luma, share of values at either end;
+    0 to 1.
     grain: log of the median response to Immerkær's mask, which contours hardly move (Immerkær 1996, CVIU 64(2)).
-    blocking: log of how much stronger the usual jump is every 8 pixels than elsewhere, where JPEG files and
-    autoencoders have their seams (after Wang, Sheikh & Bovik, ICIP 2002); about 0 without.
+    blocking: log of how much stronger the usual step between columns or rows is every 8 pixels, at the seams of JPEG
+    files and autoencoders, than elsewhere (after Wang, Sheikh & Bovik, ICIP 2002); about 0 without seams.
     """
     colour = pixels.astype(np.float64) / 255
     red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
@@ -47,7 +51,7 @@ def texture(pixels: Pixels) -> Floats:
             mid_energy,
             high_energy,
             float(np.log(np.median(_local_std(luma)) + QUIET)),
-            float(np.mean(steps < 2.1 / 255)),
+            float(np.mean(steps < 2.1 / 255)),  # up to two grey levels, whatever rounding does
             0.5 * (_grid_peak(np.abs(across).mean(axis=0)) + _grid_peak(np.abs(down).mean(axis=1))),
             _entropy(pixels),
             float(np.log(_kurtosis(np.concatenate([across.ravel(), down.ravel()])))),
@@ -66,7 +70,7 @@ def _log_rms(band: Floats) -> float:
 
 
 def _blur(plane: Floats, sigma: float) -> Floats:
-    """Gaussian blur of [H, W], edges repeated."""
+    """Return [H, W] after a Gaussian blur, edges repeated."""
     reach = int(np.ceil(2.5 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
@@ -79,19 +83,19 @@ def _blur(plane: Floats, sigma: float) -> Floats:
 
 
 def _local_std(plane: Floats) -> Floats:
-    """[H - 4, W - 4] spread within 5 x 5 pixels, from sums of values and squares."""
+    """Return [H - 4, W - 4] standard deviations within 5 x 5 pixels, from sums of values and of squares."""
     mean, square = _box_mean(plane), _box_mean(plane**2)
-    return np.sqrt(np.clip(square - mean**2, 0, None))
+    return np.sqrt(np.clip(square - mean**2, 0, None))  # rounding leaves a little below 0 in flat places
 
 
 def _grain(plane: Floats) -> float:
-    """Second differences across and down, one after the other: 0 on ramps and along straight contours."""
+    """Return the log of the median of second differences, across and then down: 0 on ramps and straight contours."""
     response = np.diff(np.diff(plane, 2, axis=0), 2, axis=1) / 6
     return float(np.log(np.median(np.abs(response)) + 0.25 / 255))
 
 
 def _seams(plane: Floats) -> float:
-    """Of [H, W]: what a step between columns has more than those beside it, at every eighth column and at the rest."""
+    """Return the log ratio, at every eighth column and at the rest, of how far a step exceeds those beside it."""
     steps = np.diff(plane, axis=1)
     jumps = np.abs(steps[:, 1:-1] - 0.5 * (steps[:, :-2] + steps[:, 2:])).mean(axis=0)
     seam = np.arange(1, len(jumps) + 1) % BLOCK == BLOCK - 1
@@ -104,13 +108,14 @@ def _box_mean(plane: Floats) -> Floats:
 
 
 def _grid_peak(profile: NDArray[np.float64]) -> float:
-    """Log of how much stronger the usual edge on the best grid of square cells is than three quarters of those off it.
+    """Return the log of how much stronger edges are on the best regular grid than three quarters of those off it.
 
-    ``profile`` [W - 1] is the mean step between neighbouring columns. Cells are what scaling n of them up to W pixels
-    leaves; taking the median along the grid keeps single strong contours from looking like one.
+    ``profile`` [W - 1] is the mean step between neighbouring columns. A grid is what n square cells that are scaled up
+    to W pixels leave.
     """
     steps = np.log(profile + 0.5 / 255)
-    # Sorting short rows by hand: numpy's own median and quantile took ten times as long, most of it checking.
+    # The median along a grid, so that one strong contour is no grid. Short rows are sorted here since numpy's median
+    # and quantile took ten times as long, most of it for checks.
     return max(
         0.0,
         *(_middle(np.sort(steps[on]), 0.5) - _middle(np.sort(steps[off]), 0.75) for on, off in _grids(len(steps) + 1)),
@@ -119,14 +124,14 @@ def _grid_peak(profile: NDArray[np.float64]) -> float:
 
 @cache
 def _grids(side: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """For every number of cells: the places of a profile that lie on the edges of cells, and the others."""
+    """Return, for every number of cells, the places of a profile that lie on the edges of cells, and the others."""
     place = np.arange(side) + 0.5
     edges = [np.diff(np.floor(place * cells / side)) > 0 for cells in range(max(6, side // 64), side * 3 // 4 + 1)]
     return [(np.flatnonzero(edge), np.flatnonzero(~edge)) for edge in edges]
 
 
 def _middle(ascending: Floats, share: float) -> float:
-    """The quantile at ``share``, between the two nearest values."""
+    """Return the quantile at ``share``, 0 to 1, interpolated between the two nearest values."""
     place = share * (len(ascending) - 1)
     low = int(place)
     high = min(low + 1, len(ascending) - 1)
@@ -134,7 +139,7 @@ def _middle(ascending: Floats, share: float) -> float:
 
 
 def _entropy(pixels: Pixels) -> float:
-    """Mean over R, G, B of the entropy of their values."""
+    """Return the mean over R, G and B of the entropy of their values, in bits."""
     bits = []
     for channel in range(3):
         share = np.bincount(pixels[..., channel].ravel(), minlength=256) / pixels[..., channel].size
