@@ -1,6 +1,8 @@
 import contextlib
 import dataclasses
+import importlib
 import importlib.metadata
+import inspect
 import json
 import os
 import subprocess
@@ -14,36 +16,40 @@ import pytest
 
 import lorasweep
 from lorasweep import cli
-from lorasweep.errors import RunFailedError, TryAgainError, UserError
+from lorasweep.errors import ExitCode, RunFailedError, TryAgainError, UserError
 from lorasweep.records import Pick
+from lorasweep.run import training
+from lorasweep.search import searching
 
-FUNCTIONS = {"import": "import_settings"}  # a function cannot be called import
+MODULES = {name: cli.module_of(name) for name in cli.COMMANDS}
+FUNCTIONS = {name: "import_settings" if name == "import" else name for name in cli.COMMANDS if name != "sweep"}
 
 
-@pytest.fixture
-def app(monkeypatch):
-    """A stand-in for lorasweep.commands that notes every call; `app.answers[name]` is returned, or raised."""
-    fake = types.ModuleType("lorasweep.commands")
-    fake.calls, fake.answers = [], {}
-    # Rooms within it are real, whether another test has imported them or not.
-    fake.__path__ = [str(Path(lorasweep.__file__).parent / "app")]
+class App:
+    """What commands call, noted; ``answers[name]`` is returned, or raised."""
 
-    def function(name):
+    def __init__(self) -> None:
+        self.calls, self.answers = [], {}
+
+    def function(self, name):
         def call(*args, **kwargs):
-            fake.calls.append((name, args, kwargs))
+            self.calls.append((name, args, kwargs))
             print(f"{name} talks")
-            answer = fake.answers.get(name)
+            answer = self.answers.get(name)
             if isinstance(answer, BaseException):
                 raise answer
             return answer
 
         return call
 
-    for name in ("train", *FUNCTIONS.values(), *cli.COMMANDS):
-        setattr(fake, name, function(name))
-    fake.Multirun = lambda run: contextlib.nullcontext(object())
-    monkeypatch.setitem(sys.modules, "lorasweep.commands", fake)
-    monkeypatch.setattr(lorasweep, "app", fake, raising=False)
+
+@pytest.fixture
+def app(monkeypatch):
+    """Commands with a stand-in for the function that each is about."""
+    fake = App()
+    for name, function in FUNCTIONS.items():
+        monkeypatch.setattr(MODULES[name], function, fake.function(name))
+    monkeypatch.setattr(MODULES["train"], "Multirun", lambda run: contextlib.nullcontext(object()))
     monkeypatch.setattr(sys, "argv", ["lorasweep"])
     return fake
 
@@ -81,7 +87,7 @@ def photos(tmp_path, monkeypatch):
         (
             ["import", "k.json", "my photos", "--to", "preset/a.yaml", "--steps", "9", "--overwrite"],
             (
-                "import_settings",
+                "import",
                 ("k.json", "my photos"),
                 {"to": "preset/a.yaml", "like": None, "steps": 9, "overwrite": True},
             ),
@@ -107,14 +113,34 @@ def photos(tmp_path, monkeypatch):
     ],
 )
 def test_a_command_calls_one_function(app, words, call):
+    app.answers[words[0]] = answer_of(words[0])
     assert cli.main(words) == 0
     assert app.calls == [call]
 
 
-def test_every_call_fits_the_function_that_it_is_for():
-    import inspect
+def answer_of(command):
+    """What the function of a command returns if all went well."""
+    if command in ("resume", "demo"):
+        return [Ended()]
+    if command in ("evaluate", "extend", "refit"):
+        return Ended()
+    fine = types.SimpleNamespace(fine=True, fits=True, pick=picked(4))
+    return {"doctor": (Found("disk", True, "40 GiB free"),), "ui": 0}.get(command, fine)
 
-    real = pytest.importorskip("lorasweep.commands")
+
+def test_every_command_is_a_module_with_the_same_two_functions():
+    for name, module in MODULES.items():
+        wanted = {"words"} if name in cli.OF_HYDRA else {"options"}
+        assert set(inspect.signature(module.main).parameters) == wanted, name
+        assert name in cli.OF_HYDRA or list(inspect.signature(module.add_arguments).parameters) == ["parser"]
+    folder = Path(lorasweep.__file__).parent / "commands"
+    shared = {"__init__", "photos", "runs"}
+    assert {path.stem for path in folder.glob("*.py")} - shared == {
+        module.__name__.rpartition(".")[2] for module in MODULES.values()
+    }
+
+
+def test_every_call_fits_the_function_that_it_is_for():
     shapes = {
         **dict.fromkeys(("resume", "refit", "report"), (("root", "run"), {})),
         "evaluate": (("root", "run", ["preset=p"]), {"config_dirs": []}),
@@ -130,14 +156,15 @@ def test_every_call_fits_the_function_that_it_is_for():
         "extend": (("root", "run", 40, None), {}),
         "export": (("root", "run", "kohya"), {"to": None, "step": None, "audit": False}),
         **{"sync": (("root",), {}), "doctor": (("root",), {}), "demo": (("root",), {"fast": False})},
+        "train": (("run", "parent"), {}),
     }
-    assert set(shapes) == set(cli.COMMANDS)
+    assert set(shapes) == set(FUNCTIONS)
     for name, (args, kwargs) in shapes.items():
-        inspect.signature(getattr(real, FUNCTIONS.get(name, name))).bind(*args, **kwargs)
+        inspect.signature(getattr(MODULES[name], FUNCTIONS[name])).bind(*args, **kwargs)
 
 
 def test_train_hands_over_the_folder_untouched_and_the_overrides(app, photos):
-    app.answers["train"] = 0.8
+    app.answers["train"] = Ended(pick=picked(4), score=0.8)
     assert cli.main(["train", photos.name, "preset=person_portraits", "optim.lr=3e-4"]) == 0
     ((name, (run,), _),) = app.calls
     assert name == "train"
@@ -146,13 +173,13 @@ def test_train_hands_over_the_folder_untouched_and_the_overrides(app, photos):
 
 
 def test_a_multirun_trains_each_value(app, photos):
-    app.answers["train"] = 0.8
+    app.answers["train"] = Ended(pick=picked(4), score=0.8)
     assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
     assert [(run.data.path, run.optim.lr) for _, (run, _), _ in app.calls] == [(str(photos), 3e-4), (str(photos), 1e-3)]
 
 
 def test_the_runs_of_a_multirun_get_one_parent_and_a_run_alone_gets_none(app, photos):
-    app.answers["train"] = 0.8
+    app.answers["train"] = Ended(pick=picked(4), score=0.8)
     assert cli.main(["train", str(photos), "-m", "preset=person_portraits", "optim.lr=3e-4,1e-3"]) == 0
     (_, first), (_, second) = (args for _, args, _ in app.calls)
     assert first is second is not None
@@ -161,22 +188,23 @@ def test_the_runs_of_a_multirun_get_one_parent_and_a_run_alone_gets_none(app, ph
     assert [len(args) for _, args, _ in app.calls] == [1]
 
 
-def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos):
+def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos, monkeypatch):
     def together(runs, width):
         app.calls.append(("train_together", [run.optim.lr for run in runs], width))
-        return [types.SimpleNamespace(error=None, score=0.5, folder="x") for _ in runs]
+        return [Ended(pick=picked(4), score=0.5) for _ in runs]
 
-    app.train_together = together
+    monkeypatch.setattr(training, "train_together", together)
     words = ["preset=person_portraits", "optim.lr=3e-4,1e-3", "-m", "hydra/launcher=cohort", "hydra.launcher.width=2"]
     assert cli.main(["train", str(photos), *words]) == 0
     assert app.calls == [("train_together", [3e-4, 1e-3], 2)]
 
 
-def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos):
+def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos, monkeypatch):
     def search(plan, compose, words, worker):
         app.calls.append((plan, compose([*words, "optim.lr=2e-3"]), worker))
+        return Searched()
 
-    app.search = search
+    monkeypatch.setattr(searching, "search", search)
     words = ["preset=person_portraits", "trials=5", "sampler=random", "width=3", "study=mine", "lora.rank=4,8"]
     assert cli.main(["sweep", "lr", str(photos), *words]) == 0
     ((plan, run, worker),) = app.calls
@@ -186,11 +214,12 @@ def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos):
     assert (run.data.path, run.optim.lr, run.optim.steps, worker) == (str(photos), 2e-3, 500, False)
 
 
-def test_a_launcher_that_starts_processes_gets_workers(app, photos):
+def test_a_launcher_that_starts_processes_gets_workers(app, photos, monkeypatch):
     def elsewhere(plan, compose, words, launch):
         app.calls.append((plan.workers, plan.width, [word for word in words if "=" in word]))
+        return Searched()
 
-    app.search_elsewhere = elsewhere
+    monkeypatch.setattr(searching, "search_elsewhere", elsewhere)
     words = ["preset=person_portraits", "hydra/launcher=submitit_local", "workers=3", "width=2"]
     pytest.importorskip("submitit")
     assert cli.main(["sweep", "lr", str(photos), *words]) == 0
@@ -223,8 +252,9 @@ def test_cfg_job_trains_nothing(app, photos, capsys):
 
 
 def test_a_run_that_was_not_judged_is_fine_without_a_pick(app, photos):
-    app.answers["train"] = float("nan")
+    app.answers["train"] = Ended(pick=picked(None))
     assert cli.main(["train", str(photos), "preset=person_portraits"]) == 3
+    app.answers["train"] = Ended()
     assert cli.main(["train", str(photos), "preset=person_portraits", "evaluate=off"]) == 0
 
 
@@ -275,10 +305,26 @@ class Found:
 
 @dataclass
 class Ended:
-    error: Exception | None
+    error: Exception | None = None
     pick: Pick | None = None
     skipped: tuple[str, ...] = ()
     status: str = "finished"
+    score: float = float("nan")
+    name: str = "run"
+    folder: str = "x"
+
+
+@dataclass
+class Searched:
+    best: str = "run"
+
+
+@dataclass
+class Given:
+    pick: Pick
+    file: Path | None = None
+    path: Path | None = None
+    score: float = float("nan")
 
 
 STYLE = dataclasses.replace(picked(None), run_verdict="look at the sheet")
@@ -287,15 +333,14 @@ STYLE = dataclasses.replace(picked(None), run_verdict="look at the sheet")
 @pytest.mark.parametrize(
     ("command", "answer", "code"),
     [
-        ("pick", picked(4), 0),
-        ("pick", picked(None), 3),
+        ("pick", Given(picked(4)), 0),
+        ("pick", Given(picked(None)), 3),
         ("resume", [Ended(None, picked(4)), Ended(ValueError("nan"))], 1),
         ("resume", [Ended(None, picked(None))], 3),
         ("refit", Ended(None), 0),
         ("resume", [Ended(None, STYLE)], 0),
         ("evaluate", Ended(None, STYLE, ("a is skipped",)), 4),
-        ("pick", STYLE, 3),
-        ("pick", types.SimpleNamespace(pick=STYLE, file=None), 3),
+        ("pick", Given(STYLE), 3),
         ("evaluate", Ended(None, picked(4), ("a is skipped",)), 4),
         ("evaluate", Ended(None, picked(None), ("a is skipped",)), 3),
         ("plan", types.SimpleNamespace(fits=True), 0),
@@ -331,7 +376,7 @@ def test_doctor_prints_its_findings_and_fails_on_a_bad_one(app, capsys):
 
 
 def test_json_alone_is_on_stdout_and_nan_is_null(app, capsys):
-    app.answers["pick"] = {"path": Path("a/b"), "score": float("nan"), "pick": picked(4)}
+    app.answers["pick"] = Given(picked(4), path=Path("a/b"))
     assert cli.main(["pick", "last", "--json"]) == 0
     shown = capsys.readouterr()
     result = json.loads(shown.out)
@@ -383,7 +428,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
     )
     assert time.perf_counter() - start < 5, "it takes 0.1 s on an idle machine"
     assert done.stdout.endswith("set()\n")
-    for command in ("train", *cli.COMMANDS):
+    for command in cli.COMMANDS:
         assert f"\n    {command}" in done.stdout
     for code in (0, 1, 2, 3, 4, 75, 130):
         assert f"\n  {code} " in done.stdout
@@ -391,11 +436,11 @@ def test_help_answers_at_once_and_imports_nothing_heavy():
 
 def test_the_readme_names_every_command_and_exit_code():
     text = Path(__file__).parents[2].joinpath("README.md").read_text()
-    for command in ("train", *cli.COMMANDS):
+    for command in cli.COMMANDS:
         assert f"lorasweep {command}" in text
-    codes = (cli.FINE, cli.FAILED, cli.USAGE, cli.NO_CHECKPOINT, cli.SKIPPED, cli.TRY_AGAIN, cli.INTERRUPTED)
-    for code in codes:
+    for code in set(ExitCode) - {ExitCode.TERMINATED}:
         assert f"| {code} |" in text
+    assert f"{ExitCode.TERMINATED} by SIGTERM" in text
 
 
 def test_the_console_script_is_main():
@@ -408,7 +453,7 @@ def test_the_console_script_is_main():
 
 @pytest.mark.parametrize("word", ["steps=", "steps=0", "steps=-3", "many"])
 def test_extend_asks_for_a_number_of_steps(word, capsys):
-    assert cli.main(["extend", "r", "--", word]) == cli.USAGE
+    assert cli.main(["extend", "r", "--", word]) == ExitCode.USAGE
     assert f"extend was told '{word}'; say how many steps to go on for, as in steps=400" in capsys.readouterr().err
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lorasweep.run.outcome import Outcome
 from safetensors.torch import load_file, save_file
 
 from lorasweep import cli
-from lorasweep import commands as app
+from lorasweep.commands.export import export
 from lorasweep.config.compose import load_run
 from lorasweep.models.lora.header import read_header
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
 Overrides = Callable[..., list[str]]
@@ -21,7 +22,7 @@ MODULE = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 @pytest.fixture
 def outcome(overrides: Overrides) -> Outcome:
-    (found,) = app.train_together([load_run(overrides("track.mlflow=false", "name=anna"))], say=lambda _: None)
+    (found,) = train_together([load_run(overrides("track.mlflow=false", "name=anna"))], say=lambda _: None)
     return found
 
 
@@ -42,7 +43,7 @@ def test_kohyas_layout_is_the_checkpoint_itself(outcome: Outcome, tmp_path: Path
 def test_diffusers_layout_has_the_scale_in_its_weights_and_keeps_the_runs_lines(
     outcome: Outcome, tmp_path: Path
 ) -> None:
-    file = app.export(tmp_path / "mlruns", "anna", "diffusers", step=12)
+    file = export(tmp_path / "mlruns", "anna", "diffusers", step=12)
     assert file == outcome.folder / "exported" / "anna-000012-diffusers.safetensors"
     ours, theirs = load_file(checkpoint(outcome, 12)), load_file(file)
     name = f"lora_unet_{MODULE.replace('.', '_')}"
@@ -58,11 +59,11 @@ def test_diffusers_layout_has_the_scale_in_its_weights_and_keeps_the_runs_lines(
 def test_a_file_that_another_trainer_made_is_put_into_kohyas_layout(outcome: Outcome, tmp_path: Path) -> None:
     """As it lies in the folder of a run that scored another trainer's files."""
     own = checkpoint(outcome, 4)
-    foreign = app.export(tmp_path / "mlruns", "anna", "diffusers", step=4)
+    foreign = export(tmp_path / "mlruns", "anna", "diffusers", step=4)
     expected = load_file(own)
     save_file(load_file(foreign), own, metadata={"format": "pt", "ss_steps": "4"})
     _rewrite_manifest(outcome.folder, own)
-    file = app.export(tmp_path / "mlruns", "anna", "kohya", step=4)
+    file = export(tmp_path / "mlruns", "anna", "kohya", step=4)
     found = load_file(file)
     assert found.keys() == expected.keys()
     name = f"lora_unet_{MODULE.replace('.', '_')}"

@@ -1,1 +1,1 @@
-"""Hydra's face of lorasweep; everything that matters lives in ``lorasweep.commands`` and ``lorasweep.search``."""
+"""Hydra's face of lorasweep; everything that matters lives in ``lorasweep.run`` and ``lorasweep.search``."""

@@ -1,7 +1,7 @@
 """``hydra/launcher=cohort``: a multirun's jobs trained side by side on one frozen base.
 
 Hydra's basic sweeper hands over all jobs at once. They are composed here, on the main thread (Hydra is a process-wide
-singleton), and trained together by ``lorasweep.commands``; each job's return value is its picked score. Jobs of another
+singleton), and trained together by ``lorasweep.run``; each job's return value is its picked score. Jobs of another
 program than lorasweep are run one after the other, as Hydra's own launcher does.
 """
 
@@ -29,7 +29,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="cohort", node=CohortL
 
 
 class CohortLauncher(Launcher):
-    """Hands a batch of composed jobs to ``lorasweep.commands.train_together``."""
+    """Hands a batch of composed jobs to ``lorasweep.run.training.train_together``."""
 
     def __init__(self, width: int | str) -> None:
         self.width = width
@@ -42,15 +42,15 @@ class CohortLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all jobs and return one JobReturn each, in order; a failed trial is a failed job."""
-        from lorasweep import commands as app
         from lorasweep.config.compose import is_run, run_from_hydra
+        from lorasweep.run.training import train_together
 
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         composed = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
         if not all(is_run(config) for config in composed):
             return self._one_by_one(job_overrides, initial_job_idx)
-        outcomes = app.train_together([run_from_hydra(config) for config in composed], width=self.width)
+        outcomes = train_together([run_from_hydra(config) for config in composed], width=self.width)
         return [
             _job_return(overrides, config, outcome)
             for overrides, config, outcome in zip(job_overrides, composed, outcomes, strict=True)

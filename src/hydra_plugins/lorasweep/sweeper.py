@@ -47,7 +47,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="lorasweep", node=Loras
 
 
 class LorasweepSweeper(Sweeper):
-    """Hands a search to ``lorasweep.commands``."""
+    """Hands a search to ``lorasweep.search``."""
 
     def __init__(self, search: Any, worker: bool, worker_words: Any, **changes: Any) -> None:
         self.search = search
@@ -64,9 +64,9 @@ class LorasweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search; returns a ``SearchOutcome``."""
-        from lorasweep import commands as app
         from lorasweep.config.compose import run_from_hydra
         from lorasweep.config.search import load_search, told_apart, worker_override
+        from lorasweep.search.searching import search, search_elsewhere
 
         fixed, space = told_apart(arguments)
         plan = load_search(self.search, self.changes)
@@ -84,5 +84,5 @@ class LorasweepSweeper(Sweeper):
 
         setup_globals()
         if self.master.hydra.runtime.choices["hydra/launcher"] in HERE:
-            return app.search(plan, compose, fixed, worker=self.worker)
-        return app.search_elsewhere(plan, compose, fixed, launch)
+            return search(plan, compose, fixed, worker=self.worker)
+        return search_elsewhere(plan, compose, fixed, launch)

@@ -1,42 +1,35 @@
-"""The composition root: the one place that knows every room. One function a command.
+"""One module a command: its arguments, its call, what it prints and its exit code.
 
-A run is read from top to bottom in ``running.train_together`` and ``live.LiveRun``:
-RunConfig -> Dataset -> Checkpoint -> SampleSet -> Scores -> Pick.
+``lorasweep NAME`` is the module NAME (``import_`` for ``import``), and ``cli.COMMANDS`` lists them all. Nothing is
+imported here, so that a command loads what it needs and no more. ``photos`` and ``runs`` are no commands: they hold the
+arguments and checks that commands on a folder of photos and commands on a run have in common.
 """
 
-from lorasweep.captioning.writing import caption
-from lorasweep.commands.check import check
-from lorasweep.commands.demo import demo
-from lorasweep.commands.export import export
-from lorasweep.commands.finished import evaluate, pick, report, reproduce
-from lorasweep.commands.machine import doctor, sync, ui
-from lorasweep.commands.plan import plan
-from lorasweep.kohya.importing import import_settings
-from lorasweep.run.continuing import extend, refit, resume
-from lorasweep.run.multirun import Multirun
-from lorasweep.run.training import train, train_together
-from lorasweep.search.searching import search, search_elsewhere
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-__all__ = [
-    "Multirun",
-    "caption",
-    "check",
-    "demo",
-    "doctor",
-    "evaluate",
-    "export",
-    "extend",
-    "import_settings",
-    "pick",
-    "plan",
-    "refit",
-    "report",
-    "reproduce",
-    "resume",
-    "search",
-    "search_elsewhere",
-    "sync",
-    "train",
-    "train_together",
-    "ui",
-]
+from lorasweep.errors import ExitCode
+
+Answer = tuple[Any, ExitCode]
+"""What ``--json`` prints, and the exit code."""
+
+
+class Command(Protocol):
+    """A module of this package, for a command whose arguments argparse reads."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare what may stand behind the command's name, ``--json`` aside."""
+        ...
+
+    def main(self, options: Namespace) -> Answer:
+        """Run the command, print what a person reads, and return what a program reads."""
+        ...
+
+
+class HydraCommand(Protocol):
+    """A module of this package, for a command whose words are Hydra's: ``train`` and ``sweep``."""
+
+    def main(self, words: Sequence[str]) -> ExitCode:
+        """Run the command on the words behind its name."""
+        ...

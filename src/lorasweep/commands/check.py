@@ -1,5 +1,6 @@
 """``lorasweep check DIR``: say what is wrong with a folder of photos, before it is trained on."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,30 @@ from lorasweep.check.inspection import CheckResult, finder_for, judge, look_at, 
 from lorasweep.check.mending import mend, require_new_folder
 from lorasweep.check.sheet import save_check_sheet
 from lorasweep.check.text import print_check
-from lorasweep.commands.overrides import folder_words
+from lorasweep.commands import Answer
+from lorasweep.commands.photos import add_photos, folder_words, photo_folder
 from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
 from lorasweep.console import Say
 from lorasweep.data.folders import words_unsaid
-from lorasweep.errors import UserError
+from lorasweep.errors import ExitCode
 
 PLAIN = "person_sd15"
-"""What a folder is judged for where no preset is named."""
+"""The preset that a folder is judged for if none is named."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``DIR [key=value …]`` and the files to write."""
+    add_photos(parser)
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw all images with what was found into this PNG")
+    parser.add_argument("--fix", type=Path, metavar="DIR", help="write a mended copy into this new folder")
+
+
+def main(options: Namespace) -> Answer:
+    """Print what is wrong; warnings are fine, errors are not."""
+    config_dirs = options.config_dir
+    result = check(options.folder, options.overrides, config_dirs=config_dirs, sheet=options.sheet, fix=options.fix)
+    return result, ExitCode.FINE if result.fits else ExitCode.USAGE
 
 
 def check(
@@ -28,18 +44,16 @@ def check(
     fix: str | Path | None = None,
     say: Say = print,
 ) -> CheckResult:
-    """Look at every picture, face and caption in ``folder`` and say what is wrong, as for a run of these words.
+    """Look at every image, face and caption in ``folder`` and say what is wrong, as for a run of these words.
 
     Args:
-        sheet: a PNG file to draw all pictures into, each with what was found on it.
+        sheet: a PNG file to draw all images into, each with what was found on it.
         fix: a new folder for a mended copy; ``folder`` itself is never changed.
 
     Raises:
         UserError: no such folder, a bad word, or a place to write to that is taken.
     """
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise UserError(f"the folder of photos {str(folder)!r} does not exist; name it right after 'check'")
+    path = photo_folder(folder, "check")
     if fix is not None:
         require_new_folder(Path(fix), path)
     run, notes = _run_for(path, overrides, config_dirs)
@@ -59,7 +73,7 @@ def check(
 def _run_for(
     folder: Path, overrides: Sequence[str], config_dirs: Sequence[str | Path]
 ) -> tuple[RunConfig, tuple[str, ...]]:
-    """The run that these words mean; without a preset a person on SD 1.5, and a line that says so."""
+    """Return the run of these words, and notes for the reader; without a preset it is a person on SD 1.5."""
     named = any(word.startswith("preset=") for word in overrides)
     preset = [] if named else [f"preset={PLAIN}"]
     run = load_run(
@@ -74,6 +88,6 @@ def _run_for(
 
 
 def _tells_trigger(folder: Path, overrides: Sequence[str]) -> bool:
-    """Whether the trigger is known: said, or read from Kohya's folders. A default is no reason to blame captions."""
+    """Return whether the trigger is given or read from Kohya's folders; a default is no reason to blame captions."""
     said = any(word.startswith("data.trigger=") for word in overrides)
     return said or "data.trigger" in words_unsaid(folder.absolute(), overrides)

@@ -1,16 +1,40 @@
 """``lorasweep export``: a checkpoint in the layout that another program wants, and what its header would tell."""
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lorasweep.commands import Answer
+from lorasweep.commands.runs import add_run, checkpoint_at, view_of
 from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.data.atomic import write_atomically
-from lorasweep.errors import UserError
+from lorasweep.errors import ExitCode, UserError
 from lorasweep.records import Checkpoint, RunView
-from lorasweep.track.recall import read_run
-from lorasweep.track.run_folder import find_run
 
 LAYOUTS = ("kohya", "diffusers")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``RUN [format=NAME]`` and which checkpoint goes where."""
+    add_run(parser)
+    parser.add_argument(
+        "format",
+        nargs="?",
+        default="kohya",
+        type=lambda word: word.removeprefix("format="),
+        metavar="format=kohya|diffusers",
+        help="the layout (default: kohya)",
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write into this folder (default: the run's own)")
+    parser.add_argument("--step", type=int, metavar="N", help="this checkpoint (default: the picked one)")
+    parser.add_argument("--audit", action="store_true", help="print what the file's header tells a stranger")
+
+
+def main(options: Namespace) -> Answer:
+    """Write the file and print its path."""
+    file = export(options.root, options.run, options.format, to=options.to, step=options.step, audit=options.audit)
+    print(file)
+    return file, ExitCode.FINE
 
 
 def export(
@@ -23,17 +47,20 @@ def export(
     audit: bool = False,
     say: Say = print,
 ) -> Path:
-    """Write a checkpoint of a run in another layout; returns the file.
+    """Write a checkpoint of a run in another layout, and return the path of the file.
 
     Args:
         layout: kohya, which ComfyUI, A1111, Forge and sd-scripts read, or diffusers.
-        to: the folder to write into; None means ``exported`` in the run's own.
-        step: of the checkpoint; None means the picked one.
+        to: the folder to write into; None takes ``exported`` in the run's own.
+        step: the step of the checkpoint; None takes the picked one.
         audit: also print every line of the file's header, and what it tells a stranger.
+
+    Raises:
+        UserError: an unknown layout, or no such checkpoint.
     """
     if layout not in LAYOUTS:
         raise UserError(f"export was told format={layout!r}; it must be one of {', '.join(LAYOUTS)}.")
-    view = read_run(find_run(Path(root), what).path)
+    view = view_of(root, what)
     source = _checkpoint(view, step).path
     assert source is not None
     name = source.name if layout == "kohya" else f"{source.stem}-diffusers.safetensors"
@@ -63,15 +90,11 @@ def _written(view: RunView, source: Path, layout: str) -> bytes:
 
 
 def _checkpoint(view: RunView, step: int | None) -> Checkpoint:
-    """The one asked for, else the picked one."""
+    """Return the checkpoint at ``step``, or the picked one."""
     wanted = step if step is not None else view.pick.step if view.pick is not None else None
     if wanted is None:
         raise UserError(f"{view.name} has no picked checkpoint; name one with --step.")
-    files = {checkpoint.step: checkpoint for checkpoint in view.checkpoints if checkpoint.path is not None}
-    if wanted not in files:
-        steps = ", ".join(map(str, sorted(files))) or "none"
-        raise UserError(f"{view.name} has no checkpoint at step {wanted}; it has {steps}.")
-    return files[wanted]
+    return checkpoint_at(view, wanted)
 
 
 def _tell(path: Path, say: Say) -> None:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from lorasweep import cli
-from lorasweep.commands.overrides import folder_words
+from lorasweep.commands.photos import folder_words
 from lorasweep.kohya.importing import import_settings
 
 

@@ -1,19 +1,17 @@
-"""Commands about this machine and its store rather than about a run: doctor, ui, sync."""
+"""``lorasweep doctor``: say whether this machine is fit for training."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
-import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lorasweep.track.sync import Synced
-
+from lorasweep.commands import Answer
+from lorasweep.commands.runs import add_root
+from lorasweep.errors import ExitCode
 
 PACKAGES = (
     "torch",
@@ -38,8 +36,21 @@ class Finding:
     says: str
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare ``--root``."""
+    add_root(parser)
+
+
+def main(options: Namespace) -> Answer:
+    """Print a line a check; one bad finding fails."""
+    findings = doctor(options.root)
+    for finding in findings:
+        print(f"{'fine' if finding.fine else 'NOT FINE':<9} {finding.what:<10} {finding.says}")
+    return findings, ExitCode.FINE if all(finding.fine for finding in findings) else ExitCode.FAILED
+
+
 def doctor(root: str | Path = "mlruns") -> tuple[Finding, ...]:
-    """Whether this machine is fit for training; every check says what it found and none of them changes anything."""
+    """Return what each check of this machine found; no check changes anything or raises."""
     checks: tuple[tuple[str, Callable[[], tuple[bool, str]]], ...] = (
         ("python", _python),
         ("packages", _packages),
@@ -49,37 +60,6 @@ def doctor(root: str | Path = "mlruns") -> tuple[Finding, ...]:
         ("portraits", _portraits),
     )
     return tuple(_examine(what, check) for what, check in checks)
-
-
-def ui(root: str | Path = "mlruns", port: int = 5000) -> int:
-    """Open MLflow's own pages on this store, on loopback only, until Ctrl-C; returns its exit code."""
-    from lorasweep.track.store import CALM, open_store, tracking_uri
-    from lorasweep.track.view import pictures_page, save_view, table_page
-
-    store = open_store(Path(root))  # creates what is missing, so that an empty store shows an empty page
-    save_view(store)
-    address = f"http://127.0.0.1:{port}"
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", tracking_uri(Path(root)), "--serve-artifacts"),
-        *("--artifacts-destination", (Path(root).absolute() / "artifacts").as_uri()),
-        *("--workers", "1", "--uvicorn-opts", "--log-level warning"),  # one reader; its four would cost 1 GB
-    ]
-    print(f"MLflow:    {address}   (Ctrl-C ends it)")
-    print(f"Runs:      {address}/{table_page(store.experiment_id)}")
-    print(f"Pictures:  {address}/{pictures_page(store.experiment_id)}", flush=True)
-    return subprocess.call(command, env={**CALM, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ})
-
-
-def sync(root: str | Path = "mlruns") -> tuple["Synced", ...]:
-    """Deliver to MLflow what it missed, and say of runs whose process died that they are dead."""
-    from lorasweep.track.store import open_store
-    from lorasweep.track.sync import sync as deliver
-
-    done = tuple(deliver(Path(root), open_store(Path(root))))
-    for run in done:
-        print(f"{run.name}: {run.sent} entries delivered, {run.status}")
-    return done
 
 
 def _examine(what: str, check: Callable[[], tuple[bool, str]]) -> Finding:
