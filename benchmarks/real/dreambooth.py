@@ -88,11 +88,12 @@ def losses_in(progress: str) -> list[float]:
 
 def evaluate(folder: Path, home: Path, root: Path) -> tuple[Any, Any]:
     """``lorasweep evaluate`` and ``pick`` on the folder, as a user would give them: the outcome and the answer."""
-    from lorasweep import commands as app
+    from lorasweep.commands.evaluate import evaluate
+    from lorasweep.commands.pick import pick
 
     words = ["preset=person_portraits", f"references={home / 'held_out'}", f"data.path={home / 'photos'}"]
-    outcome = app.evaluate(root, str(folder), [*words, "track.mlflow=false"])
-    return outcome, app.pick(root, str(folder), home / "picked")
+    outcome = evaluate(root, str(folder), [*words, "track.mlflow=false"])
+    return outcome, pick(root, str(folder), home / "picked")
 
 
 def measure(checkout: Path, home: Path, steps: int, every: int) -> dict[str, Any]:

@@ -94,14 +94,14 @@ def _watched() -> Stopwatch:
 
 def tracking(photos: Path, root: Path, steps: int) -> dict[str, float]:
     """Seconds of the training thread by what they went to, and of the one that delivers to MLflow."""
-    from lorasweep import commands as app
     from lorasweep.config.compose import load_run
+    from lorasweep.run.training import train_together
 
     length = [f"optim.steps={steps}", "save.every_steps=50", "evaluate.enabled=false"]
     run = load_run([*WORDS, *length, f"data.path={photos}", f"track.root={root}"])
     with _watched() as watch:
         own, whole = time.thread_time(), time.process_time()
-        app.train_together([run], width=1, say=lambda _: None)
+        train_together([run], width=1, say=lambda _: None)
         background = time.process_time() - whole - (time.thread_time() - own)
     parts = (STEPS, JOURNAL, CHECKPOINTS, STATES)
     return {**{part: round(watch.seconds[part], 4) for part in parts}, "in the background": round(background, 4)}
@@ -109,10 +109,10 @@ def tracking(photos: Path, root: Path, steps: int) -> dict[str, float]:
 
 def starts(photos: Path, root: Path, trials: int) -> list[float]:
     """Seconds between two trials of a search."""
-    from lorasweep import commands as app
     from lorasweep.config.compose import load_run
     from lorasweep.config.schema import RunConfig
     from lorasweep.config.search import load_search
+    from lorasweep.search.searching import search
 
     def compose(words: Sequence[str]) -> RunConfig:
         return load_run(list(words))
@@ -120,7 +120,7 @@ def starts(photos: Path, root: Path, trials: int) -> list[float]:
     plan = load_search("lr", {"trials": trials, "width": 1, "prune": False, "stop_past_peak": False})
     words = [*WORDS, *SMALL, f"data.path={photos}", f"track.root={root}"]
     with _watched() as watch:
-        app.search(plan, compose, words, say=lambda _: None)
+        search(plan, compose, words, say=lambda _: None)
     return gaps(watch.calls)
 
 

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lorasweep import cli
-from lorasweep import commands as app
 from lorasweep.captioning import captioners
 from lorasweep.captioning.settings import WORDS, settings_of
-from lorasweep.captioning.writing import with_trigger
+from lorasweep.captioning.writing import caption, with_trigger
 from lorasweep.config.photos import DataConfig
 from lorasweep.data.captions import full_caption
 from lorasweep.errors import UserError
@@ -57,7 +56,7 @@ def quiet(line):
 
 def test_every_picture_without_a_caption_gets_one_and_nothing_else_is_left_behind(photos, tagger):
     (photos / "c.txt").write_text("s1lv10, my own words")
-    done = app.caption(photos, words(tagger), say=quiet)
+    done = caption(photos, words(tagger), say=quiet)
     assert told(photos) == {
         "a.txt": "s1lv10, red dress, ^_^\n",
         "b.txt": "s1lv10, blue sky, ^_^\n",
@@ -69,16 +68,16 @@ def test_every_picture_without_a_caption_gets_one_and_nothing_else_is_left_behin
 
 
 def test_blip_is_what_writes_unless_a_tagger_is_asked_for(photos, blip):
-    app.caption(photos, ["trigger=s1lv10", f"model={blip}", "device=cpu", "prefix=s1lv10 man"], say=quiet)
+    caption(photos, ["trigger=s1lv10", f"model={blip}", "device=cpu", "prefix=s1lv10 man"], say=quiet)
     assert set(told(photos).values()) == {"s1lv10 man, man\n"}
 
 
 def test_the_second_time_nothing_is_written_and_no_model_is_opened(photos, tagger, monkeypatch):
-    app.caption(photos, words(tagger), say=quiet)
+    caption(photos, words(tagger), say=quiet)
     before = told(photos)
     monkeypatch.setattr(captioners, "open_captioner", None)
     lines = []
-    done = app.caption(photos, words(tagger), say=lines.append)
+    done = caption(photos, words(tagger), say=lines.append)
     assert (done.written, done.kept, done.author) == ((), 3, None)
     assert "overwrite=true writes them again" in lines[0]
     assert told(photos) == before
@@ -86,16 +85,16 @@ def test_the_second_time_nothing_is_written_and_no_model_is_opened(photos, tagge
 
 def test_captions_are_written_again_only_when_asked_to_into_the_file_that_is_read(photos, tagger):
     (photos / "a.caption").write_text("s1lv10, old")
-    app.caption(photos, words(tagger), say=quiet)
+    caption(photos, words(tagger), say=quiet)
     assert told(photos)["a.caption"] == "s1lv10, old"
     assert "a.txt" not in told(photos)
-    app.caption(photos, words(tagger, "overwrite=true"), say=quiet)
+    caption(photos, words(tagger, "overwrite=true"), say=quiet)
     assert told(photos)["a.caption"] == "s1lv10, red dress, ^_^\n"
     assert "a.txt" not in told(photos)
 
 
 def test_the_ending_may_be_the_other_one(photos, tagger):
-    app.caption(photos, words(tagger, "ending=.caption"), say=quiet)
+    caption(photos, words(tagger, "ending=.caption"), say=quiet)
     assert sorted(told(photos)) == ["a.caption", "b.caption", "c.caption"]
 
 
@@ -103,7 +102,7 @@ def test_kohyas_folders_are_captioned_and_give_the_trigger(tmp_path, tagger):
     painted(tmp_path / "img" / "10_ohwx man", {"a.png": RED})
     painted(tmp_path / "img" / "3_ohwx man suit", {"a.png": BLUE})
     said = [word for word in words(tagger) if not word.startswith("trigger=")]
-    done = app.caption(tmp_path / "img", said, say=quiet)
+    done = caption(tmp_path / "img", said, say=quiet)
     assert done.trigger == "ohwx"
     assert (tmp_path / "img" / "10_ohwx man" / "a.txt").read_text() == "ohwx, red dress, ^_^\n"
     assert (tmp_path / "img" / "3_ohwx man suit" / "a.txt").read_text() == "ohwx, blue sky, ^_^\n"
@@ -111,14 +110,14 @@ def test_kohyas_folders_are_captioned_and_give_the_trigger(tmp_path, tagger):
 
 def test_masks_are_no_photos(photos, tagger):
     painted(photos, {"a-masklabel.png": RED})
-    app.caption(photos, words(tagger), say=quiet)
+    caption(photos, words(tagger), say=quiet)
     assert sorted(told(photos)) == ["a.txt", "b.txt", "c.txt"]
 
 
 def test_what_is_wrong_with_the_captions_is_said_and_is_no_failure(photos, tagger):
     (photos / "c.txt").write_text("arafed man bald bald bald")
     lines = []
-    done = app.caption(photos, words(tagger), say=lines.append)
+    done = caption(photos, words(tagger), say=lines.append)
     assert [finding.kind for finding in done.findings] == ["trigger_missing", "invented_phrase", "repeated_words"]
     assert [line.split(": ")[0] for line in lines if line.startswith(("warning: ", "advice: "))] == [
         *("warning", "advice", "warning"),
@@ -131,7 +130,7 @@ def test_all_bad_pictures_are_named_in_one_go_before_the_model_is_opened(photos,
     painted(photos, {"a.jpg": RED})
     monkeypatch.setattr(captioners, "open_captioner", None)
     with pytest.raises(UserError) as found:
-        app.caption(photos, words(tagger), say=quiet)
+        caption(photos, words(tagger), say=quiet)
     lines = str(found.value).splitlines()
     assert [line.split(" is ")[0].split(" would ")[0] for line in lines] == [
         str(photos / "a.txt"),
@@ -145,14 +144,14 @@ def test_all_bad_pictures_are_named_in_one_go_before_the_model_is_opened(photos,
 def test_a_picture_that_has_a_caption_need_not_be_whole(photos, tagger):
     (photos / "b.png").write_bytes(b"no picture")
     (photos / "b.txt").write_text("s1lv10")
-    assert len(app.caption(photos, words(tagger), say=quiet).written) == 2
+    assert len(caption(photos, words(tagger), say=quiet).written) == 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_a_folder_without_pictures_is_one_sentence(tmp_path, tagger, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=rf"^the folder of photos is '.*{name}', which"):
-        app.caption(tmp_path / name, words(tagger), say=quiet)
+        caption(tmp_path / name, words(tagger), say=quiet)
 
 
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(photos, tagger, monkeypatch):
@@ -171,9 +170,9 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(photos, tagger, monk
 
     monkeypatch.setattr(captioners, "open_captioner", Impatient)
     with pytest.raises(KeyboardInterrupt):
-        app.caption(photos, words(tagger, "batch_size=1"), say=quiet)
+        caption(photos, words(tagger, "batch_size=1"), say=quiet)
     assert told(photos) == {"a.txt": "s1lv10, red dress, ^_^\n"}
-    done = app.caption(photos, words(tagger, "batch_size=1"), say=quiet)
+    done = caption(photos, words(tagger, "batch_size=1"), say=quiet)
     assert (len(done.written), done.kept) == (2, 1)
 
 
@@ -183,7 +182,7 @@ def test_ctrl_c_in_the_middle_of_a_file_leaves_nothing_of_it(photos, tagger, mon
 
     monkeypatch.setattr("lorasweep.data.atomic.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        app.caption(photos, words(tagger), say=quiet)
+        caption(photos, words(tagger), say=quiet)
     assert told(photos) == {}
 
 
@@ -191,7 +190,7 @@ def test_batches_change_nothing(tmp_path, tagger):
     rng = np.random.default_rng(0)
     colours = {f"{number}.png": tuple(rng.integers(0, 256, 3)) for number in range(5)}
     for size in (1, 2, 8):
-        app.caption(painted(tmp_path / str(size), colours), words(tagger, f"batch_size={size}"), say=quiet)
+        caption(painted(tmp_path / str(size), colours), words(tagger, f"batch_size={size}"), say=quiet)
     assert told(tmp_path / "1") == told(tmp_path / "2") == told(tmp_path / "8")
 
 
@@ -290,4 +289,4 @@ def test_a_card_that_is_not_there_is_one_sentence(photos, tagger):
     if torch.cuda.is_available():
         pytest.skip("there is a card")
     with pytest.raises(UserError, match=r"^device is 'cuda', but torch sees no CUDA device; use auto or cpu"):
-        app.caption(photos, ["trigger=x", "with=tagger", f"model={tagger}", "device=cuda"], say=quiet)
+        caption(photos, ["trigger=x", "with=tagger", f"model={tagger}", "device=cuda"], say=quiet)

@@ -16,10 +16,13 @@ import pytest
 import torch
 from contracts.tiny import SIDE, load_tiny, write_tiny_photos
 from contracts.tiny_models import load_tiny_kind, write_tiny
+from lorasweep.run.outcome import Outcome
 from safetensors.torch import load_file, save_file
 
 from lorasweep import cli
-from lorasweep import commands as app
+from lorasweep.commands.evaluate import evaluate as evaluate_command
+from lorasweep.commands.pick import pick
+from lorasweep.commands.resume import resume
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import LoraConfig
 from lorasweep.errors import TryAgainError, UserError
@@ -27,7 +30,7 @@ from lorasweep.models.lora.file import read_lora, write_lora
 from lorasweep.records import RunView
 from lorasweep.report.page import render
 from lorasweep.report.table import checkpoint_table
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
 PROMPTS = ("p1_plain", "p4_expression")
@@ -49,7 +52,7 @@ def checkpoints(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         *(f"model.resolution={SIDE}", "data.repeats=2", "lora.rank=4", "optim.batch_size=2", "optim.steps=12"),
         *("save.count=3", "evaluate.enabled=false", "track.mlflow=false", "hardware.threads=1"),
     ]
-    (outcome,) = app.train_together([load_run(words)], say=lambda _: None)
+    (outcome,) = train_together([load_run(words)], say=lambda _: None)
     files = sorted((outcome.folder / "checkpoints").glob("*.safetensors"))
     for file in files:
         save_file(load_file(file), file)
@@ -124,7 +127,7 @@ def evaluate(folder: Path, words: Sequence[str], *more: str) -> tuple[Outcome, l
     """The outcome, and what was said."""
     said: list[str] = []
     root = folder.parent / "mlruns"
-    return app.evaluate(root, str(folder), [*words, *more], say=said.append), said
+    return evaluate_command(root, str(folder), [*words, *more], say=said.append), said
 
 
 def view_of(outcome: Outcome) -> RunView:
@@ -307,7 +310,7 @@ def test_an_interrupted_evaluation_is_finished_by_resume_with_what_was_drawn_alr
     assert [scores.step for scores in halted.scores if not scores.fresh] == [0, 1]
     drawn = {path: path.stat().st_mtime_ns for path in (halted.folder / "samples").rglob("*.png")}
     assert drawn
-    (outcome,) = app.resume(root, str(folder), say=lambda _: None)
+    (outcome,) = resume(root, str(folder), say=lambda _: None)
     assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
     again = view_of(outcome)
     assert again.status == "finished"
@@ -338,11 +341,11 @@ def test_evaluate_with_the_runs_own_name_scores_the_folder_again(
     kohya(folder, checkpoints, None)
     first, _ = evaluate(folder, words)
     root = folder.parent / "mlruns"
-    again = app.evaluate(root, first.name, say=lambda _: None)
+    again = evaluate_command(root, first.name, say=lambda _: None)
     assert again.name == first.name
     assert again.pick == first.pick
     with pytest.raises(UserError, match="overrides are for a folder"):
-        app.evaluate(root, first.name, ["seed=1"], say=lambda _: None)
+        evaluate_command(root, first.name, ["seed=1"], say=lambda _: None)
 
 
 @pytest.mark.parametrize("command", ["refit", "reproduce", "extend"])
@@ -421,7 +424,7 @@ def test_what_is_no_folder_of_files_and_no_run_is_named(
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=sentence):
-        app.evaluate(tmp_path / "mlruns", str(tmp_path / what), overrides)
+        evaluate_command(tmp_path / "mlruns", str(tmp_path / what), overrides)
 
 
 def test_a_folder_without_one_good_file_names_each_of_them_and_no_run_begins(
@@ -476,7 +479,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     trained, root = tmp_path / "trained", tmp_path / "mlruns"
     common = [f"data.path={tmp_path / 'photos'}", "hardware.threads=1"]
     words = ["preset=person_portraits", *common, "optim.steps=60", "save.count=3", "evaluate.enabled=false"]
-    (run,) = app.train_together([load_run([*words, f"track.root={trained}", "track.mlflow=false"])], say=lambda _: None)
+    (run,) = train_together([load_run([*words, f"track.root={trained}", "track.mlflow=false"])], say=lambda _: None)
     files = sorted((run.folder / "checkpoints").glob("*.safetensors"))
     folder = tmp_path / "simple tuner"
     folder.mkdir()
@@ -485,14 +488,14 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     spoil(folder, ["checkpoint-4/pytorch_lora_weights.safetensors", "checkpoint-8/pytorch_lora_weights.safetensors"])
     short = ["sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=8", "pick.strengths=[0.85,1.0]"]
     references = f"references={tmp_path / 'held_out'}"
-    outcome = app.evaluate(root, str(folder), ["preset=person_portraits", *common, *short, references])
+    outcome = evaluate_command(root, str(folder), ["preset=person_portraits", *common, *short, references])
     view = read_run(outcome.folder)
     standing = [scores for scores in view.scores if scores.step and not scores.fresh]
     identity = [scores.components["identity"] for scores in standing]
     assert min(identity) > 0.2  # 0 is the stranger that the base model draws
     assert len(outcome.skipped) == 3
     assert outcome.pick is not None and outcome.pick.step in (4, 8, 12)
-    assert app.pick(root, str(folder)).file == outcome.file
+    assert pick(root, str(folder)).file == outcome.file
     logged = mlflow_run(root, outcome.name)
     assert logged.info.status == "FINISHED"
     assert (logged.data.tags["lorasweep.kind"], logged.data.tags["lorasweep.picked"]) == (

@@ -1,7 +1,6 @@
 """What a plan says, held against what a run then does."""
 
 import dataclasses
-import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,25 +11,25 @@ from contracts.tiny import SIDE, tiny_dataset, tiny_run, write_tiny_photos
 from contracts.tiny_models import write_tiny
 
 from lorasweep import cli
-from lorasweep import commands as app
+from lorasweep.commands.plan import plan
 from lorasweep.config.compose import load_run, to_plain
 from lorasweep.config.schema import HardwareConfig, ModelConfig, OptimConfig, RunConfig
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.errors import UserError
 from lorasweep.models import load_family
 from lorasweep.models.lora.layer import AdapterBank, LoraWeights
-from lorasweep.plan import duration, footprint
+from lorasweep.plan import duration, footprint, planning
 from lorasweep.plan.counting import Counting, ledger_of
 from lorasweep.plan.footprint import GIB, Footprint, Hint, advice, require_room
 from lorasweep.plan.ledger import Ledger, Work
 from lorasweep.plan.schedule import disk_of, pictures_in_all, schedule_of
+from lorasweep.run.training import train_together
 from lorasweep.track.journal import Entry
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.sample import Sheet, draw_adapter
 from lorasweep.train.trial import Trial
 
-plan = importlib.import_module("lorasweep.plan.planning")  # lorasweep.plan.planning is the command
 WITHIN = 0.15
 SHEET = {"one": {"text": "a photo of {trigger}"}, "two": {"text": "a drawing of {trigger}"}}
 
@@ -67,7 +66,7 @@ def run_of(kind, models, **optim):
 @pytest.mark.parametrize(("kind", "optim"), [("sdxl", {"name": "adamw"}), ("flux", {"name": "prodigy", "lr": 1.0})])
 def test_each_phase_takes_what_was_planned(kind, optim, models, photos, tmp_path):
     run = run_of(kind, models, **optim)
-    planned = plan.footprint_of(run, Counting(run.model, "fp32", "cpu"), photos, "cpu")
+    planned = planning.footprint_of(run, Counting(run.model, "fp32", "cpu"), photos, "cpu")
     family = load_family(run.model, run.hardware)
     weights = sum(t.nbytes for part in (*family.components.values(), family.vae) for t in tensors_of(part))
     assert planned.phases["training"]["frozen weights"] == weights
@@ -199,9 +198,9 @@ def test_training_asks_the_card_before_anything_is_loaded(monkeypatch, models, p
     from lorasweep.run.session import Workshop
 
     run = run_of("sdxl", models)
-    plan.require_card(run, photos)  # on a CPU nothing is asked
-    monkeypatch.setattr(plan, "planned_device", lambda _: "cuda")
-    monkeypatch.setattr(plan, "free_memory", lambda *_: 1000)
+    planning.require_card(run, photos)  # on a CPU nothing is asked
+    monkeypatch.setattr(planning, "planned_device", lambda _: "cuda")
+    monkeypatch.setattr(planning, "free_memory", lambda *_: 1000)
     monkeypatch.setattr("lorasweep.models.load_family", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UserError, match="on the card while"):
         Workshop(Entry(run, photos, None))
@@ -227,7 +226,7 @@ HINT = Hint(override="hardware.base=fp8", needs=GIB, fits=True)
     ],
 )
 def test_the_closing_sentence_says_whether_it_fits(room, hints, disk, says):
-    assert says in plan.verdict(shaped(training=4 * GIB), room, hints, disk, 50 * GIB)
+    assert says in planning.verdict(shaped(training=4 * GIB), room, hints, disk, 50 * GIB)
 
 
 def test_a_card_computes_while_it_is_told_what_to_do_next_and_a_cpu_does_not():
@@ -301,9 +300,9 @@ def test_time_is_told_in_words(seconds, words):
 def test_a_plan_of_a_run_comes_true(overrides, tmp_path):
     words = overrides()
     folder = Path(words[1].partition("=")[2].strip("'"))
-    made = app.plan(folder, [word for word in words if not word.startswith("data.path")], say=ignore)
+    made = plan(folder, [word for word in words if not word.startswith("data.path")], say=ignore)
     assert not (tmp_path / "mlruns").exists()  # nothing is written
-    outcome = app.train_together([load_run(words)], say=ignore)[0]
+    outcome = train_together([load_run(words)], say=ignore)[0]
     files = sorted((outcome.folder / "checkpoints").glob("*.safetensors"))
     assert [int(file.stem[-6:]) for file in files] == list(made.schedule.checkpoints) == [4, 8, 12]
     on_disk = sum(file.stat().st_size for file in files)
@@ -319,7 +318,7 @@ def test_the_command_prints_a_table_and_says_by_its_exit_code_whether_it_fits(ov
     words = overrides()
     folder = words[1].partition("=")[2].strip("'")
     rest = [word for word in words if not word.startswith("data.path")]
-    monkeypatch.setattr(plan, "free_memory", lambda *_: 1000)
+    monkeypatch.setattr(planning, "free_memory", lambda *_: 1000)
     assert cli.main(["plan", folder, "--json", *rest]) == 2
     shown = capsys.readouterr()
     assert json.loads(shown.out)["schedule"]["checkpoints"] == [4, 8, 12]
@@ -329,13 +328,13 @@ def test_the_command_prints_a_table_and_says_by_its_exit_code_whether_it_fits(ov
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"the folder of photos .* does not exist; name it right after 'plan'"):
-        app.plan(tmp_path / "none", ["preset=person_sd15"])
+        plan(tmp_path / "none", ["preset=person_sd15"])
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     photos = write_tiny_photos(tmp_path / "photos")
     with pytest.raises(UserError, match=r"model\.path is .*which is no folder"):
-        app.plan(photos, ["preset=person_sd15", f"model.path={tmp_path}/none"], say=ignore)
+        plan(photos, ["preset=person_sd15", f"model.path={tmp_path}/none"], say=ignore)
 
 
 def test_every_picture_of_a_judged_run_is_counted(photos):

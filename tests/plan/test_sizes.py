@@ -9,12 +9,12 @@ from contracts.tiny import tiny_run
 from PIL import Image
 
 from lorasweep import cli
-from lorasweep import commands as app
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.data.buckets import bucket_table, square_placement
 from lorasweep.errors import UserError
 from lorasweep.plan.sizes import picture_rows, say_sizes
 from lorasweep.records import Dataset, Photo
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 from lorasweep.train.trial import Trial
 
@@ -87,7 +87,7 @@ def test_runs_of_other_sizes_are_trained_after_each_other_and_each_says_its_size
     words = overrides(QUIET, as_override("data.path", str(folder)))
     runs = [load_run([*words, f"data.buckets={kind}"]) for kind in ("aspect", "square", "aspect")]
     said: list[str] = []
-    outcomes = app.train_together(runs, say=said.append)
+    outcomes = train_together(runs, say=said.append)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert [len(read_run(outcome.folder).steps) for outcome in outcomes] == [12] * 3
     assert sum("3 sizes: 3 steps an epoch" in line for line in said) == 1
@@ -99,5 +99,5 @@ def test_sizes_that_cannot_be_are_told_before_anything_is_loaded(
 ) -> None:
     monkeypatch.setattr("lorasweep.models.load_family", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UserError, match=r"^data\.bucket_step is 12; for this model\.family it must be a number of"):
-        app.train_together([load_run(overrides(QUIET, "data.bucket_step=12"))], say=ignore)
+        train_together([load_run(overrides(QUIET, "data.bucket_step=12"))], say=ignore)
     assert not (tmp_path / "mlruns" / "runs").exists()

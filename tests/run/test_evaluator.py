@@ -8,13 +8,14 @@ import pytest
 from contracts.judged import JUDGED
 from safetensors.torch import load_file, save_file
 
-from lorasweep import commands as app
+from lorasweep.commands.pick import pick
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.errors import UserError
 from lorasweep.records import RunView
 from lorasweep.run.entries import dataset_of
 from lorasweep.run.evaluator import Judge, load_drawing_family, scorers_of
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
 Overrides = Callable[..., list[str]]
@@ -23,7 +24,7 @@ Overrides = Callable[..., list[str]]
 def train(overrides: list[str]) -> tuple[RunView, list[str]]:
     """A judged run of 12 steps with checkpoints at 4, 8 and 12, and what was said."""
     said: list[str] = []
-    (outcome,) = app.train_together([load_run(overrides)], say=said.append)
+    (outcome,) = train_together([load_run(overrides)], say=said.append)
     return read_run(outcome.folder), said
 
 
@@ -54,7 +55,7 @@ def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overr
     }
     assert any("for those at other strengths (pick.strengths)." in line for line in said)
     lines: list[str] = []
-    app.pick(tmp_path / "mlruns", "last", say=lines.append)
+    pick(tmp_path / "mlruns", "last", say=lines.append)
     assert f"Use {view.name}-{view.pick.step:06d}.safetensors at strength {view.pick.strength:g}." in lines
 
 

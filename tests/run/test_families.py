@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from lorasweep.run.outcome import Outcome
 
-from lorasweep import commands as app
+from lorasweep.commands.export import export
+from lorasweep.commands.extend import extend
 from lorasweep.config.compose import as_override, from_plain, load_run
 from lorasweep.errors import UserError
 from lorasweep.models import load_family
 from lorasweep.models.lora.file import read_lora
 from lorasweep.portraits.folder import write_person
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
 KINDS = ("sd15", "sdxl", "flux")
@@ -40,7 +42,7 @@ def typed(kind: str, model: Path, at: Path, *more: str) -> list[str]:
 
 
 def run(kind: str, model: Path, at: Path, *more: str) -> Outcome:
-    (outcome,) = app.train_together([load_run(typed(kind, model, at, *more))], say=ignore)
+    (outcome,) = train_together([load_run(typed(kind, model, at, *more))], say=ignore)
     return outcome
 
 
@@ -59,7 +61,7 @@ def test_a_family_trains_draws_scores_picks_and_goes_on(
     assert len([sample for sheet in view.samples if sheet.step == 4 for sample in sheet.samples]) >= 8
     assert outcome.pick is not None
     assert outcome.pick.reason
-    longer = app.extend(tmp_path / "mlruns", outcome.name, 2, say=ignore)
+    longer = extend(tmp_path / "mlruns", outcome.name, 2, say=ignore)
     assert _starts_where_it_ended(longer, outcome)
 
 
@@ -80,7 +82,7 @@ def _starts_where_it_ended(longer: Outcome, outcome: Outcome) -> bool:
 def test_extending_says_which_checkpoints_there_are(model_of: Callable[[str], Path], tmp_path: Path) -> None:
     outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
     with pytest.raises(UserError, match=r"has no checkpoint at step 3; it has 2, 4\."):
-        app.extend(tmp_path / "mlruns", outcome.name, 2, 3, say=ignore)
+        extend(tmp_path / "mlruns", outcome.name, 2, 3, say=ignore)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_what_a_family_cannot_do_is_told_before_a_run_is_named(
 ) -> None:
     words: Sequence[str] = typed(kind, model_of(kind), tmp_path, override)
     with pytest.raises(UserError, match=sentence):
-        app.train_together([load_run(words)], say=ignore)
+        train_together([load_run(words)], say=ignore)
     assert not list((tmp_path / "mlruns").glob("runs/*"))
 
 
@@ -108,7 +110,7 @@ def test_a_lora_of_another_family_is_no_start(model_of: Callable[[str], Path], t
     file = read_run(outcome.folder).checkpoints[-1].path
     words = typed("sd15", model_of("sd15"), tmp_path, as_override("lora.init", str(file)))
     with pytest.raises(UserError, match="a LoRA of another family, sdxl"):
-        app.train_together([load_run(words)], say=ignore)
+        train_together([load_run(words)], say=ignore)
 
 
 def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
@@ -126,7 +128,7 @@ def test_an_export_for_diffusers_changes_the_same_weights(
     kind: str, model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = run(kind, model_of(kind), tmp_path, "evaluate.enabled=false", "lora.alpha=1")
-    path = app.export(tmp_path / "mlruns", outcome.name, "diffusers", step=4, audit=True)
+    path = export(tmp_path / "mlruns", outcome.name, "diffusers", step=4, audit=True)
     config = from_plain(read_run(outcome.folder).config)
     family = load_family(config.model, config.hardware)
     source = read_run(outcome.folder).checkpoints[-1].path
@@ -145,9 +147,9 @@ def test_an_export_for_diffusers_changes_the_same_weights(
 def test_an_export_asks_which_checkpoint_where_none_was_picked(model_of: Callable[[str], Path], tmp_path: Path) -> None:
     outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
     with pytest.raises(UserError, match="has no picked checkpoint; name one with --step"):
-        app.export(tmp_path / "mlruns", outcome.name)
+        export(tmp_path / "mlruns", outcome.name)
     with pytest.raises(UserError, match=r"format='a1111'; it must be one of kohya, diffusers"):
-        app.export(tmp_path / "mlruns", outcome.name, "a1111")
-    file = app.export(tmp_path / "mlruns", outcome.name, step=2, to=tmp_path / "comfy")
+        export(tmp_path / "mlruns", outcome.name, "a1111")
+    file = export(tmp_path / "mlruns", outcome.name, step=2, to=tmp_path / "comfy")
     assert file.parent == tmp_path / "comfy"
     assert file.read_bytes() == (outcome.folder / "checkpoints" / file.name).read_bytes()

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lorasweep.run.outcome import Outcome
 
-from lorasweep import commands as app
+from lorasweep.commands.resume import resume
 from lorasweep.config.compose import load_run
 from lorasweep.models.lora.file import weights_sha256
 from lorasweep.records import RunView
 from lorasweep.report.page import render
 from lorasweep.report.table import checkpoint_table
 from lorasweep.report.view import rows_of
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 
@@ -26,7 +27,7 @@ EVERY_FIVE = "sample.every_steps=5"
 
 def train(overrides: list[str]) -> Outcome:
     """A run of 12 steps with checkpoints at 4, 8 and 12."""
-    (outcome,) = app.train_together([load_run(overrides)], say=lambda _: None)
+    (outcome,) = train_together([load_run(overrides)], say=lambda _: None)
     return outcome
 
 
@@ -74,7 +75,7 @@ def test_a_run_that_dies_while_it_draws_a_glimpse_draws_it_when_it_goes_on(
         patched.setattr("lorasweep.train.sample._draw_chunk", dying_at_call(5))  # in the second sheet of three batches
         with pytest.raises(RuntimeError, match="killed"):
             train(overrides(*more, "name=cut"))
-    (outcome,) = app.resume(tmp_path / "mlruns", "cut", say=lambda _: None)
+    (outcome,) = resume(tmp_path / "mlruns", "cut", say=lambda _: None)
     cut = read_run(outcome.folder)
     assert pictures(cut) == pictures(whole)
     assert [sheet.step for sheet in cut.samples] == [5, 10]

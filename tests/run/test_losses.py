@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from contracts.tiny import tiny_run
+from lorasweep.run.outcome import Outcome
 
-from lorasweep import commands as app
+from lorasweep.commands.resume import resume
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.models.lora.file import weights_sha256
 from lorasweep.plan.budget import FIXED_BATCH, fixed_batch_every, measuring_cost, measuring_words, training_cost
 from lorasweep.records import RunView
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 
@@ -31,7 +32,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(*runs: list[str], **how: Any) -> list[Outcome]:
-    return app.train_together([load_run(run) for run in runs], say=lambda _: None, **how)
+    return train_together([load_run(run) for run in runs], say=lambda _: None, **how)
 
 
 def view_of(*runs: list[str], **how: Any) -> RunView:
@@ -106,7 +107,7 @@ def test_a_run_that_dies_while_it_measures_has_the_same_curves_when_it_went_on(
             train(overrides(*more, "name=cut"))
     calls: list[int] = []
     monkeypatch.setattr("lorasweep.train.validation.FixedLoss.__call__", counted(calls))
-    (outcome,) = app.resume(tmp_path / "mlruns", "cut", say=lambda _: None)
+    (outcome,) = resume(tmp_path / "mlruns", "cut", say=lambda _: None)
     assert len(calls) == left
     cut = read_run(outcome.folder)
     assert curves(cut) == curves(whole)

@@ -10,10 +10,11 @@ from contracts.dinos import WIDTH, write_dino
 from PIL import Image
 
 from lorasweep import cli
-from lorasweep import commands as app
+from lorasweep.commands.pick import pick
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.errors import UserError
 from lorasweep.report.page import render
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 from lorasweep.vision import faces
 
@@ -29,7 +30,7 @@ JUDGED = [
 
 def train(words: list[str]) -> tuple[Any, list[str]]:
     said: list[str] = []
-    (outcome,) = app.train_together([load_run(words)], say=said.append)
+    (outcome,) = train_together([load_run(words)], say=said.append)
     return outcome, said
 
 
@@ -86,7 +87,7 @@ def test_of_a_style_sheets_and_curves_are_made_and_a_checkpoint_is_taken_by_hand
     assert "No automatic pick" in render(view)
     assert cli.main(["pick", "last", "--root", str(root)]) == 3
     with pytest.raises(UserError, match="no checkpoint at step 5; it has 4, 8, 12"):
-        app.pick(root, "last", step=5)
+        pick(root, "last", step=5)
     assert cli.main(["pick", "last", "--root", str(root), "--step", "8", "--to", str(tmp_path / "out")]) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{view.name}-000008.safetensors"]
     again = read_run(outcome.folder)

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lorasweep.run.outcome import Outcome
 
-from lorasweep import commands as app
 from lorasweep.check.inspection import short_warnings
+from lorasweep.commands.reproduce import reproduce
+from lorasweep.commands.resume import resume
 from lorasweep.config.compose import load_run
 from lorasweep.data import dataset, picture_facts
 from lorasweep.errors import UserError
 from lorasweep.run.entries import entries_of
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 from lorasweep.train.checkpoint import list_checkpoints
 
@@ -30,7 +32,7 @@ def hashes(outcome: Outcome) -> dict[int, str | None]:
 
 
 def test_a_run_leaves_its_checkpoints_and_a_journal_that_says_finished(overrides: Overrides) -> None:
-    (outcome,) = app.train_together([load_run(overrides(QUIET))], say=ignore)
+    (outcome,) = train_together([load_run(overrides(QUIET))], say=ignore)
     view = read_run(outcome.folder)
     assert [checkpoint.step for checkpoint in view.checkpoints] == [4, 8, 12]
     assert [step.step for step in view.steps] == list(range(1, 13))
@@ -41,7 +43,7 @@ def test_a_run_leaves_its_checkpoints_and_a_journal_that_says_finished(overrides
 def test_a_mistake_in_the_photos_is_told_before_a_run_is_named(overrides: Overrides, tmp_path: Path) -> None:
     (tmp_path / "photos" / "0.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"0\.png"):
-        app.train_together([load_run(overrides(QUIET))], say=ignore)
+        train_together([load_run(overrides(QUIET))], say=ignore)
     assert not (tmp_path / "mlruns" / "runs").exists()
 
 
@@ -66,22 +68,22 @@ def test_warnings_of_the_photos_are_told_in_one_line_with_each_picture_decoded_o
 def test_a_model_folder_without_a_unet_is_told_before_a_run_is_named(overrides: Overrides, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
-        app.train_together([load_run(overrides(QUIET, f"model.path={tmp_path / 'empty'}"))], say=ignore)
+        train_together([load_run(overrides(QUIET, f"model.path={tmp_path / 'empty'}"))], say=ignore)
     assert not list((tmp_path / "mlruns").glob("runs/*"))
 
 
 def test_trials_of_a_multirun_equal_their_solo_runs_closely(overrides: Overrides) -> None:
     rates = [f"optim.lr={rate}" for rate in (1e-4, 1e-3, 4e-3)]
-    together = app.train_together([load_run(overrides(QUIET, rate)) for rate in rates], say=ignore)
+    together = train_together([load_run(overrides(QUIET, rate)) for rate in rates], say=ignore)
     for rate, outcome in zip(rates, together, strict=True):
-        (solo,) = app.train_together([load_run(overrides(QUIET, rate))], say=ignore)
+        (solo,) = train_together([load_run(overrides(QUIET, rate))], say=ignore)
         side_by_side = [step.loss for step in read_run(outcome.folder).steps]
         assert side_by_side == pytest.approx([step.loss for step in read_run(solo.folder).steps], abs=1e-5)
 
 
 def test_a_hot_trial_fails_alone_and_keeps_its_good_checkpoints(overrides: Overrides) -> None:
     hot = overrides(QUIET, "optim.lr=1e30", "save.every_steps=1", "optim.max_grad_norm=0")
-    good, bad = app.train_together([load_run(overrides(QUIET)), load_run(hot)], say=ignore)
+    good, bad = train_together([load_run(overrides(QUIET)), load_run(hot)], say=ignore)
     assert good.error is None
     assert isinstance(bad.error, UserError)
     assert "optim.lr" in str(bad.error)
@@ -91,14 +93,14 @@ def test_a_hot_trial_fails_alone_and_keeps_its_good_checkpoints(overrides: Overr
 
 
 def test_a_stopped_run_resumes_to_the_bytes_of_an_undisturbed_one(overrides: Overrides, tmp_path: Path) -> None:
-    (whole,) = app.train_together([load_run(overrides(QUIET, "name=whole"))], say=ignore)
+    (whole,) = train_together([load_run(overrides(QUIET, "name=whole"))], say=ignore)
     run = load_run(overrides(QUIET, "name=halted"))
     with pytest.raises(SystemExit):
         _train_and_terminate_at(run, step=6)
     view = read_run(tmp_path / "mlruns" / "runs" / "halted")
     assert view.status == "stopped"
     assert len(view.steps) == 6
-    (outcome,) = app.resume(tmp_path / "mlruns", "halted", say=ignore)
+    (outcome,) = resume(tmp_path / "mlruns", "halted", say=ignore)
     assert list(hashes(outcome)) == list(hashes(whole))
     assert [step.loss for step in read_run(outcome.folder).steps] == [s.loss for s in read_run(whole.folder).steps]
     assert _tensors(outcome) == _tensors(whole)
@@ -119,7 +121,7 @@ def test_a_multirun_is_alive_while_it_trains_and_goes_on_by_its_own_name(
     assert "'lorasweep resume s1lv10-multirun-0001' goes on" in capsys.readouterr().out
     parent = root / "runs" / "s1lv10-multirun-0001"
     assert read_run(parent).status == "stopped"
-    outcomes = app.resume(root, parent.name, say=ignore)
+    outcomes = resume(root, parent.name, say=ignore)
     assert [sorted(hashes(outcome)) for outcome in outcomes] == [[4, 8, 12], [4, 8, 12]]
     assert read_run(parent).status == "finished"
     assert (parent / "comparison.html").exists()
@@ -128,19 +130,19 @@ def test_a_multirun_is_alive_while_it_trains_and_goes_on_by_its_own_name(
 def test_a_run_without_a_verdict_says_where_its_files_are(
     overrides: Overrides, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (outcome,) = app.train_together([load_run(overrides(QUIET))])
+    (outcome,) = train_together([load_run(overrides(QUIET))])
     assert f"the files are in {outcome.folder / 'checkpoints'}" in capsys.readouterr().out
 
 
 def test_a_run_that_died_after_its_last_step_is_finished_and_told_by_resume(
     overrides: Overrides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (outcome,) = app.train_together([load_run(overrides(QUIET))], say=ignore)
+    (outcome,) = train_together([load_run(overrides(QUIET))], say=ignore)
     journal = outcome.folder / "journal.jsonl"
     *lines, end = journal.read_text().splitlines(keepends=True)
     assert '"kind":"end"' in end
     journal.write_text("".join(lines))
-    app.resume(tmp_path / "mlruns", "last")
+    resume(tmp_path / "mlruns", "last")
     assert f"the files are in {outcome.folder / 'checkpoints'}" in capsys.readouterr().out
     assert read_run(outcome.folder).status == "finished"
 
@@ -163,7 +165,7 @@ def _train_and_terminate_at(
 
     progress.Progress.step = counting  # type: ignore[method-assign]
     try:
-        app.train_together(list(runs), width=len(runs), say=say)  # type: ignore[arg-type]
+        train_together(list(runs), width=len(runs), say=say)  # type: ignore[arg-type]
     finally:
         progress.Progress.step = told  # type: ignore[method-assign]
 
@@ -177,14 +179,14 @@ def _tensors(outcome: Outcome) -> bytes:
 
 
 def test_a_finished_run_has_nothing_to_resume(overrides: Overrides, tmp_path: Path) -> None:
-    app.train_together([load_run(overrides(QUIET, "name=done"))], say=ignore)
+    train_together([load_run(overrides(QUIET, "name=done"))], say=ignore)
     with pytest.raises(UserError, match="nothing to resume"):
-        app.resume(tmp_path / "mlruns", "last", say=ignore)
+        resume(tmp_path / "mlruns", "last", say=ignore)
 
 
 def test_reproduce_makes_the_same_files_again(overrides: Overrides, tmp_path: Path) -> None:
-    app.train_together([load_run(overrides(QUIET))], say=ignore)
-    result = app.reproduce(tmp_path / "mlruns", "last", True, say=ignore)
+    train_together([load_run(overrides(QUIET))], say=ignore)
+    result = reproduce(tmp_path / "mlruns", "last", True, say=ignore)
     assert result.first_step_apart is None
     assert result.verdict == "identical", result
     assert result.fine

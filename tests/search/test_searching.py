@@ -11,7 +11,6 @@ import pytest
 from contracts.judged import JUDGED
 
 from lorasweep import cli
-from lorasweep import commands as app
 from lorasweep.config.compose import load_run
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import load_search
@@ -19,6 +18,7 @@ from lorasweep.errors import TryAgainError, UserError
 from lorasweep.models.lora.file import weights_sha256
 from lorasweep.records import RunView
 from lorasweep.run.recorder import LiveRun
+from lorasweep.run.training import train_together
 from lorasweep.search import searching, trials
 from lorasweep.search.study import database_url, trials_of
 from lorasweep.track.recall import read_run
@@ -36,7 +36,7 @@ def search(words: list[str], say: Callable[[str], None] | None = None, **changes
     def compose(more: Sequence[str]) -> RunConfig:
         return load_run(list(more))
 
-    return app.search(plan, compose, words, say=say or (lambda _: None))
+    return searching.search(plan, compose, words, say=say or (lambda _: None))
 
 
 def study_of(root: Path) -> optuna.Study:
@@ -131,7 +131,7 @@ def test_what_cannot_be_searched_is_told_before_a_run_is_named(
 
 
 def test_runs_that_the_study_does_not_know_are_not_mixed_with(words: list[str], tmp_path: Path) -> None:
-    app.train_together([load_run([*words, "name=s", "evaluate.enabled=false"])], say=lambda _: None)
+    train_together([load_run([*words, "name=s", "evaluate.enabled=false"])], say=lambda _: None)
     with pytest.raises(UserError, match=r"mlruns/runs/s is there already, and study s is not; choose another study="):
         search(words)
 
@@ -240,7 +240,7 @@ def test_a_trial_is_the_run_that_its_own_configuration_makes_alone(words: list[s
     search(words, trials=5, width=1, stop_past_peak=False)
     fifth = runs_of(tmp_path / "mlruns")[4]
     alone = load_run([*words, f"optim.lr={fifth.config['optim']['lr']}", "name=alone"])
-    (outcome,) = app.train_together([alone], say=lambda _: None)
+    (outcome,) = train_together([alone], say=lambda _: None)
     solo = read_run(outcome.folder)
     assert [step.loss for step in solo.steps] == [step.loss for step in fifth.steps]
     assert len(weights_of(solo)) == 3
@@ -257,7 +257,7 @@ def elsewhere(
     """A search by workers; ``said`` hears of it."""
     plan = load_search(None, {**RATES, "study": "s", "trials": 4, **changes})
     say = [] if said is None else said
-    app.search_elsewhere(plan, lambda more: load_run(list(more)), words, launch, say=say.append)
+    searching.search_elsewhere(plan, lambda more: load_run(list(more)), words, launch, say=say.append)
 
 
 def test_several_workers_are_refused_a_database_that_is_a_file(words: list[str]) -> None:
