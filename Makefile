@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: setup check test test-fast cluster-test demo benchmarks clean
+.PHONY: setup check test test-fast cluster-test demo benchmarks bench-replay bench-test architecture clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -40,14 +40,31 @@ demo: setup
 	@$(BIN)/lorasweep demo
 
 # The evidence of docs/evaluator.md, made again from nothing: some four hours on two cores. Trajectories come beside the
-# committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people. What
-# 'trajectories --draw' has drawn before, on a card say, is not drawn again.
+# committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people. Images that
+# 'trajectories --draw' has already drawn, for example on a card, are not drawn again.
 benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
 	$(THREADS) $(BIN)/python -m benchmarks.picker.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
 	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --anew)
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.pictures.evidence)
+
+# Every table again, from the committed results: half a minute.
+REPLAYS := evaluator picker picker.arc check check.orientation search.quality search.rules real.dreambooth recovery.kill \
+	$(addprefix speed.,cards check cohort cohort_card overhead peers step_time sweep_cost)
+bench-replay: setup
+	@for each in $(REPLAYS); do \
+		echo "== benchmarks.$$each --replay"; $(THREADS) $(BIN)/python -m benchmarks.$$each --replay || exit 1; \
+	done
+	@echo "== benchmarks.picker --replay --anew"; $(THREADS) $(BIN)/python -m benchmarks.picker --replay --anew
+
+# The benchmarks' own tests, which lie beside them.
+bench-test: setup
+	$(THREADS) $(BIN)/python -m pytest benchmarks -m "not gpu" -n 2 --dist worksteal
+
+# The picture of docs/architecture.md, from the imports as they are.
+architecture: setup
+	$(BIN)/python -m benchmarks.pictures.house
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist

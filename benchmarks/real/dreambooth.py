@@ -7,9 +7,11 @@ more) is the only one skipped, a file is picked, and its oracle quality is withi
 
     git clone --depth 1 https://github.com/huggingface/diffusers
     python -m benchmarks.real.dreambooth --diffusers diffusers      some four minutes on two cores
+    python -m benchmarks.real.dreambooth --replay                   the tables from the committed data
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 from benchmarks.picker.arc import read_arc
 from benchmarks.printing import machine, print_table, write_json
 
+RESULTS = Path(__file__).parents[1] / "results" / "dreambooth.json"
 SCRIPT = Path("examples/dreambooth/train_dreambooth_lora.py")
 PERSON = 519
 """Seed of a drawn person that nothing was tuned on."""
@@ -148,11 +151,17 @@ def show(found: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--diffusers", type=Path, required=True, metavar="CHECKOUT", help="a checkout of diffusers")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--diffusers", type=Path, metavar="CHECKOUT", help="a checkout of diffusers")
+    what.add_argument("--replay", action="store_true", help="the tables from the committed data")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"optimiser steps (default: {STEPS})")
     parser.add_argument("--every", type=int, default=EVERY, help=f"steps between checkpoints (default: {EVERY})")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     chosen = parser.parse_args()
+    if chosen.replay:
+        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        show({**found, "names": {int(step): name for step, name in found["names"].items()}})
+        return
     if not (chosen.diffusers / SCRIPT).is_file():
         raise SystemExit(f"--diffusers is {chosen.diffusers}, which holds no {SCRIPT}; give a checkout of diffusers.")
     with tempfile.TemporaryDirectory() as home:

@@ -6,11 +6,13 @@ steps, the writing of its checkpoints and states, and the drawing of its sheets;
 that far, then for a random part of what comes next. One more kill comes when the run has a name and has not begun; it
 is not counted, and the same command is given again.
 
-    python -m benchmarks.recovery.kill [--kills 10] [--steps 60] [--seed 0] [--json FILE]
+    python -m benchmarks.recovery.kill [--kills 10] [--steps 60] [--seed 0] [--json FILE]     five minutes
+    python -m benchmarks.recovery.kill --replay          the tables from the committed data
 """
 
 import argparse
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -26,8 +28,9 @@ from typing import Any, Self
 
 from benchmarks.printing import machine, print_table, write_json
 from lorasweep.track.journal import Entry, read, read_from
-from lorasweep.track.messages import image_key
+from lorasweep.track.mlflow_terms import image_key
 
+RESULTS = Path(__file__).parents[1] / "results" / "kill.json"
 NAME = "anna"
 """Of both runs, since the header of a LoRA file names its run."""
 DOING = {"step": "training", "checkpoint": "saving", "sample": "drawing", "scores": "judging"}
@@ -257,8 +260,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--replay", action="store_true", help="the tables from the committed data")
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
     options = parser.parse_args()
+    if options.replay:
+        return show(json.loads(RESULTS.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as scratch:
         found = experiment(Path(scratch), options.kills, options.steps, options.seed)
     show(found)

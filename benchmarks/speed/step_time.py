@@ -9,10 +9,12 @@ programs on the machine disturb least; wall time is told too.
 - a cohort of C: C x the PEFT step / its own step is the speed-up over training one after another;
 - a cohort of 3 rates for 50 steps: every loss within 1e-5 of the solo run's.
 
-    python -m benchmarks.speed.step_time [--quick] [--model FOLDER|portraits] [--json FILE]
+    python -m benchmarks.speed.step_time [--quick] [--model FOLDER|portraits] [--json FILE]     some minutes
+    python -m benchmarks.speed.step_time --replay          the tables from the committed data
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ import numpy as np
 
 from benchmarks.printing import machine, print_table, write_json
 
+RESULTS = Path(__file__).parents[1] / "results" / "step_time.json"
 WIDTHS = (1, 4, 8)
 RATES = (1e-4, 1e-3, 4e-3)
 
@@ -167,13 +170,27 @@ def parity(family: Any, dataset: Any, model: str, steps: int, folder: Path) -> d
     }
 
 
+def show(found: dict[str, Any]) -> None:
+    """Print the tables."""
+    print(f"cohort of one / PEFT: {found['cohort_of_one_over_peft']:.3f} (goal <= 1.05)\n")
+    rows = [["PEFT", f"{found['seconds']['peft']:.3f}", "1.00"]]
+    rows += [[f"cohort of {w}", f"{found['seconds'][str(w)]:.3f}", f"{found['speed_up'][str(w)]:.2f}"] for w in WIDTHS]
+    print_table(("loop", "cpu s a step", "trials' steps per PEFT step"), rows)
+    differences = found["largest_loss_difference"].items()
+    head = f"largest loss difference over {found['parity_steps']} steps"
+    print_table(("rate", head), [[rate, f"{difference:.1e}"] for rate, difference in differences])
+
+
 def main() -> None:
-    """Measure and print."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="5 pairs and 10 steps instead of 30 and 50")
     parser.add_argument("--model", default="portraits")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--replay", action="store_true", help="the tables from the committed data")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
+    if options.replay:
+        return show(json.loads(RESULTS.read_text(encoding="utf-8")))
     import torch
 
     from lorasweep.models import load_family
@@ -188,14 +205,10 @@ def main() -> None:
         steps = 10 if options.quick else 50
         found["largest_loss_difference"] = parity(family, dataset, options.model, steps, folder)
         found["parity_steps"] = steps
-    print(f"cohort of one / PEFT: {found['cohort_of_one_over_peft']:.3f} (goal <= 1.05)\n")
-    rows = [["PEFT", f"{found['seconds']['peft']:.3f}", "1.00"]]
-    rows += [[f"cohort of {w}", f"{found['seconds'][str(w)]:.3f}", f"{found['speed_up'][str(w)]:.2f}"] for w in WIDTHS]
-    print_table(("loop", "cpu s a step", "trials' steps per PEFT step"), rows)
-    differences = found["largest_loss_difference"].items()
-    print_table(("rate", f"largest loss difference over {steps} steps"), [[r, f"{d:.1e}"] for r, d in differences])
+    show(found)
     if options.json:
         write_json(options.json, {**found, "machine": machine()})
+    return None
 
 
 if __name__ == "__main__":
