@@ -105,7 +105,7 @@ def test_a_component_upside_down_turns_it_red(monkeypatch, name, told):
 
     def upside_down(features, evidence):
         judged = judge(features, evidence)
-        return Judged(shares=1 - judged.shares, note=judged.note, veto=judged.veto)
+        return Judged(shares=1 - judged.shares, notes=judged.notes, veto=judged.veto)
 
     monkeypatch.setitem(scoring.JUDGES, name, upside_down)
     assert any(told in line for line in surprises(missed(dosed=False)))

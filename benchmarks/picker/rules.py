@@ -12,9 +12,10 @@ import numpy as np
 from benchmarks.picker.runs import Redraw, Trajectory
 from lorasweep.config.schema import PickConfig, WeightsConfig
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.pick import choose, confirm, finalists, smooth, steady_score
+from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
 from lorasweep.evaluate.score import score
 from lorasweep.evaluate.shares import asked, has_face
+from lorasweep.evaluate.table import smooth
 from lorasweep.plan.budget import evenly_spread, finer_step
 from lorasweep.records import Evidence, Features, Floats, Pick, Scores
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,76 @@ Bools = NDArray[np.bool_]
 COMPONENTS = ("identity", "prompt", "artifact", "geometry", "novelty")
 """What a checkpoint is judged on, in the order of every table."""
 TEXTURE = (
-    "mid_energy",
-    "high_energy",
-    "local_std",
-    "flat_fraction",
-    "block_peak",
-    "histogram_entropy",
-    "tail_weight",
-    "overshoot",
-    "saturation",
-    "contrast",
-    "clipped",
-    "grain",
-    "blocking",
+    *("mid_energy", "high_energy", "local_std", "flat_fraction", "block_peak", "histogram_entropy", "tail_weight"),
+    *("overshoot", "saturation", "contrast", "clipped", "grain", "blocking"),
 )
 """Columns of ``Features.texture``; ``lorasweep.vision.texture`` says what each one is."""
 
 
+class VerdictWord(StrEnum):
+    """What a checkpoint is, seen from the best one of its run."""
+
+    BASE = "base"
+    UNDER = "under"
+    GOOD = "good"
+    OVER = "over"
+    UNCERTAIN = "uncertain"
+
+
+class RunVerdict(StrEnum):
+    """What became of a run."""
+
+    FINE = "fine"
+    TRAIN_LONGER = "train longer"
+    TOO_FAST = "learning rate too high or save more often"
+    NOTHING_USABLE = "no usable checkpoint"
+    NOT_MEASURABLE = "not measurable"
+    LOOK = "look at the sheet"
+    """No pick is made: nothing measures how well a style is met."""
+    BY_HAND = "taken by hand"
+
+
+class RunStatus(StrEnum):
+    """Whether a run goes on, and how it ended otherwise."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    KILLED = "killed"
+    """The process is gone and wrote no end."""
+
+
+class NoteKind(StrEnum):
+    """Why a component could not be judged, or what weakens it; the words are in ``lorasweep.evaluate.text``."""
+
+    STYLE = auto()
+    FACE_NOT_ASKED = auto()
+    SUBJECT_NOT_ASKED = auto()
+    PHOTO_NOT_ASKED = auto()
+    FEW_FACES = auto()
+    FEW_PHOTOS = auto()
+    STRANGERS_ALIKE = auto()
+    IMAGES_ALIKE = auto()
+    ONE_TEXT = auto()
+    BASE_IGNORES_TEXT = auto()
+    DAMAGED = auto()
+    FACES_NOT_SOUGHT = auto()
+    NOTHING_TO_COPY = auto()
+    SEEDS_ALIKE = auto()
+    NO_HELD_OUT = auto()
+
+
+class VetoKind(StrEnum):
+    """Why a checkpoint must not be picked whatever its score."""
+
+    COPIES = auto()
+    NO_FACE = auto()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A picture on disk that was read once and found whole."""
+    """A photo on disk that was read once and found whole."""
 
     path: Path
     caption: str
@@ -43,11 +94,11 @@ class Photo:
     sha256: str
     """Of the file's bytes."""
     repeats: int = 1
-    """How often it is seen in an epoch."""
+    """How often an epoch shows it."""
     mask: Path | None = None
-    """A gray picture, white where the loss counts. None counts everywhere, or reads the photo's own transparency."""
+    """A gray image, white where the loss counts. None: the photo's own transparency, or everywhere if it has none."""
     mask_sha256: str = ""
-    """Of the mask file's bytes, '' without one."""
+    """Of the mask file's bytes, '' without a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +111,14 @@ class Dataset:
     trigger: str
     class_noun: str
     fingerprint: str
-    """sha256 over contents, captions, repeats and masks in order; independent of where the folder lies."""
+    """sha256 over contents, captions, repeats and masks, in order; moving the folder does not change it."""
     regularisation: tuple[Photo, ...] = ()
-    """Pictures of others of the class, trained on beside the subject's. Their repeats add up to the subject's."""
+    """Photos of others of the class. Their repeats add up to those of the subject's photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A line of the sheet, ready to draw: trigger and class noun filled in."""
+    """One prompt of the sheet, with trigger and class noun filled in."""
 
     key: str
     text: str
@@ -77,7 +128,7 @@ class Prompt:
     subject: bool
     photo: bool
     people: int = 1
-    """2 where the subject and somebody else are asked for."""
+    """2 if the prompt asks for the subject and somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +148,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A LoRA file, whole on disk. Step 0 is the base model and has no file."""
+    """A complete LoRA file. Step 0 is the base model, which has no file."""
 
     trial: str
     step: int
@@ -108,7 +159,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A trial that could not go on; its earlier checkpoints stay good."""
+    """A trial that could not go on. Its earlier checkpoints stay usable."""
 
     trial: str
     step: int
@@ -117,7 +168,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A picture that was drawn."""
+    """An image drawn from a checkpoint."""
 
     prompt: str
     """Key of its Prompt."""
@@ -134,24 +185,21 @@ class SampleSet:
     step: int
     samples: tuple[Sample, ...]
     fresh: bool = False
-    """Whether it was drawn on the finalists' seeds."""
+    """Whether it was drawn from the finalists' seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What the embedders saw in N pictures. Rows without a face are zero (face) or NaN (landmarks).
-
-    Where no face is looked for, no picture has one and ``face`` has no columns.
-    """
+    """What the embedders saw in N images. A row without a face is zero in ``face`` and NaN in ``landmarks``."""
 
     keys: tuple[str, ...]
     """'prompt/seed' of a sample or the file name of a photo."""
     face: Floats
-    """[N, D] unit vectors of the largest face."""
+    """[N, D] unit vectors of the largest face; D is 0 if faces are not sought."""
     face_count: NDArray[np.int64]
     """[N] faces found."""
     face_size: Floats
-    """[N] side of the largest face's box as a share of the picture's shorter side, 0 without one."""
+    """[N] side of the largest face's box as a share of the image's shorter side, 0 without a face."""
     landmarks: Floats
     """[N, 5, 2] left eye, right eye, nose, mouth left, mouth right, as shares of width and height."""
     image: Floats
@@ -161,9 +209,9 @@ class Features:
     texture: Floats
     """[N, K] the columns named by ``TEXTURE``."""
     other_face: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-    """[N, D] unit vectors of the second largest face, zero without one; [0, 0] where nobody looked for it."""
+    """[N, D] unit vectors of the second largest face, zero without one; [0, 0] if it was not sought."""
     whole: Floats | None = None
-    """[N, F] unit vectors of the whole picture by the network that tells the subject; None where that is not asked."""
+    """[N, F] unit vectors of the whole image by the network that tells the subject; None if faces tell it."""
 
     @property
     def subject(self) -> Floats:
@@ -182,16 +230,34 @@ class Evidence:
     train: Features
     held_out: Features
     base: Features
-    """The base model's samples, prompt-major like every sample set."""
+    """The base model's samples, prompt-major as in every sample set."""
     mirrored: Features | None = None
-    """The training photos mirrored: a mirrored copy is a copy. None leaves that untested."""
+    """The training photos mirrored, since a mirrored copy is a copy. None leaves that untested."""
     told_by: str = "face"
-    """What tells the subject: face, image (the whole picture) or none (as for a style)."""
+    """What tells the subject: ``face``, ``image`` (the whole image) or ``none`` (a style)."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact about one component that a reader must know."""
+
+    kind: NoteKind
+    values: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
+    """The numbers and names of its sentence."""
+
+
+@dataclass(frozen=True)
+class Veto:
+    """A reason to rule a checkpoint out."""
+
+    kind: VetoKind
+    share: float
+    """Of its images, 0 to 1, that are at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One checkpoint, judged. Components are in [0, 1], 1 = good; a component that does not apply is NaN."""
+    """One checkpoint, judged. Components lie in [0, 1], 1 = good; one that does not apply is NaN."""
 
     trial: str
     step: int
@@ -202,23 +268,19 @@ class Scores:
     high: float
     """Bootstrap interval of ``score``, clustered by prompt."""
     by_prompt: Floats
-    """[P, S, C] each picture's share in each of ``components``, NaN where not judged.
-
-    A component is the mean of its column, cut to [0, 1]. Shares themselves may lie a little outside: that keeps the
-    mean unbiased.
-    """
+    """[P, S, C] each image's share, NaN if not judged. A component is its column's mean, cut to [0, 1]."""
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Exponents of the weighted geometric mean, by component; empty means all alike."""
-    notes: tuple[str, ...] = ()
-    """What a reader must know: which component could not be judged and why."""
-    vetoes: tuple[str, ...] = ()
-    """Reasons why this checkpoint must not be picked whatever its score."""
+    """Exponents of the weighted geometric mean, by component; if empty, all are equal."""
+    notes: tuple[Note, ...] = ()
+    """Which components could not be judged or are weakened, and why."""
+    vetoes: tuple[Veto, ...] = ()
+    """Any one of them keeps this checkpoint from being picked, whatever its score."""
     fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtStrength:
-    """A finalist, drawn on fresh seeds at another strength than the run's own, and judged."""
+    """A finalist, drawn from fresh seeds at another strength than the run's own, and judged."""
 
     strength: float
     samples: SampleSet
@@ -227,7 +289,7 @@ class AtStrength:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The loss of one checkpoint on photos, noise and timesteps that are the same for all. Evidence; it picks nothing.
+    """The loss of one checkpoint on photos, noise and timesteps that all checkpoints share. Evidence; it picks nothing.
 
     Step 0 is the base model. Losses are mean squared errors of the denoiser, low = good.
     """
@@ -235,14 +297,14 @@ class Validation:
     trial: str
     step: int
     held_out: float
-    """On photos that were not trained on; NaN where none are held out."""
+    """On photos that were not trained on; NaN if none are held out."""
     train: float
     """On photos that were."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedBatch:
-    """The loss of a small batch of training photos with fixed noise and timesteps, measured as training goes on."""
+    """The loss of one batch of training photos with fixed noise and timesteps, measured during training."""
 
     trial: str
     step: int
@@ -255,10 +317,9 @@ class Verdict:
     """What a careful human would say of one checkpoint."""
 
     step: int
-    word: str
-    """base, under, good, over or uncertain."""
+    word: VerdictWord
     cause: str
-    """The component that fell or lags, '' where none does."""
+    """The one of COMPONENTS that fell or lags, '' if none does."""
     text: str
 
 
@@ -268,81 +329,28 @@ class Pick:
 
     trial: str
     step: int | None
-    """None where no checkpoint is usable or the likeness cannot be measured, as that of a style never can."""
+    """None if no checkpoint is usable or the likeness cannot be measured, which of a style it never can."""
     best_step: int | None
     runner_up: int | None
     eligible: tuple[int, ...]
     score: float
-    """Of the picked checkpoint on fresh seeds; NaN before the re-score."""
+    """Of the picked checkpoint on fresh seeds; NaN before those are drawn."""
     confidence: float
     """Share of bootstrap replicates that pick within one checkpoint of it."""
     verdicts: tuple[Verdict, ...]
-    run_verdict: str
-    """fine, train longer, learning rate too high or save more often, no usable checkpoint, not measurable, look at the
-    sheet (no pick is made for a style), or taken by hand."""
+    run_verdict: RunVerdict
     reason: str
     """Why this checkpoint and this strength, in a sentence or two."""
     strength: float = 1.0
-    """At which to apply the file."""
+    """To apply the file at."""
     steady: float = math.nan
-    """The pick's fresh score averaged with those of the checkpoints next to it; NaN where none was drawn again."""
+    """The pick's fresh score averaged with those of the checkpoints next to it; NaN if none was drawn again."""
 
     @property
     def worth(self) -> float:
-        """By this are runs compared: ``steady``, or ``score`` without it; 0 where nothing is picked or known."""
+        """What runs are compared by: ``steady``, else ``score``; 0 if nothing is picked or known."""
         known = (value for value in (self.steady, self.score) if not math.isnan(value))
         return 0.0 if self.step is None else next(known, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moved:
-    """A picture of one prompt and seed, before and after, in one component."""
-
-    prompt: str
-    """Key of its Prompt."""
-    seed: int
-    share: float
-    """At the checkpoint asked about."""
-    before: float
-    """At the one that it is compared with."""
-    effect: float
-    """Its part of the component's change of log(score)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contribution:
-    """What one component did to the difference between two scores."""
-
-    component: str
-    weight: float
-    """Exponent of the geometric mean; 0 where neither checkpoint was judged on it."""
-    value: float
-    """At the checkpoint asked about, 0 to 1; NaN where not judged."""
-    before: float
-    """At the one that it is compared with."""
-    change: float
-    """Part of log(score / score before); the parts of all components add up to it exactly."""
-    text: str
-    """In plain words, without a full stop; '' where it was judged at neither."""
-    pictures: tuple[Moved, ...] = ()
-    """Those that moved it most, the largest effect first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
-    """Why one checkpoint scores what it does, compared with another on the same prompts and seeds."""
-
-    step: int
-    against: int
-    score: float
-    before: float
-    """Score of ``against``."""
-    change: float
-    """log(score / before)."""
-    contributions: tuple[Contribution, ...]
-    """In the order of COMPONENTS."""
-    text: str
-    """A sentence: what mattered most first."""
 
 
 JsonDict = dict[str, Any]
@@ -350,12 +358,11 @@ JsonDict = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
-    """All that is remembered of one run, read back from its journal; what a report is made from."""
+    """All that the journal holds of one run; what a report is made from."""
 
     name: str
     folder: Path
-    status: str
-    """running, finished, failed, stopped, or killed where the process is gone without a word."""
+    status: RunStatus
     config: JsonDict
     """The resolved configuration."""
     provenance: JsonDict
@@ -364,26 +371,26 @@ class RunView:
     prompts: tuple[Prompt, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     samples: tuple[SampleSet, ...] = ()
-    """Step 0 is the base model; sheets drawn on fresh seeds are among them."""
+    """Step 0 is the base model. Includes the sheets from fresh seeds."""
     scores: tuple[Scores, ...] = ()
-    """Ordered by step; those made on fresh seeds follow."""
+    """Ordered by step; those on fresh seeds follow."""
     strengths: tuple[AtStrength, ...] = ()
     """The finalists at other strengths, by step and strength."""
     pick: Pick | None = None
     steps: tuple[Step, ...] = ()
     validation: tuple[Validation, ...] = ()
-    """Losses on fixed noise, by step; the base model first. Empty where they were not measured."""
+    """Losses on fixed noise, by step, the base model first; empty if they were not measured."""
     fixed_batch: tuple[FixedBatch, ...] = ()
     dvar_step: int | None = None
-    """Where DVAR would have stopped the training, by ``fixed_batch``; None where it would not."""
+    """The step at which DVAR would have stopped, by ``fixed_batch``; None if it would not have."""
     notes: tuple[str, ...] = ()
     error: str = ""
     parent: str = ""
     """Name of the multirun it belongs to."""
     source: Path | None = None
-    """The folder of files that another trainer made, of a run that only judges them: there are no losses."""
+    """The folder of another trainer's files if this run only judges them; it then has no losses."""
 
     def file_name(self, path: Path) -> str:
-        """How to call a checkpoint's file: by its path within ``source``, else by its name."""
+        """Return the name to show for a checkpoint's file: its path within ``source``, else its file name."""
         inside = self.source is not None and path.is_relative_to(self.source)
         return path.relative_to(self.source).as_posix() if inside and self.source else path.name

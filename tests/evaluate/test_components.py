@@ -5,10 +5,10 @@ import pytest
 from contracts import metric, subject
 
 from lorasweep.evaluate.artifact import FAULTS
-from lorasweep.evaluate.identity import NO_PICK, likeness
+from lorasweep.evaluate.identity import likeness
 from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
-from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features
+from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features, Note, NoteKind, VetoKind
 
 BAD = {
     "identity": {"likeness": 0.2},
@@ -99,20 +99,22 @@ def test_geometry_forgives_a_face_that_the_base_model_loses_too():
 
 def test_losing_more_faces_than_the_base_model_rules_a_checkpoint_out():
     known = subject.evidence(0)
-    assert JUDGES["geometry"](faceless(subject.sheet(known), [0]), known).veto == ""
-    assert "17% of its pictures show no face" in JUDGES["geometry"](faceless(subject.sheet(known), [0, 2]), known).veto
+    assert JUDGES["geometry"](faceless(subject.sheet(known), [0]), known).veto is None
+    veto = JUDGES["geometry"](faceless(subject.sheet(known), [0, 2]), known).veto
+    assert (veto.kind, veto.share) == (VetoKind.NO_FACE, pytest.approx(2 / 12))
 
 
 def test_four_photos_are_too_few_to_measure_a_likeness():
     known = subject.evidence(0, train=4, held_out=0)
-    assert likeness(known) == "identity is not measurable: 4 photos show a face, 5 are needed"
+    assert likeness(known) == Note(NoteKind.FEW_FACES, {"count": 4, "needed": 5})
     assert np.isnan(JUDGES["identity"](subject.sheet(known), known).shares).all()
 
 
 def test_strangers_that_look_like_the_subject_make_identity_unmeasurable():
     known = subject.evidence(0)
     known.base.face[:] = subject.near(subject.direction(1, subject.FACE), 0.75, np.random.default_rng(0), 16)
-    assert "a gap of 0.15 is needed" in JUDGES["identity"](subject.sheet(known), known).note
+    (note,) = JUDGES["identity"](subject.sheet(known), known).notes
+    assert (note.kind, note.values["needed"]) == (NoteKind.STRANGERS_ALIKE, 0.15)
 
 
 def test_without_held_out_photos_the_scale_is_leave_one_out_and_copying_stays_open():
@@ -122,7 +124,7 @@ def test_without_held_out_photos_the_scale_is_leave_one_out_and_copying_stays_op
     among = (alike.sum(axis=1) - 1) / 8
     assert scale.ceiling == pytest.approx(np.median(among))
     assert metric.value(JUDGES["identity"], subject.sheet(known), known) > 0.85
-    assert JUDGES["novelty"](subject.sheet(known), known).note == "no held-out photos: copying cannot be ruled out"
+    assert JUDGES["novelty"](subject.sheet(known), known).notes == (Note(NoteKind.NO_HELD_OUT),)
     assert metric.value(JUDGES["novelty"], subject.sheet(known), known) > 0.9
 
 
@@ -136,7 +138,7 @@ def test_copies_of_the_training_photos_leave_nothing_new():
     known = subject.evidence(0)
     judged = JUDGES["novelty"](subject.sheet(known, copied=1.0), known)
     assert np.nanmean(judged.shares) < 0.02
-    assert "is copied from training photos" in judged.veto
+    assert judged.veto.kind is VetoKind.COPIES
 
 
 def test_mirrored_copies_are_copies():
@@ -270,7 +272,7 @@ def test_without_faces_every_component_but_geometry_sees_what_it_is_responsible_
 def test_geometry_does_not_apply_where_no_face_is_looked_for():
     known = subject.evidence(0)
     judged = JUDGES["geometry"](without_faces(subject.sheet(known)), replace(as_picture(known), prompts=known.prompts))
-    assert (judged.note, judged.veto) == ("geometry is not judged: no face was looked for", "")
+    assert (judged.notes, judged.veto) == ((Note(NoteKind.FACES_NOT_SOUGHT),), None)
     assert np.isnan(judged.shares).all()
 
 
@@ -296,7 +298,7 @@ def crowded(known: Evidence, share: float) -> Evidence:
 def test_a_gap_between_whole_pictures_is_held_against_its_own_error_not_against_a_cosine():
     thing = crowded(as_picture(subject.evidence(0)), 0.8)
     scale = likeness(thing)
-    assert not isinstance(scale, str)
+    assert not isinstance(scale, Note)
     assert 0.02 < scale.ceiling - scale.floor < 0.15
 
 
@@ -308,14 +310,14 @@ def test_photos_that_are_no_more_alike_than_the_base_models_pictures_make_no_sca
         for part in parts:
             part.whole[:] = subject.near(subject.direction(1, subject.FACE), 0.5, rng, len(part.keys))
         told = likeness(thing)
-        assert isinstance(told, str)
-        assert "(3 standard errors) is needed" in told
+        assert isinstance(told, Note)
+        assert (told.kind, told.values["errors"]) == (NoteKind.IMAGES_ALIKE, 3)
 
 
 def test_three_pictures_are_too_few_and_four_are_enough():
     few, enough = (as_picture(subject.evidence(0, train=count, held_out=0)) for count in (3, 4))
-    assert likeness(few) == "identity is not measurable: there are 3 photos, 4 are needed"
-    assert not isinstance(likeness(enough), str)
+    assert likeness(few) == Note(NoteKind.FEW_PHOTOS, {"count": 3, "needed": 4})
+    assert not isinstance(likeness(enough), Note)
 
 
 def test_of_a_style_everything_but_likeness_and_faces_is_judged():
@@ -326,4 +328,4 @@ def test_of_a_style_everything_but_likeness_and_faces_is_judged():
     style = replace(style, told_by="none", **parts)
     judged = {name: JUDGES[name](drawn, style) for name in COMPONENTS}
     assert {name for name in COMPONENTS if np.isnan(judged[name].shares).all()} == {"identity", "geometry"}
-    assert judged["identity"].note == NO_PICK
+    assert judged["identity"].notes == (Note(NoteKind.STYLE),)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents
 from lorasweep.evaluate.explain import explain
 from lorasweep.evaluate.explain_text import own_words
-from lorasweep.evaluate.novelty import ALIKE
 from lorasweep.evaluate.score import score
-from lorasweep.records import COMPONENTS, Prompt, Scores
+from lorasweep.records import COMPONENTS, Note, NoteKind, Prompt, Scores, Veto, VetoKind
 
 SEEDS = (0, 1)
 WEIGHTS = {"identity": 0.4, "prompt": 0.2, "artifact": 0.15, "geometry": 0.1, "novelty": 0.15}
@@ -116,15 +115,16 @@ def test_copies_are_counted_and_pictures_that_are_all_alike_are_none():
     assert part(why(scored(9, same), scored(6)), "novelty").text == (
         "1 of 6 pictures repeats a training photo (none at step 6)"
     )
-    alike = why(scored(9, same, notes=(f"{ALIKE}; no held-out photos: copying cannot be ruled out",)), scored(6))
+    alike = why(scored(9, same, notes=(Note(NoteKind.SEEDS_ALIKE), Note(NoteKind.NO_HELD_OUT))), scored(6))
     assert part(alike, "novelty").text == "pictures of one prompt hardly differ from each other"
 
 
 def test_a_sheet_says_what_it_looks_like_and_whether_that_is_new():
     worn = [("artifact", p, s, 0.4) for p in range(3) for s in SEEDS]
-    new = why(scored(9, worn, notes=("looks posterised",)), scored(6))
+    looks = (Note(NoteKind.DAMAGED, {"fault": "posterised"}),)
+    new = why(scored(9, worn, notes=looks), scored(6))
     assert part(new, "artifact").text == "the sheet looks posterised"
-    old = why(scored(9, worn, notes=("looks posterised",)), scored(6, worn[1:], notes=("looks posterised",)))
+    old = why(scored(9, worn, notes=looks), scored(6, worn[1:], notes=looks))
     assert part(old, "artifact").text == "the sheet looks posterised, more than at step 6"
 
 
@@ -167,7 +167,7 @@ def test_the_base_model_is_called_by_its_name():
 
 
 def test_a_veto_is_told_too():
-    assert why(scored(20, vetoes=("40% of its pictures show no face",)), scored(10)).text.endswith(
+    assert why(scored(20, vetoes=(Veto(VetoKind.NO_FACE, 0.4),)), scored(10)).text.endswith(
         "; ruled out: 40% of its pictures show no face."
     )
 

@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
-from lorasweep.evaluate.pick import choose, confirm, finalists, smooth, steady_score
-from lorasweep.records import COMPONENTS, Scores
+from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
+from lorasweep.evaluate.table import smooth
+from lorasweep.records import COMPONENTS, RunVerdict, Scores, Veto, VetoKind
 
 RULE = PickConfig(replicates=300)
+COPIES = (Veto(VetoKind.COPIES, 0.4),)
+NO_FACE = (Veto(VetoKind.NO_FACE, 0.6),)
 
 
 def scored(step: int, level, seed: int = 0, *, noise: float = 0.03, vetoes=(), fresh=False) -> Scores:
@@ -113,7 +116,7 @@ def test_a_broken_checkpoint_is_not_jumped_over():
 
 def test_a_vetoed_checkpoint_is_not_picked_and_ends_the_row():
     scores = run((0.5, 0.8, 0.9, 0.9, 0.9, 0.9))
-    scores[4] = replace(scores[4], vetoes=("40% of it is copied from training photos",))
+    scores[4] = replace(scores[4], vetoes=COPIES)
     chosen = pick(scores)
     assert chosen.step == 40
     words = {verdict.step: verdict for verdict in chosen.verdicts}
@@ -122,8 +125,8 @@ def test_a_vetoed_checkpoint_is_not_picked_and_ends_the_row():
 
 
 def test_where_every_checkpoint_is_vetoed_none_is_usable():
-    chosen = pick(run((0.5, 0.9, 0.9), vetoes=("60% of its pictures show no face",)))
-    assert (chosen.step, chosen.run_verdict) == (None, "no usable checkpoint")
+    chosen = pick(run((0.5, 0.9, 0.9), vetoes=NO_FACE))
+    assert (chosen.step, chosen.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
     assert "60% of its pictures show no face" in chosen.reason
 
 
@@ -147,7 +150,7 @@ def test_fresh_seeds_give_the_score_or_take_a_step_back():
 
 def test_a_veto_on_fresh_seeds_takes_a_step_back_too():
     chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
-    fresh = [scored(70, 0.9, fresh=True, vetoes=("30% of its pictures show no face",)), scored(50, 0.9, fresh=True)]
+    fresh = [scored(70, 0.9, fresh=True, vetoes=NO_FACE), scored(50, 0.9, fresh=True)]
     assert confirm(chosen, fresh, RULE).step == 50
 
 
@@ -155,7 +158,7 @@ def test_a_fresh_score_below_the_floor_leaves_nothing():
     chosen = pick(run((0.2, 0.25, 0.25)))
     assert chosen.step == 30
     lost = confirm(chosen, [scored(30, 0.1, fresh=True), scored(20, 0.1, fresh=True)], RULE)
-    assert (lost.step, lost.run_verdict) == (None, "no usable checkpoint")
+    assert (lost.step, lost.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
 
 
 def test_confirming_without_the_picks_fresh_score_changes_nothing():

@@ -5,9 +5,10 @@ import pytest
 
 from lorasweep.config.schema import PickConfig
 from lorasweep.evaluate.strength import advise, advise_pair, strength_finalists
-from lorasweep.records import COMPONENTS, Pick, Scores
+from lorasweep.records import COMPONENTS, Pick, RunVerdict, Scores, Veto, VetoKind
 
 RULE = PickConfig(replicates=300)
+COPIES = (Veto(VetoKind.COPIES, 0.4),)
 
 
 def scored(level: float, *, spread: float = 0.0, vetoes=()) -> Scores:
@@ -27,7 +28,7 @@ def advice(scores, rule=RULE, own=1.0):
 def picked(step: int | None = 10, best: int = 10, runner_up: int | None = 20) -> Pick:
     return Pick(
         trial="t", step=step, best_step=best, runner_up=runner_up, eligible=(10,), score=0.6, confidence=0.9,
-        verdicts=(), run_verdict="fine", reason="Because.",
+        verdicts=(), run_verdict=RunVerdict.FINE, reason="Because.",
     )  # fmt: skip
 
 
@@ -52,11 +53,11 @@ def test_a_gain_that_half_of_the_prompts_contradict_is_not_shown():
 
 
 def test_a_ruled_out_strength_is_neither_kept_nor_advised():
-    copies = ("40% of it is copied from training photos",)
-    found = advice({0.7: scored(0.5), 0.85: scored(0.9, vetoes=copies), 1.0: scored(0.9, vetoes=copies)})
+    found = advice({0.7: scored(0.5), 0.85: scored(0.9, vetoes=COPIES), 1.0: scored(0.9, vetoes=COPIES)})
     assert found.strength == 0.7
-    assert found.reason == f"At strength 1 it is ruled out ({copies[0]}), at 0.7 it is not and scores 0.50."
-    assert advice({0.85: scored(0.9, vetoes=copies), 1.0: scored(0.6)}).strength == 1.0
+    copies = "40% of it is copied from training photos"
+    assert found.reason == f"At strength 1 it is ruled out ({copies}), at 0.7 it is not and scores 0.50."
+    assert advice({0.85: scored(0.9, vetoes=COPIES), 1.0: scored(0.6)}).strength == 1.0
 
 
 def test_a_strength_of_its_own_alone_is_advised_without_a_word():
@@ -91,8 +92,7 @@ def test_another_finalist_takes_over_only_where_it_is_better_by_more_than_delta_
 
 
 def test_a_ruled_out_finalist_takes_nothing_over():
-    copies = ("40% of it is copied from training photos",)
-    scores = {10: {1.0: scored(0.6)}, 20: {1.0: scored(0.9, vetoes=copies)}}
+    scores = {10: {1.0: scored(0.6)}, 20: {1.0: scored(0.9, vetoes=COPIES)}}
     assert pair(picked(), scores).step == 10
     assert pair(picked(20), scores).step == 10
 

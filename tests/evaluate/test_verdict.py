@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from lorasweep.config.schema import PickConfig
-from lorasweep.evaluate.identity import NO_PICK
 from lorasweep.evaluate.pick import choose, finalists
-from lorasweep.records import COMPONENTS, Scores
+from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores
 
 RULE = PickConfig(replicates=300)
 ORDER = dict(zip(COMPONENTS, range(5), strict=True))
@@ -55,7 +54,7 @@ def test_an_over_trained_checkpoint_is_told_by_what_fell(cause, says):
     last = chosen.verdicts[-1].text
     assert says in last
     assert "at the best checkpoint 0." in last
-    assert chosen.run_verdict == "fine"
+    assert chosen.run_verdict is RunVerdict.FINE
 
 
 def test_an_under_trained_checkpoint_says_how_generic_it_still_is():
@@ -65,33 +64,33 @@ def test_an_under_trained_checkpoint_says_how_generic_it_still_is():
 
 def test_a_run_that_still_climbs_wants_more_training():
     chosen = pick(*(scored(10 * step, identity=0.1 + 0.1 * step) for step in range(1, 8)))
-    assert (chosen.run_verdict, chosen.step) == ("train longer", 70)
+    assert (chosen.run_verdict, chosen.step) == (RunVerdict.TRAIN_LONGER, 70)
 
 
 def test_level_ground_does_not_want_more_training():
-    assert pick(*(scored(10 * step) for step in range(1, 8))).run_verdict == "fine"
+    assert pick(*(scored(10 * step) for step in range(1, 8))).run_verdict is RunVerdict.FINE
 
 
 def test_a_run_that_only_falls_was_too_hot():
     chosen = pick(*(scored(10 * step, artifact=0.9 / step**2, identity=0.9 / step) for step in range(1, 6)))
-    assert (chosen.run_verdict, chosen.step) == ("learning rate too high or save more often", 10)
+    assert (chosen.run_verdict, chosen.step) == (RunVerdict.TOO_FAST, 10)
 
 
 def test_a_run_below_the_floor_has_nothing_to_offer():
     chosen = pick(*(scored(10 * step, **dict.fromkeys(COMPONENTS, 0.1)) for step in range(1, 4)))
-    assert (chosen.run_verdict, chosen.step, chosen.eligible) == ("no usable checkpoint", None, ())
+    assert (chosen.run_verdict, chosen.step, chosen.eligible) == (RunVerdict.NOTHING_USABLE, None, ())
     assert "below 0.20" in chosen.reason
 
 
 def test_a_person_who_cannot_be_measured_gets_no_pick():
-    note = "identity is not measurable: 3 photos show a face, 5 are needed"
+    note = Note(NoteKind.FEW_FACES, {"count": 3, "needed": 5})
     chosen = pick(scored(10, (note,), identity=np.nan), scored(20, (note,), identity=np.nan))
-    assert (chosen.run_verdict, chosen.step) == ("not measurable", None)
+    assert (chosen.run_verdict, chosen.step) == (RunVerdict.NOT_MEASURABLE, None)
     assert chosen.reason == "Identity is not measurable: 3 photos show a face, 5 are needed."
 
 
 def test_a_sheet_without_faces_is_judged_by_the_rest():
-    note = "identity is not judged: no prompt asks for a photo of the subject's face"
+    note = Note(NoteKind.FACE_NOT_ASKED, {"component": "identity"})
     assert pick(scored(10, (note,), identity=np.nan), scored(20, (note,), identity=np.nan)).step == 20
 
 
@@ -106,14 +105,14 @@ def test_what_is_neither_shown_good_nor_shown_worse_is_uncertain():
 
 def test_a_single_checkpoint_is_picked_when_it_is_good_enough():
     chosen = pick(scored(10))
-    assert (chosen.step, chosen.run_verdict, chosen.runner_up, chosen.confidence) == (10, "fine", None, 1.0)
+    assert (chosen.step, chosen.run_verdict, chosen.runner_up, chosen.confidence) == (10, RunVerdict.FINE, None, 1.0)
 
 
 def test_nothing_is_picked_where_nothing_measures_the_likeness_and_the_sheet_is_named():
-    unknown = {"notes": (NO_PICK,), "identity": np.nan}
+    unknown = {"notes": (Note(NoteKind.STYLE),), "identity": np.nan}
     sound = [scored(step, **unknown) for step in (10, 20, 30)]
     chosen = pick(*sound, scored(40, **{**unknown, "artifact": 0.2}))
-    assert (chosen.step, chosen.run_verdict, finalists(chosen)) == (None, "look at the sheet", ())
+    assert (chosen.step, chosen.run_verdict, finalists(chosen)) == (None, RunVerdict.LOOK, ())
     assert chosen.reason == (
         "Nothing measures how well a style is met (evaluate.subject is none), so there is no automatic pick: look at "
         "the sheet; 'lorasweep pick t --step N' takes one by hand."

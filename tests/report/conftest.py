@@ -7,7 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorasweep.records import Checkpoint, Photo, Pick, Prompt, RunView, Sample, SampleSet, Scores, Step, Verdict
+from lorasweep.records import (
+    Checkpoint,
+    Photo,
+    Pick,
+    Prompt,
+    RunStatus,
+    RunVerdict,
+    RunView,
+    Sample,
+    SampleSet,
+    Scores,
+    Step,
+    Verdict,
+    VerdictWord,
+)
 
 EVIL = "<img src=x onerror=alert(1)>"
 NAMES = ("identity", "prompt")
@@ -45,11 +59,11 @@ def scores(step: int, score: float, *, fresh: bool = False) -> Scores:
 @pytest.fixture
 def view(tmp_path: Path) -> RunView:
     photo = Photo(path=picture(tmp_path / "me.png", (1, 2, 3)), caption=EVIL, width=16, height=16, sha256="0")
-    words = {100: "under", 200: "good", 300: "over"}
+    words = {100: VerdictWord.UNDER, 200: VerdictWord.GOOD, 300: VerdictWord.OVER}
     verdicts = tuple(Verdict(step=s, word=w, cause="identity", text=f"{w}.") for s, w in words.items())
     pick = Pick(
         trial="t", step=200, best_step=300, runner_up=300, eligible=(200,), score=0.71, confidence=0.9,
-        verdicts=verdicts, run_verdict="fine", reason=f"Step 200 works {EVIL}",
+        verdicts=verdicts, run_verdict=RunVerdict.FINE, reason=f"Step 200 works {EVIL}",
     )  # fmt: skip
     files = [
         Checkpoint(trial="t", step=s, epoch=s / 100, path=tmp_path / f"step-{s}.safetensors", sha256="a") for s in words
@@ -57,7 +71,7 @@ def view(tmp_path: Path) -> RunView:
     return RunView(
         name=f"run {EVIL}",
         folder=tmp_path,
-        status="finished",
+        status=RunStatus.FINISHED,
         config={"optim": {"lr": 1e-3, "steps": 300}, "note": EVIL},
         provenance={},
         train=(photo,),

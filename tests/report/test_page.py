@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lorasweep.records import AtStrength, RunView, Validation
+from lorasweep.records import AtStrength, RunStatus, RunVerdict, RunView, Validation, Veto, VetoKind
 from lorasweep.report.charts import draw
 from lorasweep.report.page import render, render_comparison, validation_chart, write_comparison, write_report
 from lorasweep.report.pictures import contact_sheet, data_uri
@@ -80,7 +80,7 @@ def test_the_finalists_have_a_table_by_strength_and_the_pick_its_pictures(view: 
 
 
 def test_a_run_that_is_still_training_has_a_page(view: RunView) -> None:
-    page = render(replace(view, status="running", pick=None, scores=(), samples=view.samples[:1]))
+    page = render(replace(view, status=RunStatus.RUNNING, pick=None, scores=(), samples=view.samples[:1]))
     assert "No pick yet" in page
     assert "300 of 300 steps" in page
 
@@ -108,16 +108,29 @@ def test_losses_of_the_base_model_alone_are_no_chart_yet(view: RunView) -> None:
 
 def test_a_run_without_anything_has_a_page(view: RunView) -> None:
     empty = RunView(
-        name="new", folder=view.folder, status="failed", config={}, provenance={}, error="The disk is full."
+        name="new", folder=view.folder, status=RunStatus.FAILED, config={}, provenance={}, error="The disk is full."
     )
     assert "The disk is full." in render(empty)
     assert contact_sheet(empty) is None
 
 
+def test_a_veto_is_told_beside_the_verdict(view: RunView) -> None:
+    ruled_out = replace(view.scores[2], vetoes=(Veto(VetoKind.NO_FACE, 0.3),))
+    page = render(replace(view, scores=(*view.scores[:2], ruled_out)))
+    assert '<span class="soft">30% of its pictures show no face</span>' in page
+
+
+def test_a_style_is_not_called_a_failure(view: RunView) -> None:
+    assert view.pick is not None
+    page = render(replace(view, pick=replace(view.pick, step=None, run_verdict=RunVerdict.LOOK)))
+    assert "No automatic pick" in page
+    assert "run: look at the sheet" in page
+
+
 def test_a_run_without_a_usable_checkpoint_says_so(view: RunView) -> None:
     assert view.pick is not None
     none = replace(
-        view.pick, step=None, best_step=None, runner_up=None, run_verdict="no usable checkpoint", score=float("nan")
+        view.pick, step=None, best_step=None, runner_up=None, run_verdict=RunVerdict.NOTHING_USABLE, score=float("nan")
     )
     page = render(replace(view, pick=none))
     assert "No checkpoint to recommend" in page
@@ -140,7 +153,7 @@ def test_a_large_picture_is_embedded_small(tmp_path: Path) -> None:
 def test_the_sheet_is_written_when_the_run_is_over_and_the_page_at_every_checkpoint(
     view: RunView, tmp_path: Path
 ) -> None:
-    page = write_report(tmp_path / "out", replace(view, status="running"))
+    page = write_report(tmp_path / "out", replace(view, status=RunStatus.RUNNING))
     assert [path.name for path in page.parent.iterdir()] == ["report.html"]
     write_report(tmp_path / "out", view)
     assert sorted(path.name for path in page.parent.iterdir()) == ["contact_sheet.png", "report.html"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorasweep.records import AtStrength, RunView
+from lorasweep.records import AtStrength, RunView, VerdictWord
 from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed, strengths_of
 
 
@@ -59,7 +59,7 @@ def test_a_cell_without_a_judged_component_has_no_score() -> None:
 def test_bands_meet_half_way_and_equal_neighbours_are_one(view: RunView) -> None:
     assert bands(rows_of(view)) == (Band(100, 150, "under"), Band(150, 250, "good"), Band(250, 300, "over"))
     assert view.pick is not None
-    same = tuple(replace(verdict, word="good") for verdict in view.pick.verdicts)
+    same = tuple(replace(verdict, word=VerdictWord.GOOD) for verdict in view.pick.verdicts)
     assert bands(rows_of(replace(view, pick=replace(view.pick, verdicts=same)))) == (Band(100, 300, "good"),)
 
 

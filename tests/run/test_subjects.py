@@ -13,6 +13,7 @@ from lorasweep import cli
 from lorasweep.commands.pick import pick
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.errors import UserError
+from lorasweep.records import Note, NoteKind
 from lorasweep.report.page import render
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
@@ -66,7 +67,7 @@ def test_an_object_is_judged_by_dinov2_without_any_face_network(overrides: Overr
     for scores in standing:
         assert 0 <= scores.components["identity"] <= 1, scores.notes
         assert np.isnan(scores.components["geometry"])
-        assert "geometry is not judged: no face was looked for" in scores.notes
+        assert Note(NoteKind.FACES_NOT_SOUGHT) in scores.notes
     cached = [np.load(path) for path in (tmp_path / "mlruns" / "features").glob("*.npz")]
     assert {row["whole"].shape for row in cached} == {(WIDTH,)}
     assert outcome.pick is not None

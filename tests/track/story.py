@@ -14,15 +14,17 @@ from lorasweep.records import (
     Photo,
     Pick,
     Prompt,
+    RunVerdict,
     Sample,
     SampleSet,
     Scores,
     Step,
     Validation,
     Verdict,
+    VerdictWord,
 )
 from lorasweep.track.run_folder import RunFolder
-from lorasweep.track.tracker import RunMeta, Tracker
+from lorasweep.track.tracker import JournalTracker, RunMeta
 
 CONFIG = {
     "preset": "tiny",
@@ -68,7 +70,6 @@ class Story:
             "run_signature": "run-sig",
             "evaluation_signature": "eval-sig",
             "provenance": {"weights": {}},
-            "overrides": ("optim.lr=1e-3",),
         }
         return RunMeta(**{**known, **changes})  # type: ignore[arg-type]
 
@@ -117,12 +118,12 @@ class Story:
             score=0.625,
             steady=0.6,
             confidence=0.9,
-            verdicts=(Verdict(step=6, word="good", cause="", text="works"),),
-            run_verdict="fine",
+            verdicts=(Verdict(step=6, word=VerdictWord.GOOD, cause="", text="works"),),
+            run_verdict=RunVerdict.FINE,
             reason="Step 6 is the latest that works.",
         )
 
-    def tell(self, tracker: Tracker, first: int = 1, last: int | None = None) -> None:
+    def tell(self, tracker: JournalTracker, first: int = 1, last: int | None = None) -> None:
         """All that happens from step ``first`` to ``last``, as the loop would tell it."""
         if first == 1:
             tracker.checkpoint(Checkpoint(trial="t", step=0, epoch=0, path=None, sha256=None))

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 from track.story import PROMPTS, Story
 
-from lorasweep.records import Checkpoint
+from lorasweep.records import Checkpoint, Note, NoteKind, RunVerdict, VerdictWord, Veto, VetoKind
 from lorasweep.track import codec
 from lorasweep.track.journal import encode
+
+NOTES = (Note(NoteKind.FEW_FACES, {"count": 3, "needed": 5}), Note(NoteKind.NO_HELD_OUT))
+VETOES = (Veto(VetoKind.COPIES, 1 / 3),)
 
 
 def through_json(payload: object) -> dict:
@@ -41,7 +44,7 @@ def test_a_run_from_before_each_photo_had_its_own_repeats_can_still_be_read(stor
 
 
 def test_scores_come_back_bit_for_bit_with_their_gaps(story: Story) -> None:
-    scores = replace(story.scores(3), notes=("a",), vetoes=("b",), weights={"identity": 0.1})
+    scores = replace(story.scores(3), notes=NOTES, vetoes=VETOES, weights={"identity": 0.1})
     back = codec.scores_from_json(through_json(codec.scores_to_json(scores)))
     assert back.by_prompt.tobytes() == scores.by_prompt.tobytes()
     assert back.by_prompt.shape == (2, 2, 3)
@@ -49,11 +52,30 @@ def test_scores_come_back_bit_for_bit_with_their_gaps(story: Story) -> None:
     assert (back.score, back.low, back.notes, back.vetoes, back.weights) == (
         0.3,
         0.15,
-        ("a",),
-        ("b",),
+        NOTES,
+        VETOES,
         {"identity": 0.1},
     )
     assert list(back.components) == ["identity", "prompt", "geometry"]
+
+
+def test_facts_are_kept_as_codes_and_the_sentences_of_version_0_1_are_still_read(story: Story) -> None:
+    stored = through_json(codec.scores_to_json(replace(story.scores(3), notes=NOTES, vetoes=VETOES)))
+    assert stored["notes"] == [{"kind": "few_faces", "count": 3, "needed": 5}, {"kind": "no_held_out"}]
+    assert stored["vetoes"] == [{"kind": "copies", "share": 1 / 3}]
+    notes = ["identity is not measurable: 3 photos show a face, 5 are needed"]
+    notes += ["no held-out photos: copying cannot be ruled out"]
+    old = {**stored, "notes": notes, "vetoes": ["33% of it is copied from training photos"]}
+    back = codec.scores_from_json(old)
+    assert (back.notes, back.vetoes) == (NOTES, (Veto(VetoKind.COPIES, 0.33),))
+
+
+def test_verdicts_come_back_as_facts_and_are_kept_as_words(story: Story) -> None:
+    stored = through_json(codec.pick_to_json(story.pick()))
+    assert (stored["run_verdict"], stored["verdicts"][0]["word"]) == ("fine", "good")
+    back = codec.pick_from_json(stored)
+    assert back.run_verdict is RunVerdict.FINE
+    assert back.verdicts[0].word is VerdictWord.GOOD
 
 
 def test_losses_on_fixed_noise_come_back_and_no_held_out_photo_is_nan(story: Story) -> None:

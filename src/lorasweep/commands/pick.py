@@ -15,7 +15,8 @@ from lorasweep.commands.runs import add_run, checkpoint_at, view_of
 from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.errors import ExitCode, UserError
-from lorasweep.records import Explanation, Pick, RunView
+from lorasweep.evaluate.explain import Explanation
+from lorasweep.records import Pick, RunVerdict, RunView
 from lorasweep.run.recorder import picked_file
 from lorasweep.track.recall import read_run
 
@@ -132,7 +133,7 @@ def _by_hand(view: RunView, step: int) -> Pick:
         score=math.nan,
         confidence=math.nan,
         verdicts=view.pick.verdicts if view.pick else (),
-        run_verdict="taken by hand",
+        run_verdict=RunVerdict.BY_HAND,
         reason=f"Checkpoint {step} was taken by hand.",
         strength=from_plain(view.config).sample.strength,
     )

@@ -4,8 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from lorasweep.errors import ExitCode, UserError
-from lorasweep.evaluate.verdict import WITHHELD
-from lorasweep.records import Checkpoint, RunView
+from lorasweep.records import Checkpoint, RunVerdict, RunView
 from lorasweep.run.recorder import Outcome
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import find_run
@@ -52,6 +51,6 @@ def exit_code(outcome: Outcome) -> ExitCode:
     """Return how a command ends that trained or scored a run. One that makes no pick, as of a style, is fine."""
     if outcome.error is not None:
         return outcome.error.exit_code if isinstance(outcome.error, UserError) else ExitCode.FAILED
-    if outcome.pick is not None and outcome.pick.step is None and outcome.pick.run_verdict != WITHHELD:
+    if outcome.pick is not None and outcome.pick.step is None and outcome.pick.run_verdict != RunVerdict.LOOK:
         return ExitCode.NO_CHECKPOINT
     return ExitCode.SKIPPED if outcome.skipped else ExitCode.FINE

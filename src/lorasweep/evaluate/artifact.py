@@ -1,8 +1,8 @@
-"""A: are there traces of damage: clay or blur, mosaic, posterised tones, harsh edges or noise, burnt colours?
+"""A: is there damage: clay or blur, mosaic, posterised tones, harsh edges or noise, burnt colours?
 
-Texture numbers of single pictures are weak witnesses, so the sheet's mean is compared: with the subject's photos, and
-with what the base model draws for the same prompts and seeds. Only the smaller of the two differences counts, and
-only in the direction of damage: a soft photo collection excuses soft pictures, a flat base model flat ones.
+The texture of a single image proves little, so the sheet's mean is compared with the photos and with what the base
+model draws for the same prompts and seeds. The smaller of the two differences counts, and only in the direction of
+damage: soft photos excuse soft images, a flat base model flat ones.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged, asked, robust_spread, unjudged
-from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats
+from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, NoteKind
 
 FAULTS: dict[str, tuple[tuple[str, float], ...]] = {
     "blurred": (("high_energy", -0.3), ("mid_energy", -0.25)),
@@ -21,15 +21,15 @@ FAULTS: dict[str, tuple[tuple[str, float], ...]] = {
     "blocky, as a bad JPEG is": (("blocking", 0.3),),
     "burnt": (("saturation", 0.08), ("contrast", 0.04), ("clipped", 0.1)),
 }
-"""What damage does to texture: column and the change that a look at the sheet would just notice, signed."""
+"""What damage does to texture: a column, and the signed change that the eye just notices on a sheet."""
 FREE = 1.0
 """Just noticeable changes that cost nothing."""
 SCATTER = 0.5
-"""Of the photos' own spread: where a sheet's mean may lie without differing from them."""
+"""Share of the photos' own spread within which a sheet's mean does not differ from them."""
 CLEARLY_DAMAGED = 2.0
-"""Further ones at which the component falls to one half."""
-LOOKS = "looks "
-"""What a note on the worst fault begins with."""
+"""Just noticeable changes beyond FREE that halve the component."""
+NOTED = 0.75
+"""Value of the component below which the worst fault is named."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,27 @@ class Damage:
     """The worst fault of a sheet."""
 
     fault: str
+    """Key of FAULTS."""
     amounts: Floats
-    """[N] in just noticeable changes; their mean is the sheet's."""
+    """[N] in just noticeable changes; the sheet's amount is their mean."""
 
 
 def artifact(features: Features, evidence: Evidence) -> Judged:
-    """Stylised pictures are not judged: a pencil sketch is all harsh edges."""
+    """Return how sound each image is. Only photos are judged: a pencil sketch is all harsh edges."""
     rows = asked(evidence, photo=True) | asked(evidence, subject=False, photo=True)
     if not rows.any():
-        return unjudged(features, "artifacts are not judged: no prompt asks for a photo")
+        return unjudged(features, Note(NoteKind.PHOTO_NOT_ASKED))
     damage = worst_damage(features, evidence, rows)
     level = float(damage.amounts[rows].mean())
     share, slope = _soundness(level)
-    # A first-order expansion around the sheet's level gives each picture its part and keeps their mean exact.
+    # A first-order expansion around the sheet's level gives each image its part and keeps their mean exact.
     shares = share + slope * (damage.amounts - level)
-    note = f"{LOOKS}{damage.fault}" if share < 0.75 else ""
-    return Judged(shares=np.where(rows, shares, np.nan), note=note)
+    notes = (Note(NoteKind.DAMAGED, {"fault": damage.fault}),) if share < NOTED else ()
+    return Judged(shares=np.where(rows, shares, np.nan), notes=notes)
 
 
 def worst_damage(features: Features, evidence: Evidence, rows: Bools) -> Damage:
-    """The fault with the largest mean amount over ``rows``."""
+    """Return the fault with the largest mean amount over ``rows``."""
     photos = np.concatenate([evidence.train.texture, evidence.held_out.texture])
     usual: Floats | None = np.stack([np.median(photos, axis=0), robust_spread(photos)]) if len(photos) else None
     found = [
@@ -70,9 +71,9 @@ def worst_damage(features: Features, evidence: Evidence, rows: Bools) -> Damage:
 def _amounts(
     features: Features, evidence: Evidence, rows: Bools, usual: Floats | None, name: str, step: float
 ) -> Floats:
-    """[N] of one sign of damage, against whichever reference excuses more of it.
+    """Return [N] amounts of one sign of damage, against the reference that excuses more of it.
 
-    ``usual`` is the middle and the spread of the photos, by column; None without photos.
+    ``usual`` is [2, K]: the photos' median and spread by column; None without photos.
     """
     column = TEXTURE.index(name)
     seen = features.texture[:, column]
@@ -85,7 +86,7 @@ def _amounts(
 
 
 def _soundness(level: float) -> tuple[float, float]:
-    """1 up to FREE, one half at CLEARLY_DAMAGED beyond; and its slope there."""
+    """Return the component for a mean amount, 1 up to FREE and 0.5 at CLEARLY_DAMAGED beyond, and its slope there."""
     excess = max(0.0, level - FREE) / CLEARLY_DAMAGED
     share = 0.5 ** (excess**2)
     return share, -2 * np.log(2) * excess * share / CLEARLY_DAMAGED

@@ -1,4 +1,4 @@
-"""Shares to scores, and how sure one can be of them when prompts are what was drawn at random."""
+"""From shares to scores, and how sure they are if the prompts are taken for a random draw."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,17 @@ import numpy as np
 from lorasweep.records import Floats
 
 FLOOR = 0.01
-"""Least value of a component in the geometric mean: one zero must not hide all other differences.
+"""Least value of a component in the geometric mean, so that one zero does not hide all other differences.
 
-Small enough that strangers drawn without a fault (0.01 ** 0.4 = 0.16) stay below the customary ``pick.floor`` of 0.2.
+Faultless images of strangers, 0.01 ** 0.4 = 0.16 at identity's default weight, stay below ``pick.floor`` of 0.2.
 """
 
 
 def exponents(components: Mapping[str, float] | tuple[str, ...], weights: Mapping[str, float]) -> Floats:
-    """[C] weights in the components' order, summing to 1; all alike where none are given."""
+    """Return [C] weights in the components' order, summing to 1; equal if none are given.
+
+    Raise ValueError if all are zero.
+    """
     values = np.array([float(weights.get(name, 0.0)) if weights else 1.0 for name in components])
     if values.sum() <= 0:
         raise ValueError("evaluate.weights are all zero; at least one must be above zero")
@@ -22,7 +25,7 @@ def exponents(components: Mapping[str, float] | tuple[str, ...], weights: Mappin
 
 
 def component_means(shares: Floats) -> Floats:
-    """[..., C] cut to [0, 1], for shares [..., P, S, C]; NaN where nothing was judged."""
+    """Return [..., C] means of shares [..., P, S, C], cut to [0, 1]; NaN for a component that was not judged."""
     judged = ~np.isnan(shares)
     count = judged.sum(axis=(-3, -2))
     total = np.where(judged, shares, 0.0).sum(axis=(-3, -2))
@@ -30,7 +33,7 @@ def component_means(shares: Floats) -> Floats:
 
 
 def combine(components: Floats, weights: Floats) -> Floats:
-    """[...] weighted geometric mean over the last axis; components that are NaN are left out."""
+    """Return [...] weighted geometric means over the last axis; components that are NaN are left out."""
     judged = ~np.isnan(components)
     used = np.where(judged, weights, 0.0)
     total = used.sum(axis=-1)
@@ -39,16 +42,18 @@ def combine(components: Floats, weights: Floats) -> Floats:
 
 
 def prompt_draws(prompts: int, replicates: int, rng: np.random.Generator) -> Floats:
-    """[B, P] how often each prompt is in each replicate; the first replicate is the sheet as it is."""
+    """Return [B, P] how often each replicate holds each prompt; the first replicate is the sheet as it is."""
+    # Whole prompts are drawn: two seeds of one prompt are alike and would make the interval too narrow.
     draws = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=replicates).astype(np.float64)
     draws[0] = 1.0
     return draws
 
 
 def replicate_scores(shares: Floats, weights: Floats, draws: Floats) -> Floats:
-    """[B, E] scores of E checkpoints on the drawn prompts, the same for all, so that differences are paired.
+    """Return [B, E] scores of E checkpoints, for shares [E, P, S, C] and draws [B, P].
 
-    ``shares`` is [E, P, S, C]. A component that a draw leaves without a picture keeps its value on the whole sheet.
+    All checkpoints get the same draws, so that differences are paired. A component that a draw leaves without an image
+    keeps its value on the whole sheet.
     """
     judged = ~np.isnan(shares)
     count = np.tensordot(draws, judged.sum(axis=2).astype(np.float64), axes=(1, 1))

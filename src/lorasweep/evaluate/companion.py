@@ -1,7 +1,6 @@
-"""Prompts that ask for the subject and somebody else: who of the two is the subject?
+"""Prompts that ask for the subject and a companion: which of the two faces is the subject's?
 
-Which face is the larger one says nothing of that. So the face nearer to the subject counts as the subject, and the
-other one as the companion, who must stay a stranger.
+The larger one need not be. The face nearer to the subject counts as the subject; the companion must stay a stranger.
 """
 
 from dataclasses import replace
@@ -13,9 +12,9 @@ from lorasweep.records import Bools, Evidence, Features, Floats
 
 
 def subject_first(features: Features, evidence: Evidence, center: Floats) -> Features:
-    """The same with ``face`` nearer to ``center`` [D] than ``other_face`` in pictures that show two people.
+    """Return the features with ``face`` nearer to ``center`` [D] than ``other_face`` in images of two people.
 
-    Pictures of prompts for one person are left as they are: there, a second face is a fault or a passer-by.
+    Images of prompts for one person stay as they are: there, a second face is a fault or a passer-by.
     """
     two = in_company(features, evidence)
     if not two.any():
@@ -26,7 +25,7 @@ def subject_first(features: Features, evidence: Evidence, center: Floats) -> Fea
 
 
 def companions(features: Features, evidence: Evidence, center: Floats) -> Features:
-    """The same with the companion's face in place of the subject's; zero where there is none."""
+    """Return the features with the companion's face in place of the subject's; zero without a companion."""
     two = in_company(features, evidence)[:, None]
     if not two.any():
         return replace(features, face=np.zeros_like(features.face))
@@ -34,7 +33,7 @@ def companions(features: Features, evidence: Evidence, center: Floats) -> Featur
 
 
 def in_company(features: Features, evidence: Evidence) -> Bools:
-    """[N] whether a picture's prompt asks for the subject's face and another one, and both are there."""
+    """Return [N] whether an image's prompt asks for the subject's face and another one, and both were found."""
     asked = np.repeat(
         [prompt.subject and prompt.face and prompt.people > 1 for prompt in evidence.prompts], len(evidence.seeds)
     )

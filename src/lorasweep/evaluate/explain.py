@@ -1,25 +1,78 @@
-"""Why one checkpoint scores more or less than another: which component, by how much, and on which pictures.
+"""Why one checkpoint scores more or less than another: which component, by how much, and on which images.
 
 The score is a geometric mean, so its logarithm is a sum and every component has an exact part in a difference. Shares
-are taken as they were judged; the smoothing over neighbours that the pick uses takes no part.
+count as they were judged, without the smoothing over neighbours that the pick uses.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from lorasweep.evaluate.bootstrap import FLOOR, exponents
 from lorasweep.evaluate.explain_text import Change, sentence, summary
 from lorasweep.evaluate.verdict import LEAST_EFFECT
-from lorasweep.records import Contribution, Explanation, Floats, Moved, Prompt, Scores
+from lorasweep.records import Floats, Prompt, Scores
 
 MOST_PICTURES = 4
-"""That are named for one component: what fits beside a sentence."""
+"""Images named for one component, as many as fit beside a sentence."""
 VISIBLE = 0.1
-"""Of the way from bad to good that a picture must move to be shown: two seeds of one prompt differ by as much."""
+"""Share of the way from bad to good that an image must move to be shown; two seeds of one prompt differ by as much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """The image of one prompt and seed at both checkpoints, in one component."""
+
+    prompt: str
+    """Key of its Prompt."""
+    seed: int
+    share: float
+    """At the checkpoint asked about, about 0 (bad) to 1 (good)."""
+    before: float
+    """At the checkpoint that it is compared with."""
+    effect: float
+    """Its part of the component's change of log(score)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one component did to the difference between two scores."""
+
+    component: str
+    weight: float
+    """Exponent in the geometric mean; 0 if neither checkpoint was judged on it."""
+    value: float
+    """At the checkpoint asked about, 0 to 1; NaN if not judged."""
+    before: float
+    """At the checkpoint that it is compared with."""
+    change: float
+    """Part of log(score / score before); the parts of all components add up to it exactly."""
+    text: str
+    """In plain words, without a full stop; '' if it was judged at neither."""
+    pictures: tuple[Moved, ...] = ()
+    """Those that moved it most, the largest effect first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why one checkpoint scores what it does, compared with another on the same prompts and seeds."""
+
+    step: int
+    against: int
+    score: float
+    before: float
+    """Score of ``against``."""
+    change: float
+    """log(score / before)."""
+    contributions: tuple[Contribution, ...]
+    """In the order of COMPONENTS."""
+    text: str
+    """A sentence, what mattered most first."""
 
 
 def step_name(step: int) -> str:
+    """Return what to call a step of the user's own run."""
     return "the base model" if step == 0 else f"step {step}"
 
 
@@ -32,16 +85,16 @@ def explain(
     subject: str = "the subject",
     name: Callable[[int], str] = step_name,
 ) -> Explanation:
-    """What separates the scores of ``asked`` from those of ``against``; step 0 for either is the base model.
+    """Return what separates the scores of ``asked`` from those of ``against``; step 0 of either is the base model.
 
     Args:
         prompts: of the sheet, in its order.
         seeds: of the sheet, in its order.
-        subject: how to call who was trained, such as the trigger word.
-        name: how to call a step.
+        subject: what to call who was trained, such as the trigger word.
+        name: what to call a step.
 
     Raises:
-        ValueError: where the two were not judged on the same sheet with the same weights.
+        ValueError: if the two were not judged on the same sheet with the same weights.
     """
     _check(asked, against, len(prompts), len(seeds))
     weights = exponents(tuple(asked.components), asked.weights)
@@ -71,7 +124,7 @@ def explain(
         before=against.score,
         change=float(parts[0].sum() - parts[1].sum()),
         contributions=contributions,
-        text=summary(contributions, asked, against, name),
+        text=summary([(part.change, part.text) for part in contributions], asked, against, name),
     )
 
 
@@ -85,7 +138,7 @@ def _check(asked: Scores, against: Scores, prompts: int, seeds: int) -> None:
 
 
 def _terms(scores: Scores, weights: Floats) -> Floats:
-    """[C] what each component gives to log(score): its weight, among those that were judged, times its logarithm."""
+    """Return [C] terms of log(score): each component's weight, among those that were judged, times its logarithm."""
     values = np.array(list(scores.components.values()))
     used = np.where(np.isnan(values), 0.0, weights)
     logs = np.log(np.maximum(np.nan_to_num(values, nan=1.0), FLOOR))
@@ -106,11 +159,7 @@ def _contribution(told: Change, weight: float, seeds: Sequence[int]) -> Contribu
 
 
 def _moved(told: Change, seeds: Sequence[int]) -> tuple[Moved, ...]:
-    """The pictures that pulled the component where it went, hardest first; none where it hardly went anywhere.
-
-    Each picture's effect is its part of the sum of all moves, so that, where every picture was judged in both sheets,
-    the effects of all pictures add up to the component's change.
-    """
+    """Return the images that moved the component, the largest effect first; none if it hardly moved."""
     moves = np.nan_to_num(told.shares - told.shares_before)
     total = float(moves.sum())
     if total * told.change <= 0 or abs(told.change) < LEAST_EFFECT:
@@ -122,6 +171,7 @@ def _moved(told: Change, seeds: Sequence[int]) -> tuple[Moved, ...]:
         move = float(moves[p, s])
         if move * told.change > 0 and abs(move) >= VISIBLE:
             share, before = float(told.shares[p, s]), float(told.shares_before[p, s])
+            # If every image was judged in both sheets, the effects of all of them add up to the component's change.
             effect = told.change * move / total
             found.append(Moved(prompt=told.prompts[p].key, seed=seeds[s], share=share, before=before, effect=effect))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The words of an explanation: how many pictures fail, in what way, and how many did so in the other checkpoint."""
+"""The sentences of an explanation: how many images fail, in what way, and how many did so at the other checkpoint."""
 
 import math
 import re
@@ -7,50 +7,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorasweep.evaluate.artifact import LOOKS
-from lorasweep.evaluate.novelty import ALIKE
+from lorasweep.evaluate.text import capital, veto_text
 from lorasweep.evaluate.verdict import LEAST_EFFECT
-from lorasweep.records import Bools, Contribution, Floats, Prompt, Scores
+from lorasweep.records import Bools, Floats, Note, NoteKind, Prompt, Scores
 
 UNRECOGNISED = 0.5
-"""Half-way from the base model's stranger to the person's own photos: below it a face is nearer to the stranger."""
+"""Half-way from the base model's strangers to the photos; below it a face is nearer to the strangers."""
 DEFORMED = 0.5
-"""What geometry gives to a face that is ``CLEARLY_DEFORMED``."""
+"""Share that geometry gives to a face that is ``CLEARLY_DEFORMED``."""
 IGNORED = 0.25
-"""Of the way from chance to what the base model makes of the same words. Not half: pictures of one prompt scatter, and
-'ignored' is a strong word."""
+"""Share of the way from chance to what the base model makes of the same words. Not half: images of one prompt scatter,
+and 'ignored' is a strong word."""
 REPEATED = 0.5
-"""Half-way from the first suspicion to a copy whole."""
+"""Half-way from the first suspicion to a whole copy."""
 MOST_PROMPTS = 2
-"""That are named in one sentence; of more, only how many."""
+"""Prompts named in one sentence; the others are counted."""
 LONGEST = 70
 """Letters of a prompt that are quoted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One component at two checkpoints, and what is needed to talk about it."""
+    """One component at two checkpoints, with all that its sentence needs."""
 
     component: str
     value: float
     before: float
     change: float
-    """Of log(score)."""
+    """Part of log(score / score before)."""
     shares: Floats
     """[P, S]"""
     shares_before: Floats
-    notes: tuple[str, ...]
-    notes_before: tuple[str, ...]
+    notes: tuple[Note, ...]
+    notes_before: tuple[Note, ...]
     prompts: tuple[Prompt, ...]
     subject: str
     against: str
-    """Where it is compared with, as in 'at step 300' or 'before training'."""
+    """The other checkpoint, as in 'at step 300' or 'before training'."""
     later: bool
-    """Whether this one was trained longer than the other."""
+    """Whether the first one was trained longer."""
 
 
 def sentence(told: Change) -> str:
-    """What happened to one component, without a capital or a full stop."""
+    """Return what happened to one component, without a capital or a full stop."""
     if math.isnan(told.value):
         return f"{told.component} could not be judged here, but was {told.against}"
     if math.isnan(told.before):
@@ -59,17 +58,17 @@ def sentence(told: Change) -> str:
 
 
 def summary(
-    contributions: Sequence[Contribution], asked: Scores, against: Scores, name: Callable[[int], str] = str
+    changes: Sequence[tuple[float, str]], asked: Scores, against: Scores, name: Callable[[int], str] = str
 ) -> str:
-    """Both scores, and what moved them by ``LEAST_EFFECT`` or more, the most important first."""
-    known = f"{_capital(name(asked.step))} scores {_number(asked.score)}, {name(against.step)} {_number(against.score)}"
-    moved = sorted((part for part in contributions if abs(part.change) >= LEAST_EFFECT), key=lambda p: -abs(p.change))
-    told = [part.text for part in moved] or [f"no component moves the score by {LEAST_EFFECT:.0%} or more"]
-    return f"{known}: {'; '.join([*told, *(f'ruled out: {veto}' for veto in asked.vetoes)])}."
+    """Return both scores, and the sentences of ``changes`` of log(score) by ``LEAST_EFFECT`` or more, largest first."""
+    known = f"{capital(name(asked.step))} scores {_number(asked.score)}, {name(against.step)} {_number(against.score)}"
+    moved = sorted((each for each in changes if abs(each[0]) >= LEAST_EFFECT), key=lambda each: -abs(each[0]))
+    told = [text for _, text in moved] or [f"no component moves the score by {LEAST_EFFECT:.0%} or more"]
+    return f"{known}: {'; '.join([*told, *(f'ruled out: {veto_text(veto)}' for veto in asked.vetoes)])}."
 
 
 def own_words(prompt: Prompt, prompts: Sequence[Prompt]) -> str:
-    """What only this prompt of the sheet asks for, cut to ``LONGEST`` letters: 'surprised, red background'."""
+    """Return what only this prompt of the sheet asks for, cut to ``LONGEST`` letters: 'surprised, red background'."""
     others = {part for other in prompts if other.key != prompt.key for part in _parts(other)}
     words = ", ".join([part for part in _parts(prompt) if part not in others] or _parts(prompt))
     return words if len(words) <= LONGEST else words[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,") + " …"
@@ -173,12 +172,12 @@ def _joined(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _look(notes: Sequence[str]) -> str:
-    return next((note.removeprefix(LOOKS) for note in notes if note.startswith(LOOKS)), "")
+def _look(notes: Sequence[Note]) -> str:
+    return next((str(note.values["fault"]) for note in notes if note.kind is NoteKind.DAMAGED), "")
 
 
-def _alike(notes: Sequence[str]) -> bool:
-    return any(note.startswith(ALIKE) for note in notes)
+def _alike(notes: Sequence[Note]) -> bool:
+    return any(note.kind is NoteKind.SEEDS_ALIKE for note in notes)
 
 
 def _count(failed: Bools) -> int:
@@ -196,10 +195,6 @@ def _of(failed: Bools, shares: Floats) -> str:
 
 def _as_to(before: Bools, told: Change) -> str:
     return f" ({_count(before) or 'none'} {told.against})"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _number(value: float) -> str:

@@ -1,10 +1,10 @@
-"""N: does it draw new pictures, or the training photos again, or always the same one?
+"""N: does it draw new images, or the training photos again, or always the same one?
 
-A picture is a copy where its face or the scene around it is nearer to some training photo (or its mirror image) than
-photos of the same person are that were never trained on. A scene alone proves nothing, since the prompt asks for it and
-the person's hair and skin are in it: it counts as far as the face is as near to that photo as held-out photos come.
-Diversity is how much two seeds of one prompt differ, relative to the base model. A twentieth of the base model's is
-enough: where the prompt names all of the scene, strangers differ by who they are, and one person hardly does.
+An image copies if its face or scene is nearer to some training photo, or its mirror image, than held-out photos of the
+same person are. A near scene alone proves nothing, since the prompt asks for it and the person's hair and skin are in
+it: it counts as far as the face too is as near to that photo as held-out photos come. Diversity is how much two seeds
+of one prompt differ, relative to the base model. A twentieth of the base model's is enough: if the prompt names all of
+the scene, the base model's strangers still differ by who they are, and one person hardly does.
 """
 
 import math
@@ -12,53 +12,56 @@ import math
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
-from lorasweep.records import Bools, Evidence, Features, Floats
+from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
 
 SLACK = 0.35
-"""Of the way from the nearest genuine photo to an exact copy that is not yet suspicious: samples are typical faces."""
+"""Share of the way from the nearest held-out photo to an exact copy that is not yet suspicious: samples are typical
+faces."""
 FULL = 0.75
-"""Of that way at which a picture counts as a copy whole: decoding and cropping keep copies from reaching 1."""
+"""Share of that way at which an image is wholly a copy: decoding and cropping keep copies from reaching 1."""
 SMALLEST_WAY = {"face": 0.10, "whole": 0.10, "scene": 0.03}
-"""Cosine; an embedder that holds all photos of a subject for equal must not call likeness a copy."""
+"""Cosine; an embedder to which all photos of a subject look equal must not call likeness a copy."""
 SPACES = {"face": ("face", "scene"), "image": ("whole", "scene"), "none": ("scene",)}
-"""What can be copied, by what tells the subject."""
+"""Vectors in which copies are sought, by what tells the subject."""
 ENOUGH_DIVERSITY, NO_DIVERSITY = 0.05, 0.01
-"""Of the base model's, where diversity costs nothing and where it costs all. Checkpoints that the oracle holds for the
-best of their runs have 0.1 to 0.2 (people 601 and 602 of the trajectories); a quarter, which was asked for before, cost
-them up to half of their novelty."""
+"""Shares of the base model's diversity that cost nothing and that cost all. The best checkpoints of their runs have 0.1
+to 0.2, as the oracle sees it (people 601 and 602 of the trajectories); asking for a quarter cost them half their
+novelty."""
 LEAST_DOUBT = 0.02
-"""Cosine; at least so wide is the range of face likeness over which a scene's likeness comes to count."""
+"""Cosine; least width of the range of face likeness over which a scene's likeness comes to count."""
 HIGHEST = 1.25
+"""Bound of one image's diversity."""
 LEAST_BASE_DIVERSITY = 0.01
-"""Mean cosine distance between two seeds below which the base model itself always draws the same."""
+"""Mean cosine distance between seeds below which the base model itself always draws the same."""
 COPY_VETO, COPY_CHANCE = 0.2, 0.01
-"""A mean share of copying above this, with a rank test below this, rules a checkpoint out."""
+"""A checkpoint is ruled out if its mean share of copying is above the first and the rank test below the second."""
 LITTLE_DIVERSITY = 0.75
-"""Of what is enough: below it a note says so. It is where artifacts get theirs."""
-ALIKE = "pictures of one prompt hardly differ"
-UNSURE = "no held-out photos: copying cannot be ruled out"
+"""Share of what is enough below which a note says so, as with artifacts."""
 
 
 def novelty(features: Features, evidence: Evidence) -> Judged:
-    """Without held-out photos the training photos are compared among themselves, and copies cannot be ruled out."""
+    """Return how new and how varied each image is.
+
+    Without held-out photos the training photos are compared among themselves, which cannot rule copies out.
+    """
     rows = asked(evidence)
     if not rows.any() or len(evidence.train.keys) < 2:
-        return unjudged(features, "copying is not judged: it takes two training photos and a prompt with the subject")
+        return unjudged(features, Note(NoteKind.NOTHING_TO_COPY))
     copied, chance = copying(features, evidence)
     varied = _diversity(features, evidence, rows)
     fresh, diversity = 1 - copied, float(np.mean(varied[rows]))
     level, slope = float(np.clip(diversity, 0, 1)), float(0 < diversity < 1)
-    # A product of two means, given out to first order so that the mean of the shares is that product.
+    # The component is the product of two means; to first order each image gets its part, and the mean stays exact.
     shares = fresh * level + float(fresh[rows].mean()) * slope * (varied - diversity)
     share = float(copied[rows].mean())
-    veto = f"{share:.0%} of it is copied from training photos" if share > COPY_VETO and chance < COPY_CHANCE else ""
-    notes = [ALIKE] if diversity < LITTLE_DIVERSITY else []
-    notes += [UNSURE] if len(evidence.held_out.keys) < 2 else []
-    return Judged(shares=np.where(rows, shares, np.nan), note="; ".join(notes), veto=veto)
+    veto = Veto(VetoKind.COPIES, share) if share > COPY_VETO and chance < COPY_CHANCE else None
+    notes = [Note(NoteKind.SEEDS_ALIKE)] if diversity < LITTLE_DIVERSITY else []
+    notes += [Note(NoteKind.NO_HELD_OUT)] if len(evidence.held_out.keys) < 2 else []
+    return Judged(shares=np.where(rows, shares, np.nan), notes=tuple(notes), veto=veto)
 
 
 def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
-    """[N] how much each picture copies, 0 to 1, and the chance that mere likeness brings them as near."""
+    """Return [N] how much each image copies, 0 to 1, and the chance that mere likeness brings them as near."""
     rows = asked(evidence)
     amounts, chances = [np.zeros(len(features.keys))], [1.0]
     for space in SPACES[evidence.told_by]:
@@ -73,11 +76,11 @@ def copying(features: Features, evidence: Evidence) -> tuple[Floats, float]:
             amount = amount * _same_face(features, evidence)
         amounts.append(amount.max(axis=1))
         chances.append(rank_test(near.max(axis=1)[rows], genuine.max(axis=1)))
-    return np.max(amounts, axis=0), min(1.0, 2 * min(chances))
+    return np.max(amounts, axis=0), min(1.0, 2 * min(chances))  # Bonferroni: up to two spaces were tested
 
 
 def _same_face(features: Features, evidence: Evidence) -> Floats:
-    """[N, K] 0 to 1: whether the face is as near to a training photo's as held-out photos come; 1 without a face."""
+    """Return [N, K] 0 to 1, 1 for a face as near to a training photo's as held-out photos come, or for none at all."""
     genuine = _genuine(evidence, "face").max(axis=1, initial=-1.0)
     if not len(genuine):
         return np.ones((len(features.keys), len(evidence.train.keys)))
@@ -88,18 +91,16 @@ def _same_face(features: Features, evidence: Evidence) -> Floats:
 
 
 def _usual(genuine: Floats) -> Floats:
-    """[K] how near a photo that was never trained on may come to each training photo.
-
-    A held-out photo from the same moment excuses nearness to the training photo that it resembles, and to no other.
-    """
+    """Return [K] how near a held-out photo may come to each training photo."""
+    # By training photo, since a held-out photo from the same moment excuses nearness to that one and to no other.
     return np.maximum(genuine.max(axis=0), np.median(genuine.max(axis=1)))
 
 
 def _likeness(features: Features, evidence: Evidence, space: str) -> Floats:
-    """[N, K] cosine to each training photo or its mirror image, the larger one; -1 without a face to compare."""
+    """Return [N, K] the larger cosine to each training photo or its mirror image; -1 without a face to compare."""
     seen: Floats = getattr(features, space)
     alike = np.full((len(features.keys), len(evidence.train.keys)), -1.0)
-    if not alike.size:  # of no pictures nobody knows how long their vectors would be
+    if not alike.size:  # vectors of no images may have no columns, which the product below would refuse
         return alike
     for photos in (evidence.train, evidence.mirrored):
         if photos is not None:
@@ -113,7 +114,7 @@ def _comparable(features: Features, space: str) -> Bools:
 
 
 def _genuine(evidence: Evidence, space: str) -> Floats:
-    """[H, K] likeness of held-out photos to training photos; of training photos to each other without them."""
+    """Return [H, K] likeness of held-out photos to training photos; without them, of training photos to each other."""
     held_out = _likeness(evidence.held_out, evidence, space)[_comparable(evidence.held_out, space)]
     if len(held_out) >= 2:
         return held_out
@@ -125,7 +126,7 @@ def _genuine(evidence: Evidence, space: str) -> Floats:
 
 
 def rank_test(values: Floats, genuine: Floats) -> float:
-    """One-sided Mann-Whitney p-value, normal approximation with continuity, that ``values`` lie above ``genuine``."""
+    """Return the one-sided Mann-Whitney p-value, by the normal approximation, that ``values`` lie above ``genuine``."""
     wins = float((values[:, None] > genuine).sum() + 0.5 * (values[:, None] == genuine).sum())
     count, others = len(values), len(genuine)
     spread = math.sqrt(count * others * (count + others + 1) / 12)
@@ -133,7 +134,7 @@ def rank_test(values: Floats, genuine: Floats) -> float:
 
 
 def _diversity(features: Features, evidence: Evidence, rows: np.ndarray) -> Floats:
-    """[N] 1 where a prompt's pictures differ a quarter as much as the base model's do on average, 0 where hardly."""
+    """Return [N] 1 for ENOUGH_DIVERSITY of the base model's mean diversity, 0 for NO_DIVERSITY."""
     seen, usual = _unlike(features.image, evidence), _unlike(evidence.base.image, evidence)
     typical = float(np.nanmean(usual[rows])) if len(evidence.seeds) > 1 else 0.0
     if typical < LEAST_BASE_DIVERSITY:
@@ -142,7 +143,7 @@ def _diversity(features: Features, evidence: Evidence, rows: np.ndarray) -> Floa
 
 
 def _unlike(vectors: Floats, evidence: Evidence) -> Floats:
-    """[N] mean of 1 - cosine to the same prompt's other seeds; NaN with one seed."""
+    """Return [N] means of 1 - cosine to the same prompt's other seeds; NaN with one seed."""
     seeds = len(evidence.seeds)
     sheet = vectors.reshape(len(evidence.prompts), seeds, -1)
     alike = np.einsum("pse,pte->pst", sheet, sheet)

@@ -1,39 +1,26 @@
-"""Which checkpoint: the latest one that still works, made testable.
+"""Which checkpoint: the latest one that is shown to be within ``delta`` of the best, in an unbroken row from it.
 
-"Not shown to differ from the best" is the wrong question, since with few pictures nothing is ever shown; it picks
-broken checkpoints. Asked instead is which ones are *shown* to be within ``delta`` of the best, in an unbroken row
-from it.
+"Not shown to differ from the best" would be the wrong test: with few images nothing is ever shown, so it picks broken
+checkpoints.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.verdict import WITHHELD, Table, judge_checkpoints, judge_run, reason
-from lorasweep.records import Bools, Floats, Pick, Scores
-
-KERNEL = (0.25, 0.5, 0.25)
-"""Weights of a checkpoint's neighbours and itself in the smoothed shares."""
-
-
-class Rule(Protocol):
-    """What the pick reads of ``config.pick``."""
-
-    prefer: str
-    delta: float
-    confidence: float
-    replicates: int
-    floor: float
+from lorasweep.evaluate.table import Rule, Table, smooth
+from lorasweep.evaluate.text import reason
+from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
+from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
 
 
 @dataclass(frozen=True)
 class _Row:
-    """The outcome on one set of scores."""
+    """The outcome on one set of scores, as places in it."""
 
     best: int
     eligible: Bools
@@ -41,13 +28,15 @@ class _Row:
 
 
 def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pick:
-    """The checkpoint to use, before the finalists are drawn again (``Pick.score`` is NaN until ``confirm``).
+    """Return the checkpoint to use, before the finalists are drawn again (``Pick.score`` is NaN until ``confirm``).
 
-    ``scores`` are one trial's, all under one evaluation signature, in any order; the base model's (step 0) and those on
-    fresh seeds are passed over. The answer depends on ``rng`` only through the bootstrap.
+    Args:
+        scores: one trial's, all under one evaluation signature, in any order. The base model's (step 0) and those on
+            fresh seeds are passed over.
+        rng: of the bootstrap over prompts.
 
     Raises:
-        ValueError: where no checkpoint is given, or they are of different trials or sheets.
+        ValueError: if no checkpoint is given, or they are of different trials or sheets.
     """
     judged = sorted((part for part in scores if part.step > 0 and not part.fresh), key=lambda part: part.step)
     _check(judged)
@@ -66,14 +55,13 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
         spread=spread,
         best=row.best,
         eligible=row.eligible,
-        rule_delta=rule.delta,
-        confidence=rule.confidence,
+        rule=rule,
     )
-    return _to_pick(table, row, rule, allowed)
+    return _to_pick(table, row, allowed)
 
 
 def finalists(pick: Pick) -> tuple[int, ...]:
-    """Steps to draw again on fresh seeds, ascending: the pick, the best, the runner-up, and the pick's neighbours."""
+    """Return the steps to draw from fresh seeds, ascending: the pick, its neighbours, the best and the runner-up."""
     if pick.step is None:
         return ()
     steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
@@ -83,11 +71,11 @@ def finalists(pick: Pick) -> tuple[int, ...]:
 
 
 def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
-    """The pick with its score on fresh seeds, or a step back to the best where these reverse it.
+    """Return the pick with its score on fresh seeds, or a step back to the best if these reverse it.
 
-    The score of a checkpoint that was chosen for its score is a lucky one; only this one may be reported or optimised.
-    Returned unchanged where nothing was picked or its fresh score is missing.
+    Return it unchanged if nothing was picked or its fresh score is missing.
     """
+    # A checkpoint chosen for its score has a lucky one; only its score on fresh seeds may be reported or optimised.
     again = {part.step: part for part in fresh if part.fresh}
     if pick.step is None or pick.step not in again:
         return pick
@@ -98,9 +86,8 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     final = again[step]
     if final.score < rule.floor or np.isnan(final.score):
         text = f"On fresh seeds checkpoint {step} scores {final.score:.2f}, below the floor of {rule.floor:.2f}."
-        return replace(
-            pick, step=None, runner_up=None, score=final.score, run_verdict="no usable checkpoint", reason=text
-        )
+        none = RunVerdict.NOTHING_USABLE
+        return replace(pick, step=None, runner_up=None, score=final.score, run_verdict=none, reason=text)
     if step == pick.step:
         return replace(pick, score=final.score, reason=f"{pick.reason} On fresh seeds it scores {final.score:.2f}.")
     scores = f"{chosen.score:.2f} against {final.score:.2f}"
@@ -109,39 +96,19 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
 
 
 def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
-    """The pick's fresh score averaged with its neighbours', as the shares were that it was chosen by.
-
-    Runs are compared by it: of many that are equally good the one whose single checkpoint is luckiest on few pictures
-    would seem the best, and luck is not shared by checkpoints that learned nearly the same.
+    """Return the pick's fresh score averaged with its neighbours', 0 to 1; NaN if nothing was picked or drawn again.
 
     Args:
         pick: after ``confirm``.
         fresh: scores on fresh seeds at the run's own strength; neighbours that are not among them take no part.
-
-    Returns:
-        0 to 1, high = good; NaN where nothing was picked or drawn again.
     """
+    # Runs are compared by it: among equally good runs the luckiest single checkpoint would win, and neighbours, which
+    # learned nearly the same, do not share its luck.
     steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
     if pick.step not in steps:
         return math.nan
     scores = {part.step: part.score for part in fresh if part.fresh}
     return float(smooth(np.array([scores.get(step, math.nan) for step in steps]))[steps.index(pick.step)])
-
-
-def smooth(shares: Floats) -> Floats:
-    """[E, ...] each checkpoint averaged with its neighbours by KERNEL; what was not judged takes no part.
-
-    Where a checkpoint itself was not judged it stays so.
-    """
-    total, weight = np.zeros_like(shares), np.zeros_like(shares)
-    for shift, part in zip((-1, 0, 1), KERNEL, strict=True):
-        source = slice(max(0, shift), len(shares) + min(0, shift))
-        target = slice(max(0, -shift), len(shares) + min(0, -shift))
-        judged = ~np.isnan(shares[source])
-        total[target] += part * np.where(judged, shares[source], 0.0)
-        weight[target] += part * judged
-    mean = np.divide(total, weight, out=np.full_like(shares, np.nan), where=weight > 0)
-    return np.where(np.isnan(shares), np.nan, mean)
 
 
 def _check(judged: Sequence[Scores]) -> None:
@@ -164,13 +131,13 @@ def _decide(means: Floats, spread: Floats, allowed: Bools, rule: Rule) -> _Row:
 
 
 def _best(means: Floats, allowed: Bools) -> NDArray[np.intp]:
-    """[B] the place of the highest score in each row; a vetoed one only where all are."""
+    """Return [B] places of the highest score in each row of ``means`` [B, E]; a vetoed one only if all are."""
     candidates = np.where(allowed | ~allowed.any(), means, -1.0)
     return np.argmax(np.where(np.isnan(candidates), -1.0, candidates), axis=1)
 
 
 def _unbroken(shown: Bools, best: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """[B] first and last place that is joined to the best one by places that are all ``shown`` [B, E]."""
+    """Return [B] first and last places that are joined to the best one by places that are all ``shown`` [B, E]."""
     count = shown.shape[1]
     places: NDArray[np.intp] = np.arange(count, dtype=np.intp)[None]
     before = np.where(~shown & (places < best[:, None]), places, -1).max(axis=1)
@@ -178,8 +145,10 @@ def _unbroken(shown: Bools, best: NDArray[np.intp]) -> tuple[NDArray[np.intp], N
     return before + 1, after - 1
 
 
-def _confidence(table: Table, row: _Row, rule: Rule, allowed: Bools) -> float:
-    """Share of replicates that pick within one checkpoint. The margin that the confidence asks for is carried over."""
+def _confidence(table: Table, row: _Row, allowed: Bools) -> float:
+    """Return the share of replicates that pick within one checkpoint of the pick."""
+    rule = table.rule
+    # A replicate has no replicates of its own: the margin that the rule's confidence asks for is carried over to it.
     fall = table.spread - table.spread[:, [row.best]]
     margin = fall.mean(axis=0) - np.quantile(fall, 1 - rule.confidence, axis=0)
     best = _best(table.spread, allowed)
@@ -189,9 +158,9 @@ def _confidence(table: Table, row: _Row, rule: Rule, allowed: Bools) -> float:
     return float(np.mean(np.abs(chosen - row.chosen) <= 1))
 
 
-def _to_pick(table: Table, row: _Row, rule: Rule, allowed: Bools) -> Pick:
-    run_verdict = judge_run(table, rule.floor, bool(allowed.any()))
-    usable = run_verdict not in ("not measurable", "no usable checkpoint", WITHHELD)
+def _to_pick(table: Table, row: _Row, allowed: Bools) -> Pick:
+    run_verdict = judge_run(table, bool(allowed.any()))
+    usable = run_verdict not in (RunVerdict.NOT_MEASURABLE, RunVerdict.NOTHING_USABLE, RunVerdict.LOOK)
     steps = [part.step for part in table.judged]
     chosen = steps[row.chosen] if usable else None
     return Pick(
@@ -201,15 +170,15 @@ def _to_pick(table: Table, row: _Row, rule: Rule, allowed: Bools) -> Pick:
         runner_up=_runner_up(table, row, allowed) if usable else None,
         eligible=tuple(step for step, good in zip(steps, row.eligible, strict=True) if good) if usable else (),
         score=float("nan"),
-        confidence=_confidence(table, row, rule, allowed) if usable else 0.0,
+        confidence=_confidence(table, row, allowed) if usable else 0.0,
         verdicts=judge_checkpoints(table),
         run_verdict=run_verdict,
-        reason=reason(table, row.chosen, run_verdict, rule),
+        reason=reason(table, row.chosen, run_verdict),
     )
 
 
 def _runner_up(table: Table, row: _Row, allowed: Bools) -> int | None:
-    """The best one where it was not picked, else the next best that may be."""
+    """Return the best step if it was not picked, else the next best that may be."""
     if row.best != row.chosen:
         return table.judged[row.best].step
     others = np.where(allowed & (np.arange(len(allowed)) != row.chosen), table.means, -1.0)

@@ -1,8 +1,8 @@
-"""P: does it still do what it is told? 1 is what the base model makes of the same words, seed and noise; 0 is chance.
+"""P: does it still follow the prompt? 1 is what the base model makes of the same words, seed and noise; 0 is chance.
 
-Half of it is how much nearer a picture is to its own text than to the sheet's other texts, half the rank of its own
-text among them. Prompts without the trigger must follow their text and must not turn into the subject (leakage); where
-another person is asked for beside the subject, only one of the two may be the subject.
+Half of it is how much nearer an image is to its own text than to the sheet's other texts, half is the rank of its own
+text among them. Images of prompts without the trigger must not turn into the subject (leakage); if the prompt asks for
+another person beside the subject, only one of the two may be the subject.
 """
 
 import numpy as np
@@ -10,29 +10,33 @@ import numpy as np
 from lorasweep.evaluate.companion import companions, in_company, subject_first
 from lorasweep.evaluate.identity import Likeness, likeness
 from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
-from lorasweep.records import Bools, Evidence, Features, Floats
+from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind
 
 SAME_TEXT = 0.999
-"""Cosine from which two texts say the same thing, so that neither can lose against the other."""
+"""Cosine from which two texts say the same, so that neither can lose to the other."""
 LEAST_CONTRAST = 0.004
-"""Mean cosine by which the base model's pictures must prefer their own text."""
+"""Mean cosine by which the base model's images must prefer their own text."""
 LEAST_RANK = 0.6
 """Mean share of other texts that they must prefer it to; 0.5 is chance."""
 LOWEST, HIGHEST = -0.5, 1.25
+"""Bounds of one image's share before leakage is subtracted."""
 CHANCE = 0.1
-"""Of the base model's strangers: as many may be this much like the subject without a leak."""
+"""Share of the base model's strangers that look this much like the subject without a leak."""
 
 
 def prompt(features: Features, evidence: Evidence) -> Judged:
-    """Needs at least two different texts, and a base model whose pictures the scorer can tell apart by them."""
+    """Return how well each image follows its prompt.
+
+    It takes at least two different texts, and a base model whose images the scorer can tell apart by them.
+    """
     rivals = evidence.texts @ evidence.texts.T < SAME_TEXT
     if not rivals.any():
-        return unjudged(features, "prompt-following is not judged: the sheet has fewer than two different texts")
+        return unjudged(features, Note(NoteKind.ONE_TEXT))
     contrast, rank = _preference(features, evidence, rivals)
     base_contrast, base_rank = _preference(evidence.base, evidence, rivals)
     usual_contrast, usual_rank = float(np.nanmean(base_contrast)), float(np.nanmean(base_rank))
     if usual_contrast < LEAST_CONTRAST or usual_rank < LEAST_RANK:
-        return unjudged(features, "prompt-following is not judged: the base model does not follow it itself")
+        return unjudged(features, Note(NoteKind.BASE_IGNORES_TEXT))
     kept = 1 - (base_contrast - contrast) / usual_contrast
     ranked = 1 - (base_rank - rank) / (usual_rank - 0.5)
     shares = np.clip(0.5 * kept + 0.5 * ranked, LOWEST, HIGHEST)
@@ -40,21 +44,22 @@ def prompt(features: Features, evidence: Evidence) -> Judged:
 
 
 def _preference(features: Features, evidence: Evidence, rivals: Bools) -> tuple[Floats, Floats]:
-    """[N] cosine to the own text less the mean to its rivals, and [N] the share of rivals that it beats."""
+    """Return [N] cosines to the own text less the mean to its rivals, and [N] shares of rivals that it beats."""
     match = features.image @ evidence.texts.T
     own_prompt = np.repeat(np.arange(len(evidence.prompts)), len(evidence.seeds))
     own = match[np.arange(len(match)), own_prompt]
     against = rivals[own_prompt]
     count = np.where(against.any(axis=1), against.sum(axis=1), np.nan)
+    # A tie is half a win, as in the Mann-Whitney statistic.
     wins = (match < own[:, None]) + 0.5 * (match == own[:, None])
     return own - (match * against).sum(axis=1) / count, (wins * against).sum(axis=1) / count
 
 
 def _leakage(features: Features, evidence: Evidence) -> Floats:
-    """[N] how far pictures of prompts without the trigger went from the base's stranger to the subject, 0 to 1."""
+    """Return [N] how far images of prompts without the trigger moved from a stranger to the subject, 0 to 1."""
     scale = likeness(evidence)
     both = recognisable(features) & recognisable(evidence.base)
-    if isinstance(scale, str):
+    if isinstance(scale, Note):
         return np.zeros(len(features.keys))
     moved = scale.shares(features) - scale.shares(evidence.base)
     alone = np.where(asked(evidence, subject=False) & both, np.clip(moved, 0, 1), 0.0)
@@ -62,10 +67,10 @@ def _leakage(features: Features, evidence: Evidence) -> Floats:
 
 
 def _leakage_in_company(features: Features, evidence: Evidence, scale: Likeness) -> Floats:
-    """[N] how far the companion went to the subject, 0 to 1.
+    """Return [N] how far the companion moved to the subject, 0 to 1.
 
-    Nothing leaks up to what chance does: of the two strangers that the base model draws there, the one more like the
-    subject, or the likeness that only CHANCE of all its strangers reach.
+    What chance does is no leak: the likeness of the nearer one of the two strangers that the base model draws there, or
+    that which only CHANCE of all its strangers reach, if that is more.
     """
     shown = in_company(features, evidence)
     if not shown.any():

@@ -1,8 +1,4 @@
-"""One checkpoint, judged: five components, their weighted geometric mean, and its interval.
-
-The mean is geometric so that nothing can be bought back: a perfect likeness that ignores the prompt is a bad
-checkpoint. Its logarithm is a sum, so weight x log(component) says exactly what a checkpoint lost and where.
-"""
+"""One checkpoint's score: five components, their weighted geometric mean, and its interval."""
 
 from collections.abc import Callable, Mapping
 
@@ -39,15 +35,16 @@ def score(
     rng: np.random.Generator,
     fresh: bool = False,
 ) -> Scores:
-    """Judge the sheet that ``features`` were seen in.
+    """Return the scores of one sheet, low = bad.
 
     Args:
-        features: of P x S pictures, prompt-major, with the keys of ``evidence.base``: same prompts, same seeds.
+        features: of P x S images, prompt-major, with the keys of ``evidence.base``: same prompts, same seeds.
         weights: exponents by component, such as ``vars(config.evaluate.weights)``.
-        fresh: whether the sheet was drawn on the finalists' seeds.
+        rng: of the bootstrap over prompts that makes the interval.
+        fresh: whether the sheet was drawn from the finalists' seeds.
 
     Raises:
-        ValueError: where the pictures are not those of the base model's sheet, or all weights are zero.
+        ValueError: if the images are not those of the base model's sheet, or all weights are zero.
     """
     _check(features, evidence)
     exact = exponents(COMPONENTS, weights)
@@ -57,17 +54,20 @@ def score(
     components = component_means(shares)
     draws = prompt_draws(len(evidence.prompts), REPLICATES, rng)
     spread = replicate_scores(shares[None], exact, draws)[:, 0]
+    # Geometric, so that one component cannot buy back another: a perfect likeness that ignores the prompt scores low.
+    # Its logarithm is a sum, so weight x log(component) says exactly what a checkpoint lost and where.
+    total = float(combine(components, exact))
     low, high = np.quantile(spread, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     return Scores(
         trial=trial,
         step=step,
         components=dict(zip(COMPONENTS, components.tolist(), strict=True)),
-        score=float(combine(components, exact)),
+        score=total,
         low=float(low),
         high=float(high),
         by_prompt=shares,
         weights=dict(zip(COMPONENTS, exact.tolist(), strict=True)),
-        notes=tuple(part.note for part in judged.values() if part.note),
+        notes=tuple(note for part in judged.values() for note in part.notes),
         vetoes=tuple(part.veto for part in judged.values() if part.veto),
         fresh=fresh,
     )
@@ -76,6 +76,6 @@ def score(
 def _check(features: Features, evidence: Evidence) -> None:
     count = len(evidence.prompts) * len(evidence.seeds)
     if len(features.keys) != count:
-        raise ValueError(f"a sheet of {len(features.keys)} pictures was given; prompts x seeds makes {count}")
+        raise ValueError(f"a sheet of {len(features.keys)} images was given; prompts x seeds makes {count}")
     if features.keys != evidence.base.keys:
-        raise ValueError("the pictures are not those of the base model's sheet; prompts and seeds must be the same")
+        raise ValueError("the images are not those of the base model's sheet; prompts and seeds must be the same")

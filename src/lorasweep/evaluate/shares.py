@@ -1,29 +1,27 @@
-"""What every component gives back, and which pictures it may judge."""
+"""What every component returns, and which images it may judge."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from lorasweep.records import Bools, Evidence, Features, Floats
+from lorasweep.records import Bools, Evidence, Features, Floats, Note, Veto
 
 SMALLEST_FACE = 0.08
-"""Side of a face as a share of the picture's shorter side below which nobody could recognise it."""
+"""Side of a face as a share of the image's shorter side below which nobody could recognise it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One component over the N pictures of a sheet."""
+    """One component over the N images of a sheet."""
 
     shares: Floats
-    """[N] about 0 (bad) to 1 (good), NaN where not judged; the component is their mean, cut to [0, 1]."""
-    note: str = ""
-    """Why it could not be judged, or what weakens it."""
-    veto: str = ""
-    """Why the checkpoint must not be picked."""
+    """[N] about 0 (bad) to 1 (good), NaN if not judged; the component is their mean, cut to [0, 1]."""
+    notes: tuple[Note, ...] = ()
+    veto: Veto | None = None
 
 
 def asked(evidence: Evidence, *, subject: bool = True, face: bool = False, photo: bool = True) -> Bools:
-    """[N] whether a picture's prompt has this ``subject``, and is a photo and asks for a face where these are True."""
+    """Return [N] whether an image's prompt has this ``subject`` and, if asked for, a ``face`` and is a ``photo``."""
     fits = [
         prompt.subject == subject and (prompt.photo or not photo) and (prompt.face or not face)
         for prompt in evidence.prompts
@@ -32,20 +30,23 @@ def asked(evidence: Evidence, *, subject: bool = True, face: bool = False, photo
 
 
 def has_face(features: Features) -> Bools:
+    """Return [N] whether any face was found."""
     return features.face_count > 0
 
 
 def recognisable(features: Features) -> Bools:
-    """[N] a face large enough to say whose it is; every picture where the whole of it tells the subject."""
+    """Return [N] whether a face is large enough to say whose it is; True if whole images tell the subject."""
     if features.whole is not None:
         return np.ones(len(features.keys), dtype=np.bool_)
     return has_face(features) & (features.face_size >= SMALLEST_FACE)
 
 
-def unjudged(features: Features, note: str = "") -> Judged:
-    return Judged(shares=np.full(len(features.keys), np.nan), note=note)
+def unjudged(features: Features, note: Note) -> Judged:
+    """Return shares that are all NaN, and why."""
+    return Judged(shares=np.full(len(features.keys), np.nan), notes=(note,))
 
 
 def robust_spread(values: Floats) -> Floats:
-    """Standard deviation estimated from the median absolute deviation, over axis 0."""
+    """Return the standard deviation over axis 0, estimated from the median absolute deviation."""
+    # 1.4826 makes the two agree for a normal distribution.
     return 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)

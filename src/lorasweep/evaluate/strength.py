@@ -1,7 +1,6 @@
-"""At which strength a LoRA file is best applied: the one it was judged at, unless another is shown to be better.
+"""The strength at which to apply a LoRA file: the one it was judged at, unless another is shown to be better.
 
-A LoRA that was trained a little too far is often good at 0.7 or 0.85; one that was not gains nothing there. So a
-strength is only advised against the run's own where the same prompts and seeds show it.
+A LoRA that was trained a little too far is often good at 0.7 or 0.85; one that was not gains nothing there.
 """
 
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lorasweep.evaluate.bootstrap import exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.pick import Rule
+from lorasweep.evaluate.table import Rule
+from lorasweep.evaluate.text import veto_text
 from lorasweep.evaluate.verdict import LEAST_EFFECT
 from lorasweep.records import Pick, Scores
 
@@ -20,29 +20,29 @@ ByStrength = Mapping[float, Scores]
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """How strong, and why."""
+    """A strength, and why."""
 
     strength: float
     reason: str
 
 
 def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> Advice:
-    """The strength to use one file at.
+    """Return the strength to use one file at.
+
+    A strength replaces ``own`` if its score is higher by at least ``LEAST_EFFECT`` and shown to be higher at
+    ``rule.confidence``, or if ``own`` is vetoed and it is not.
 
     Args:
         scores: the file's; must hold ``own``.
         own: the strength that every checkpoint was judged at (``sample.strength``).
         rng: of the bootstrap over prompts.
-
-    A strength takes the place of ``own`` where its score is higher by ``LEAST_EFFECT`` or more and is shown to be
-    higher at ``rule.confidence``; or where ``own`` is vetoed and it is not.
     """
     standing = scores[own]
     others = [strength for strength in sorted(scores) if strength != own]
     allowed = [strength for strength in others if not scores[strength].vetoes]
     if standing.vetoes and allowed:
         best = max(allowed, key=lambda strength: _worth(scores[strength]))
-        text = f"At strength {own:g} it is ruled out ({standing.vetoes[0]}), at {best:g} it is not"
+        text = f"At strength {own:g} it is ruled out ({veto_text(standing.vetoes[0])}), at {best:g} it is not"
         return Advice(strength=best, reason=f"{text} and scores {scores[best].score:.2f}.")
     better = [strength for strength in allowed if _is_better(scores[strength], standing, rule, rng)]
     if not better:
@@ -54,17 +54,16 @@ def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator)
 
 
 def strength_finalists(pick: Pick) -> tuple[int, ...]:
-    """Steps to draw at other strengths, ascending: the pick, the best and the runner-up; none without a pick."""
+    """Return the steps to draw at other strengths, ascending: the pick, the best and the runner-up."""
     if pick.step is None:
         return ()
     return tuple(sorted({step for step in (pick.step, pick.best_step, pick.runner_up) if step is not None}))
 
 
 def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: Rule, rng: np.random.Generator) -> Pick:
-    """The pick with a strength, or another finalist where that one, each at its strength, is better by ``rule.delta``.
+    """Return the pick with a strength, or another finalist if, each at its strength, it is better by ``rule.delta``.
 
-    ``scores`` are the finalists', by step and strength, and must hold the picked step's. ``Pick.score`` stays one at
-    the run's own strength, so that runs compare.
+    ``scores`` are the finalists', by step and strength, and must hold the picked step's.
     """
     if pick.step is None:
         return pick
@@ -79,7 +78,7 @@ def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: 
         f"Checkpoint {rival} at strength {strength:g} scores {at_best[rival].score:.2f}, {pick.step} at strength "
         f"{beaten:g} only {at_best[pick.step].score:.2f}, so {rival} it is."
     )
-    score = scores[rival][own].score
+    score = scores[rival][own].score  # at the run's own strength, so that runs compare
     return replace(pick, step=rival, runner_up=pick.step, score=score, strength=strength, reason=text)
 
 
@@ -93,5 +92,5 @@ def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Gener
 
 
 def _worth(scores: Scores) -> float:
-    """The score; below all others where nothing was judged or it is ruled out."""
+    """Return the score, or less than any score if nothing was judged or it is ruled out."""
     return -1.0 if np.isnan(scores.score) or scores.vetoes else scores.score

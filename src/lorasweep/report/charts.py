@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lorasweep.records import Contribution
+from lorasweep.evaluate.explain import Contribution
 from lorasweep.report.view import Band
 
 WIDTH, HEIGHT = 560, 280

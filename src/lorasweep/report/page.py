@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorasweep.data.atomic import write_atomically
-from lorasweep.records import Scores
+from lorasweep.evaluate.text import veto_text
+from lorasweep.records import RunStatus, RunVerdict, Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.pictures import contact_sheet, data_uri
 from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of, varied
@@ -30,7 +31,7 @@ def write_report(folder: Path, view: RunView) -> Path:
 
     Compressing the sheet costs more than the whole page, which is rewritten at every checkpoint.
     """
-    sheet = None if view.status == "running" else contact_sheet(view)
+    sheet = None if view.status == RunStatus.RUNNING else contact_sheet(view)
     if sheet is not None:
         stream = io.BytesIO()
         sheet.save(stream, "PNG", compress_level=1)
@@ -231,6 +232,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["picture"] = data_uri
+    environment.filters["veto"] = veto_text
+    environment.globals["RunStatus"] = RunStatus  # pyright: ignore[reportArgumentType]
+    environment.globals["RunVerdict"] = RunVerdict  # pyright: ignore[reportArgumentType]
     environment.globals["picture_id"] = picture_id  # pyright: ignore[reportArgumentType]
     environment.filters["share"] = lambda value: f"{value:.2f}" if value is not None and math.isfinite(value) else "–"
     return environment

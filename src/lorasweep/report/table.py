@@ -7,10 +7,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from lorasweep.data.lora_folder import short_name
-from lorasweep.records import Contribution, Explanation
+from lorasweep.evaluate.explain import Contribution, Explanation
+from lorasweep.records import VerdictWord
 from lorasweep.report.view import Row, RunView, rows_of
 
-STYLES = {"good": "green", "under": "yellow", "over": "red", "uncertain": "dim", "base": "dim"}
+STYLES = {
+    VerdictWord.GOOD: "green",
+    VerdictWord.UNDER: "yellow",
+    VerdictWord.OVER: "red",
+    VerdictWord.UNCERTAIN: "dim",
+    VerdictWord.BASE: "dim",
+}
 
 
 def checkpoint_table(view: RunView) -> Table:
@@ -52,7 +59,7 @@ def _cells(row: Row, names: list[str]) -> list[str]:
     scores = row.scores
     known = [scores.components.get(name, math.nan) for name in names] if scores else [math.nan] * len(names)
     interval = f"{scores.low:.2f}–{scores.high:.2f}" if scores and math.isfinite(scores.low) else "–"
-    colour = STYLES.get(row.word, "")
+    colour = STYLES[row.verdict.word] if row.verdict else ""
     cause = f" ({row.verdict.cause})" if row.verdict and row.verdict.cause else ""
     word = escape(row.word + cause)
     return [

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorasweep.errors import UserError
-from lorasweep.evaluate.explain import explain, step_name
-from lorasweep.records import Explanation, Moved, RunView, Scores
+from lorasweep.evaluate.explain import Explanation, Moved, explain, step_name
+from lorasweep.records import RunView, Scores
 from lorasweep.report.charts import draw_bars
 from lorasweep.report.view import prompts_of
 

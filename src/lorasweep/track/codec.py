@@ -6,21 +6,28 @@ from typing import Any
 
 import numpy as np
 
+from lorasweep.evaluate.text import read_notes, read_veto
 from lorasweep.records import (
     AtStrength,
     Checkpoint,
     Dataset,
     FixedBatch,
     JsonDict,
+    Note,
+    NoteKind,
     Photo,
     Pick,
     Prompt,
+    RunVerdict,
     Sample,
     SampleSet,
     Scores,
     Step,
     Validation,
     Verdict,
+    VerdictWord,
+    Veto,
+    VetoKind,
 )
 from lorasweep.track.journal import encode
 
@@ -59,17 +66,34 @@ def samples_from_json(payload: JsonDict, folder: Path) -> SampleSet:
 
 def scores_to_json(scores: Scores) -> JsonDict:
     tables = {"components": dict(scores.components), "weights": dict(scores.weights)}
-    return encode({**vars(scores), **tables, "by_prompt": scores.by_prompt.tolist()})
+    facts = {
+        "notes": [{"kind": note.kind, **note.values} for note in scores.notes],
+        "vetoes": [{"kind": veto.kind, "share": veto.share} for veto in scores.vetoes],
+    }
+    return encode({**vars(scores), **tables, **facts, "by_prompt": scores.by_prompt.tolist()})
 
 
 def scores_from_json(payload: JsonDict) -> Scores:
     exact: JsonDict = {name: float(payload[name]) for name in ("score", "low", "high")}
     for name in ("components", "weights"):
         exact[name] = {key: float(value) for key, value in payload[name].items()}
-    for name in ("notes", "vetoes"):
-        exact[name] = tuple(payload[name])
+    exact["notes"] = tuple(note for each in payload["notes"] for note in _notes_from_json(each))
+    exact["vetoes"] = tuple(_veto_from_json(each) for each in payload["vetoes"])
     exact["by_prompt"] = np.array(payload["by_prompt"], dtype=np.float64)
     return Scores(**_with(payload, **exact))
+
+
+def _notes_from_json(payload: JsonDict | str) -> tuple[Note, ...]:
+    if isinstance(payload, str):  # version 0.1 kept sentences, two facts in one
+        return read_notes(payload)
+    values = {name: value for name, value in payload.items() if name != "kind"}
+    return (Note(NoteKind(payload["kind"]), values),)
+
+
+def _veto_from_json(payload: JsonDict | str) -> Veto:
+    if isinstance(payload, str):
+        return read_veto(payload)
+    return Veto(VetoKind(payload["kind"]), float(payload["share"]))
 
 
 def at_strength_to_json(found: AtStrength, folder: Path) -> JsonDict:
@@ -110,7 +134,8 @@ def pick_from_json(payload: JsonDict) -> Pick:
         "score": float(payload["score"]),
         "steady": float(payload.get("steady", "nan")),
         "confidence": float(payload["confidence"]),
-        "verdicts": tuple(Verdict(**verdict) for verdict in payload["verdicts"]),
+        "verdicts": tuple(Verdict(**_with(each, word=VerdictWord(each["word"]))) for each in payload["verdicts"]),
+        "run_verdict": RunVerdict(payload["run_verdict"]),
     }
     return Pick(**_with(payload, **exact))
 
