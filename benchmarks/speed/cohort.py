@@ -92,7 +92,7 @@ def drawing(family: Any, resolution: int, cells: int, pairs: int) -> float:
     from lorasweep.models.lora.layer import AdapterBank
     from lorasweep.train.cache import TextCache
     from lorasweep.train.sample import Sheet, drawing_inputs
-    from lorasweep.train.starting import starting_adapter
+    from lorasweep.train.state import starting_adapter
 
     words = ["preset=person_portraits", "data.path=photos", f"model.resolution={resolution}", "sample.steps=4"]
     run = load_run([*words, "sample.seeds=[0]"])

@@ -16,6 +16,7 @@ from lorasweep.models import load_family
 from lorasweep.models.lora.file import read_lora
 from lorasweep.records import Checkpoint, Dataset, Failure, Step
 from lorasweep.train.cohort import Cohort
+from lorasweep.train.state import widths_met
 from lorasweep.train.trial import Trial, cohort_key
 
 
@@ -256,12 +257,13 @@ def test_a_slot_that_falls_free_is_taken_again_and_widths_are_told(family: Any, 
     assert [event.trial for event in events] == ["short"]
     assert cohort.free_slots == 1
     cohort.admit(trial("next", steps=5, count=1))
-    assert cohort.widths_met("long") == (2,)
+    cohort.save_states()
+    assert widths_met(trial("long").folder) == (2,)
     events = cohort.run_interval(lambda step: steps.setdefault(step.trial, []).append(step))
     assert [event.trial for event in events] == ["next"]
     assert cohort.run_interval(lambda step: steps.setdefault(step.trial, []).append(step)) == []  # an epoch's end
-    assert cohort.widths_met("long") == (1, 2)
     train(cohort)
+    assert widths_met(trial("long").folder) == (1, 2)
     solo = Cohort(family, 1)
     solo.admit(trial("next", place="next alone", steps=5, count=1))
     assert losses(steps["next"]) == pytest.approx(losses(train(solo)[0]["next"]), abs=1e-5)

@@ -14,7 +14,7 @@ from lorasweep.data.hashes import file_sha256
 from lorasweep.records import Dataset, Photo, Step
 from lorasweep.train.cache import LatentCache
 from lorasweep.train.cohort import Cohort
-from lorasweep.train.loss import row_errors
+from lorasweep.train.step import row_errors
 from lorasweep.train.trial import Trial, crop_of, is_mirrored, micro_batch
 
 

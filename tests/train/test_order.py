@@ -8,7 +8,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorasweep.train.order import bucket_sequence, epoch_batches
+from lorasweep.train.trial import bucket_sequence, epoch_batches
 
 SQUARE, WIDE = (64, 64), (96, 48)
 TWICE = [2] * 10

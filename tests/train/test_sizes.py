@@ -18,6 +18,7 @@ from lorasweep.errors import UserError
 from lorasweep.models.lora.header import read_header
 from lorasweep.records import Checkpoint, Dataset, Photo, Step
 from lorasweep.train.cohort import Cohort
+from lorasweep.train.state import widths_met
 from lorasweep.train.trial import Trial, crop_of, encode_ahead, micro_batch
 
 SHAPES = ((32, 32), (100, 60), (60, 100), (64, 64), (50, 30))
@@ -177,8 +178,8 @@ def test_who_waits_can_be_looked_at_taken_out_and_handed_back(
     for name in ("carl", "dora"):
         cohort.admit(trial(name, steps=9, count=1))
     assert all(not weights.up.any() for weights in cohort.adapter("carl").values())
-    assert cohort.widths_met("carl") == ()
     cohort.evict("dora")
+    assert widths_met(trial("dora").folder) == ()
     assert cohort.trials == ("anna", "bert", "carl")
     real, full = cohort._losses, [True]
 

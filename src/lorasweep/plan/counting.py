@@ -11,13 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lorasweep.models import PRECISIONS
 from lorasweep.models.families import autoencoder
-from lorasweep.models.families.family import Family, Text
+from lorasweep.models.family import Family, Text
 from lorasweep.models.loading.frozen import repeated_layers
 from lorasweep.models.loading.low_memory import DENOISERS, base_of, on_card
 from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout
 from lorasweep.models.lora.layouts import to_kohya
 from lorasweep.plan.ledger import Ledger, Work, casts_of
 from lorasweep.plan.weightless import CPU, described, weightless_adapter, weightless_family
+from lorasweep.train.step import Batch, slot_losses
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import HardwareConfig, ModelConfig, RunConfig
@@ -166,26 +167,30 @@ def training_step(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
     remembered = _remembered_text(family, run, bank.slots * run.optim.batch_size)
     bank.dropout = [Dropout(run.lora.dropout, 0)] * bank.slots if run.lora.dropout else None
     with ledger_of(family, bank) as ledger:
-        loss = _loss(family, carrying, run, remembered)
+        loss = _loss(carrying, run, remembered)
         kept = ledger.now
         bank.backward(loss)
     bank.dropout = None
     return ledger.work(kept)
 
 
-def _loss(family: Family, carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor:
-    """As ``train.cohort`` makes it; what only this function holds is gone before the way back."""
-    optim, side = run.optim, run.model.resolution
-    rows, shape = carrying.slots * optim.batch_size, family.latent_shape(side, side)
-    latents, noise = torch.randn(rows, *shape), torch.randn(rows, *shape)
-    uniforms = torch.rand(rows, dtype=torch.float64)
-    timesteps = torch.cat([family.timesteps(part, optim, shape) for part in uniforms.chunk(carrying.slots)])
-    text = remembered or carrying.encode_prompts([""] * rows, run.sample.clip_skip)
-    text = {name: tensor.clone() for name, tensor in text.items()}
-    told = carrying.training_text(text, [[side] * 6] * rows, [1.0] * rows)
-    answer = carrying.denoise(family.noised(latents, noise, timesteps), timesteps, told)
-    errors = (answer - family.target(latents, noise, timesteps)).square().flatten(1).mean(1)
-    return (errors * family.loss_weights(timesteps, optim.min_snr_gamma)).sum()
+def _loss(carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor:
+    """The loss of one micro-batch; what only this function holds is gone before the way back."""
+    side, rows = run.model.resolution, carrying.slots * run.optim.batch_size
+    shape = carrying.latent_shape(side, side)
+    batch = Batch(
+        latents=torch.randn(rows, *shape),
+        noise=torch.randn(rows, *shape),
+        uniforms=torch.rand(rows, dtype=torch.float64),
+        texts=[""] * rows,
+        sizes=[(side,) * 6] * rows,
+        guidance=[1.0] * rows,
+        masks=[None] * rows,
+        weights=torch.ones(rows),
+    )
+    text = remembered or carrying.encode_prompts(batch.texts, run.sample.clip_skip)
+    text = {name: tensor.clone() for name, tensor in text.items()}  # a row for every caption, out of the cache
+    return slot_losses(carrying, batch, text, [run.optim] * carrying.slots).mean(1).sum()
 
 
 def _remembered_text(family: Family, run: "RunConfig", rows: int) -> Text | None:

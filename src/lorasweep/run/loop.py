@@ -85,7 +85,7 @@ class Width:
 
     def of(self, cohort: "Cohort", live: LiveRun) -> int:
         """For runs like this one. A run that was trained before keeps the width that it met: it ends bit-equal."""
-        from lorasweep.train.checkpoint import load_state
+        from lorasweep.train.state import load_state
         from lorasweep.train.width import measured_width
 
         most = min(self._trials, WIDEST if isinstance(self._asked, str) else self._asked)

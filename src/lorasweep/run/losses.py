@@ -67,7 +67,7 @@ class LossWatch:
 
     def _start(self) -> "Adapter":
         """What the training begins with; a fresh adapter changes nothing yet."""
-        from lorasweep.train.starting import starting_adapter
+        from lorasweep.train.state import starting_adapter
 
         config = self._trial.config
         return {} if config.lora.init is None else starting_adapter(config, self._cohort.family)

@@ -56,7 +56,7 @@ class Workshop:
     def require(self, entry: Entry) -> Judge | None:
         """The judge of a run that this model can train; UserError, before the run is named, where it cannot."""
         from lorasweep.train.optimizers import require_optimizer
-        from lorasweep.train.starting import starting_adapter
+        from lorasweep.train.state import starting_adapter
 
         self.family.refuse(entry.run)
         require_optimizer(entry.run.optim)

@@ -21,7 +21,7 @@ from lorasweep.data.buckets import Placement
 from lorasweep.data.hashes import read_unchanged
 from lorasweep.data.masks import load_mask, mask_weights, require_some
 from lorasweep.data.pictures import decode_picture, placed
-from lorasweep.models.families.family import Family, Text
+from lorasweep.models.family import Family, Text
 from lorasweep.models.lora.header import safetensors_bytes
 from lorasweep.records import Photo
 

@@ -1,55 +1,28 @@
-"""What a training leaves on disk: LoRA files with a manifest, and full states to go on from.
+"""The LoRA files that a training leaves on disk, and their manifest.
 
 ``checkpoints/manifest.json`` is written after the file that it names; a file without a line in it does not exist.
-``state/step-000100/state.json`` is written after ``tensors.safetensors``, whose sha256 it holds; a state without it,
-or with another sha256, does not exist. Neither kind of file holds a clock time: the same training makes the same bytes.
-Sizes and times of the LoRA files stand in ``hashes.json``, so that they are not read again to be sure of their sha256.
+Neither holds a clock time: the same training makes the same bytes. Sizes and times of the LoRA files stand in
+``hashes.json``, so that they are not read again to be sure of their sha256.
 """
 
-import hashlib
 import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load
-from torch import Tensor
-
-from lorasweep.data.atomic import sweep_temporaries, write_atomically
+from lorasweep.data.atomic import write_atomically
 from lorasweep.data.hashes import HASHES, known_sha256, remember_sha256
-from lorasweep.errors import UserError
-from lorasweep.models.families.family import Family
+from lorasweep.models.family import Family
 from lorasweep.models.lora.file import write_lora
-from lorasweep.models.lora.header import safetensors_bytes
-from lorasweep.models.lora.layer import Adapter, LoraWeights
 from lorasweep.records import Checkpoint, Photo
 from lorasweep.train.optimizers import learning_rates
 from lorasweep.train.randomness import seed_for
-from lorasweep.train.starting import mean_scale
+from lorasweep.train.state import TrainingState, mean_scale
 from lorasweep.train.trial import Trial
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class TrainingState:
-    """All that a trial needs to go on, wherever its neighbours are."""
-
-    step: int
-    """Optimiser steps taken."""
-    adapter: Adapter
-    optimizer_tensors: dict[str, Tensor] = field(default_factory=dict)
-    optimizer_numbers: dict[str, Any] = field(default_factory=dict)
-    loss_scale: float = 1.0
-    good_steps: int = 0
-    """Steps since the loss scale last changed."""
-    widths: set[int] = field(default_factory=set)
-    """Cohort widths that the trial was trained at; results are bit-equal where these are."""
 
 
 def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Checkpoint:
@@ -172,106 +145,3 @@ def list_checkpoints(folder: Path, trial: str, *, verify: bool = False) -> list[
             continue
         found.append(Checkpoint(trial=trial, step=line["step"], epoch=line["epoch"], path=path, sha256=line["sha256"]))
     return found
-
-
-def save_state(trial: Trial, family: Family, state: TrainingState) -> Path:
-    """Write the full state and drop all but the newest ``save.states_kept``."""
-    folder = trial.folder / "state" / f"step-{state.step:06d}"
-    tensors = {f"optimizer/{key}": value.contiguous() for key, value in state.optimizer_tensors.items()}
-    for name, weights in state.adapter.items():
-        tensors |= {f"down/{name}": weights.down.contiguous(), f"up/{name}": weights.up.contiguous()}
-        tensors[f"alpha/{name}"] = torch.tensor(weights.alpha, dtype=torch.float64)
-    data = safetensors_bytes(tensors, {})
-    write_atomically(folder / "tensors.safetensors", data)
-    facts = {
-        "step": state.step,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "fits": _fits(trial, family),
-        "optimizer": state.optimizer_numbers,
-        "loss_scale": state.loss_scale,
-        "good_steps": state.good_steps,
-        "widths": sorted(state.widths),
-    }
-    write_atomically(folder / "state.json", json.dumps(facts, indent=1).encode())
-    for old in _state_folders(trial.folder)[trial.config.save.states_kept :]:
-        (old / "state.json").unlink(missing_ok=True)  # first, so that half a removal is no state
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
-
-
-def _fits(trial: Trial, family: Family) -> dict[str, Any]:
-    """What must be the same for a state to go on as if nothing had happened."""
-    config = trial.config
-    return {
-        "seed": config.seed,
-        "lora.rank": config.lora.rank,
-        "lora.alpha": config.lora.alpha,
-        "lora.targets": config.lora.targets,
-        "lora.text_encoder": config.lora.text_encoder,
-        "lora.init": config.lora.init,
-        "optim.name": config.optim.name,
-        "optim.batch_size": config.optim.batch_size,
-        "optim.gradient_accumulation": config.optim.gradient_accumulation,
-        "model.path": family.model_hash,
-        "data.path": trial.dataset.fingerprint,
-    }
-
-
-def _state_folders(folder: Path) -> list[Path]:
-    """Newest first."""
-    return sorted((folder / "state").glob("step-*"), reverse=True)
-
-
-def load_state(trial: Trial, family: Family) -> TrainingState | None:
-    """The newest state that is whole, or None. Leftovers of a killed process are swept away first.
-
-    Raises:
-        UserError: the state belongs to another configuration.
-    """
-    for folder in (trial.folder / "checkpoints", *_state_folders(trial.folder)):
-        sweep_temporaries(folder)
-    for folder in _state_folders(trial.folder):
-        state = _read_state(trial, family, folder)
-        if state is not None:
-            return state
-    return None
-
-
-def _read_state(trial: Trial, family: Family, folder: Path) -> TrainingState | None:
-    try:
-        facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        data = (folder / "tensors.safetensors").read_bytes()
-    except (OSError, ValueError):
-        log.warning("%s was not written to the end; going back to the state before it.", folder)
-        return None
-    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-        log.warning("%s is not what was written; going back to the state before it.", folder)
-        return None
-    _require_fit(facts["fits"], _fits(trial, family), folder)
-    tensors = load(data)
-    names = [key.removeprefix("down/") for key in tensors if key.startswith("down/")]
-    found = {
-        name: LoraWeights(tensors[f"down/{name}"], tensors[f"up/{name}"], float(tensors[f"alpha/{name}"]))
-        for name in names
-    }
-    order = [name for name in family.module_shapes() if name in found]  # safetensors has an order of its own
-    return TrainingState(
-        step=facts["step"],
-        adapter={name: found[name] for name in order},
-        optimizer_tensors={
-            key.removeprefix("optimizer/"): value for key, value in tensors.items() if key.startswith("optimizer/")
-        },
-        optimizer_numbers=facts["optimizer"],
-        loss_scale=facts["loss_scale"],
-        good_steps=facts["good_steps"],
-        widths=set(facts["widths"]),
-    )
-
-
-def _require_fit(saved: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    for key, value in now.items():
-        if saved.get(key) != value:
-            raise UserError(
-                f"{folder} was saved with {key}={saved.get(key)!r}, but the run now has {value!r}; "
-                "resume with the run's own configuration or start a new run."
-            )

@@ -1,14 +1,13 @@
-"""C trainings side by side on one frozen base; a run alone is a cohort of one.
+"""C trainings side by side on one frozen base model; a run alone is a cohort of one.
 
-``admit`` a trial, ``run_interval`` until something is worth looking at, ``evict`` what is not worth going on with.
-Slots share the base model's forward and backward pass and nothing else: pictures, noise, rate, clipping, optimiser,
-loss scale and step count are each slot's own.
+``admit`` a trial, ``run_interval`` until something is worth looking at, ``evict`` what is not worth training on.
+Slots share the base model's forward and backward pass and nothing else: images, noise, learning rate, clipping,
+optimiser, loss scale and step count are each slot's own.
 
-Where pictures have several sizes, all slots follow one sequence of them. A trial that comes in while the others are at
-another place of the sequence keeps its slot and waits until they are where it goes on; alone it waits for nobody.
+If images have several sizes, all slots follow one sequence of them. A trial that is admitted while the running ones
+are at another position of the sequence takes its slot and waits until they reach its own.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,26 +16,25 @@ import torch
 from torch import Tensor
 
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Family, Text
+from lorasweep.models.family import Family, Text
 from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout
 from lorasweep.records import Checkpoint, Failure, Step
 from lorasweep.train.cache import LatentCache, TextCache
-from lorasweep.train.checkpoint import TrainingState, load_state, save_checkpoint, save_state
-from lorasweep.train.loss import row_errors
-from lorasweep.train.optimizers import SlotOptimizer
+from lorasweep.train.checkpoint import save_checkpoint
 from lorasweep.train.randomness import seed_for
-from lorasweep.train.schedules import lr_factor
-from lorasweep.train.slot import Slot, diverged, told, whole
-from lorasweep.train.starting import starting_adapter
-from lorasweep.train.trial import Trial, encode_ahead, micro_batch, stacked
-
-GROWTH_STEPS = 2000
-"""Good steps after which an fp16 loss scale is doubled."""
-FIRST_LOSS_SCALE = 2.0**16
+from lorasweep.train.slot import Slot
+from lorasweep.train.state import fresh_state, load_state, save_state
+from lorasweep.train.step import Batch, slot_losses
+from lorasweep.train.trial import Trial, encode_ahead, micro_batch
 
 
 class Cohort:
-    """Up to ``width`` trials of one ``cohort_key`` on one base model."""
+    """Up to ``width`` trials of one ``cohort_key`` on one base model.
+
+    Args:
+        cache_folder: where latents and text embeddings are kept; None keeps them in memory.
+        clock: seconds, for ``save.state_minutes``.
+    """
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class Cohort:
         self._clock = clock
         self._slots: list[Slot] = []
         self._waiting: list[Slot] = []
-        """Admitted, and trained from where the others reach their place in the sequence of sizes."""
+        """Admitted, but at another position in the sequence of sizes than the running slots."""
         self._bank: AdapterBank | None = None
         self._trained: Family = family
 
@@ -77,10 +75,9 @@ class Cohort:
         return tuple(slot.trial.name for slot in (*self._slots, *self._waiting))
 
     def admit(self, trial: Trial) -> int:
-        """Take a trial in, fresh or from the newest whole state in its folder.
+        """Take a trial in, fresh or from the newest whole state in its folder; return the step that it goes on from.
 
-        Returns:
-            The step that it goes on from. A trial that is already at its last step takes no slot.
+        A trial that is already at its last step takes no slot.
 
         Raises:
             UserError: no free slot, a trial that cannot share this cohort, or a state of another configuration.
@@ -90,33 +87,26 @@ class Cohort:
         for slot in (*self._slots, *self._waiting):
             if slot.trial.key != trial.key:
                 raise UserError(f"{trial.name} cannot be trained beside {slot.trial.name}: their cohort keys differ.")
-        slot = Slot(trial, load_state(trial, self.family) or self._fresh(trial), self._clock())
+        slot = Slot(trial, load_state(trial, self.family) or fresh_state(trial, self.family), self._clock())
         if not slot.finished:
             if trial.config.hardware.unload_encoders:
                 encode_ahead(trial, self.latents, self.texts)
-                self._give_back()
+                self._release_memory()
             self._waiting.append(slot)
-            self._let_in()
+            self._start_waiting()
         return slot.state.step
 
-    def _let_in(self) -> None:
-        """Whoever waits for the place where the others are now begins to train; where nobody trains, the first does."""
+    def _start_waiting(self) -> None:
+        """Start the waiting slots whose position in the sequence of sizes matches the running ones."""
         if not self._waiting:
             return
+        # if none is running, the first that waits sets the position
         place = (self._slots or self._waiting)[0].place
         ready = [slot for slot in self._waiting if slot.place == place]
         if ready:
             self._unstack()
             self._slots += ready
             self._waiting = [slot for slot in self._waiting if slot not in ready]
-
-    def _fresh(self, trial: Trial) -> TrainingState:
-        half = trial.config.hardware.precision == "fp16"
-        return TrainingState(
-            step=0,
-            adapter=starting_adapter(trial.config, self.family),
-            loss_scale=FIRST_LOSS_SCALE if half else 1.0,
-        )
 
     def evict(self, name: str, *, save: bool = True) -> None:
         """Take a trial out, its full state saved so that it can come back."""
@@ -127,13 +117,9 @@ class Cohort:
         (self._slots if slot in self._slots else self._waiting).remove(slot)
 
     def adapter(self, name: str) -> Adapter:
-        """A copy of a trial's adapter as it is now."""
+        """Return a copy of a trial's adapter as it is now."""
         slot = self._slot(name)
         return self._bank.export(self._slots.index(slot)) if self._bank and slot in self._slots else slot.state.adapter
-
-    def widths_met(self, name: str) -> tuple[int, ...]:
-        """The cohort widths that a trial was trained at so far, over all its sessions."""
-        return tuple(sorted(self._slot(name).state.widths))
 
     def _slot(self, name: str) -> Slot:
         return next(slot for slot in (*self._slots, *self._waiting) if slot.trial.name == name)
@@ -141,20 +127,20 @@ class Cohort:
     def run_interval(
         self, on_step: Callable[[Step], None], should_stop: Callable[[], bool] = lambda: False
     ) -> list[Checkpoint | Failure]:
-        """Train until a checkpoint is due, a trial fails, a stop is asked for, or an epoch ends beside a free slot.
+        """Train until a checkpoint is due, a trial fails, a stop is asked for, or an epoch ends with a slot free.
 
         A trial that is finished or has failed leaves its slot. After a step on which a stop is asked for, all states
         are saved, the trials keep their slots, and ``stopped`` is true.
 
         Args:
-            on_step: told of every optimiser step of every slot; its ``epoch`` counts from 0.
+            on_step: called with every optimiser step of every slot; its ``epoch`` counts from 0.
 
         Raises:
             UserError: the disk is full or memory does not suffice for one trial.
         """
         self.stopped = False
         while self.busy and not self.stopped:
-            self._let_in()
+            self._start_waiting()
             events = self._step(on_step)
             events += self._save_due()
             if should_stop():
@@ -166,7 +152,7 @@ class Cohort:
         return []
 
     def save_states(self) -> None:
-        """Save the full state of every trial; training goes on from it bit-equal at the same width."""
+        """Save the full state of every trial; at the same width training goes on from it bit-equal."""
         self._refresh()
         for slot in self._slots:
             self._save_state(slot)
@@ -179,10 +165,11 @@ class Cohort:
         if not due:
             return []
         self._refresh()
-        broken = [slot for slot in due if not whole(slot.state.adapter)]
-        events: list[Checkpoint | Failure] = [diverged(slot) for slot in broken]
+        broken = [slot for slot in due if not slot.whole]
+        events: list[Checkpoint | Failure] = [slot.diverged() for slot in broken]
         for slot in due:
             if slot not in broken:
+                # the file first: a run goes on after its state, and would never write a checkpoint that is missing before it
                 events.append(save_checkpoint(slot.trial, self.family, slot.state))
                 self._save_state(slot)
         self._release([slot for slot in due if slot.finished or slot in broken])
@@ -206,7 +193,7 @@ class Cohort:
             self._slots = [slot for slot in self._slots if slot not in slots]
 
     def _stack(self) -> AdapterBank:
-        """The bank over all slots, made anew where the slots have changed."""
+        """Return the bank over all slots, made anew if the slots have changed."""
         if self._bank is None:
             config = self._slots[0].trial.config
             adapters = [slot.state.adapter for slot in self._slots]
@@ -214,19 +201,15 @@ class Cohort:
             checkpointing = config.hardware.gradient_checkpointing
             self._trained = self.family.adapted(self._bank, gradient_checkpointing=checkpointing)
             for number, slot in enumerate(self._slots):
-                slot.optimizer = SlotOptimizer(slot.trial.config.optim, self._bank, number)
-                slot.optimizer.load(slot.state.optimizer_tensors, slot.state.optimizer_numbers)
+                slot.put_on(self._bank, number)
                 slot.state.widths.add(len(self._slots))
         return self._bank
 
     def _refresh(self) -> None:
         """Copy what the bank and the optimisers hold into the slots' states."""
-        if self._bank is None:
-            return
-        for number, slot in enumerate(self._slots):
-            assert slot.optimizer is not None
-            slot.state.adapter = self._bank.export(number)
-            slot.state.optimizer_tensors, slot.state.optimizer_numbers = slot.optimizer.export()
+        if self._bank is not None:
+            for number, slot in enumerate(self._slots):
+                slot.copy_from(self._bank, number)
 
     def _unstack(self) -> None:
         self._refresh()
@@ -234,7 +217,7 @@ class Cohort:
         self._trained = self.family
 
     def _step(self, on_step: Callable[[Step], None]) -> list[Checkpoint | Failure]:
-        """One optimiser step of every slot; failures leave."""
+        """Take one optimiser step of every slot; those that fail leave."""
         try:
             bank = self._stack()
             losses = self._accumulate(bank)
@@ -244,24 +227,20 @@ class Cohort:
         scales = torch.tensor([slot.state.loss_scale for slot in self._slots], device=losses.device)
         assert bank.gradients is not None
         norms = torch.linalg.vector_norm(bank.gradients, dim=1) / scales
-        failures: list[Checkpoint | Failure] = []
-        failed = []
-        # one transfer from the device a step
+        failures: dict[Slot, Checkpoint | Failure] = {}
+        # one transfer from the device a step: each one waits for all kernels that were launched
         for number, (loss, norm) in enumerate(torch.stack([losses, norms], dim=1).tolist()):
             slot = self._slots[number]
-            lr = slot.lr
-            reason = self._update(bank, number, loss, norm)
-            if reason:
-                failures.append(Failure(trial=slot.trial.name, step=slot.state.step + 1, reason=reason))
-                failed.append(slot)
-                continue
-            slot.state.step += 1
-            on_step(told(slot, loss, norm, lr))
-        self._release(failed)
-        return failures
+            done = slot.update(bank.gradients[number], loss, norm)
+            if isinstance(done, Failure):
+                failures[slot] = done
+            else:
+                on_step(done)
+        self._release(list(failures))
+        return list(failures.values())
 
     def _accumulate(self, bank: AdapterBank) -> Tensor:
-        """Gradients of all slots into the bank; returns each slot's mean loss [C]."""
+        """Put the gradients of all slots into the bank; return each slot's mean loss, [C]."""
         assert bank.gradients is not None
         bank.gradients.zero_()
         parts = self._slots[0].trial.config.optim.gradient_accumulation
@@ -270,34 +249,24 @@ class Cohort:
         for part in range(parts):
             bank.dropout = self._dropout(part)
             losses = self._losses(part)
+            # a sum over slots: the gradient of one slot's loss is zero in every other slot's adapter
             bank.backward((losses * scales).sum())
             total += losses.detach() / parts
         return total
 
     def _losses(self, part: int) -> Tensor:
-        """[C] each slot's own mean loss over its rows."""
-        batch = stacked(
-            [micro_batch(slot.trial, self.latents, slot.state.step, part) for slot in self._slots], self.family.device
-        )
-        latents, noise, optims = batch.latents, batch.noise, [slot.trial.config.optim for slot in self._slots]
-        parts = [
-            self.family.timesteps(uniforms, optim, latents.shape[1:])
-            for uniforms, optim in zip(batch.uniforms.chunk(len(optims)), optims, strict=True)
-        ]
-        timesteps = torch.cat(parts)
-        text = self._trained.training_text(self._text(batch.texts), batch.sizes, batch.guidance)
-        answer = self._trained.denoise(self.family.noised(latents, noise, timesteps), timesteps, text)
-        squared = (answer - self.family.target(latents, noise, timesteps)).square()
-        errors = row_errors(squared, batch.masks) * batch.weights
-        weights = [self.family.loss_weights(t, o.min_snr_gamma) for t, o in zip(parts, optims, strict=True)]
-        return (errors.view(len(optims), -1) * torch.stack(weights)).mean(1)
+        """Each slot's own mean loss over its rows, [C]."""
+        rows = [micro_batch(slot.trial, self.latents, slot.state.step, part) for slot in self._slots]
+        batch = Batch.of(rows, self.family.device)
+        optims = [slot.trial.config.optim for slot in self._slots]
+        return slot_losses(self._trained, batch, self._text(batch.texts), optims).mean(1)
 
     def _text(self, texts: list[str]) -> Text:
-        """The captions as the denoiser reads them: through the adapters, made anew, or remembered."""
+        """The captions' embeddings: through the adapters, made anew, or remembered."""
         config = self._slots[0].trial.config
         if config.lora.text_encoder:
             return self._trained.encode_prompts(texts, config.sample.clip_skip)
-        if config.data.shuffle_captions:
+        if config.data.shuffle_captions:  # hardly any caption comes twice: a cache would only grow
             with torch.no_grad():
                 return self.family.encode_prompts(texts, config.sample.clip_skip)
         return self.texts(texts, config.sample.clip_skip)
@@ -308,28 +277,6 @@ class Cohort:
             return None
         seeds = [seed_for(s.trial.config.seed, "dropout", step=s.state.step, item=part) for s in self._slots]
         return [Dropout(share, seed) for share, seed in zip(shares, seeds, strict=True)]
-
-    def _update(self, bank: AdapterBank, number: int, loss: float, norm: float) -> str | None:
-        """Clip and step one slot; one sentence where it cannot go on."""
-        slot = self._slots[number]
-        state, optim = slot.state, slot.trial.config.optim
-        assert bank.gradients is not None
-        assert slot.optimizer is not None
-        if not math.isfinite(loss):
-            return f"The loss became {loss} at step {state.step + 1}; lower optim.lr (now {optim.lr:g})."
-        if not math.isfinite(norm):
-            if state.loss_scale > 1:  # fp16 overflowed: skip this update, scale less from now on
-                state.loss_scale, state.good_steps = state.loss_scale / 2, 0
-                return None
-            return f"The gradient became {norm} at step {state.step + 1}; lower optim.lr (now {optim.lr:g})."
-        clip = min(1.0, optim.max_grad_norm / (norm + 1e-6)) if optim.max_grad_norm else 1.0
-        if clip / state.loss_scale != 1.0:
-            bank.gradients[number].mul_(clip / state.loss_scale)
-        slot.optimizer.step(lr_factor(optim, state.step))
-        state.good_steps += 1
-        if state.loss_scale > 1 and state.good_steps % GROWTH_STEPS == 0:
-            state.loss_scale *= 2
-        return None
 
     def _halve(self, error: torch.OutOfMemoryError) -> None:
         """Go on with half the width; the others' states are saved and the trials handed back."""
@@ -342,9 +289,9 @@ class Cohort:
         for slot in (*self._slots[self.width :], *self._waiting):
             self.returned.append(slot.trial)
             self.evict(slot.trial.name)
-        self._give_back()
+        self._release_memory()
 
-    def _give_back(self) -> None:
-        """What torch keeps for the next tensors of these sizes, which may never come."""
+    def _release_memory(self) -> None:
+        """Give back the blocks that torch keeps for the next tensors of their sizes, which may never come."""
         if self.family.device.type == "cuda":
             torch.cuda.empty_cache()

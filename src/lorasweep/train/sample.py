@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
-from lorasweep.models.families.family import Family, Text
+from lorasweep.models.family import Family, Text
 from lorasweep.models.lora.file import read_lora
 from lorasweep.models.lora.layer import Adapter, AdapterBank, part_of
 from lorasweep.records import Checkpoint, Prompt, Sample, SampleSet, Step

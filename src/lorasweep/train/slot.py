@@ -1,16 +1,26 @@
-"""One trial in its place in a cohort, and what is said of it."""
+"""One trial in its place in a cohort: its own learning rate, clipping, optimiser and loss scale."""
 
-from lorasweep.models.lora.layer import Adapter
+import math
+
+from torch import Tensor
+
+from lorasweep.models.lora.layer import AdapterBank
 from lorasweep.records import Failure, Step
-from lorasweep.train.checkpoint import TrainingState
 from lorasweep.train.optimizers import SlotOptimizer
 from lorasweep.train.schedules import lr_factor
-from lorasweep.train.starting import mean_scale
+from lorasweep.train.state import TrainingState, mean_scale
 from lorasweep.train.trial import Trial
+
+GROWTH_STEPS = 2000
+"""Steps without an overflow after which an fp16 loss scale is doubled, as in torch's GradScaler."""
 
 
 class Slot:
-    """One trial in its place."""
+    """One trial in its place.
+
+    Args:
+        now: seconds, of the clock that decides when a state is saved between checkpoints.
+    """
 
     def __init__(self, trial: Trial, state: TrainingState, now: float) -> None:
         self.trial = trial
@@ -25,35 +35,73 @@ class Slot:
 
     @property
     def place(self) -> int:
-        """Where it stands in the sequence of sizes."""
+        """Position in the trial's sequence of sizes."""
         return self.trial.place(self.state.step)
 
     @property
-    def lr(self) -> float:
-        """The learning rate of the step that comes next."""
-        return self.trial.config.optim.lr * lr_factor(self.trial.config.optim, self.state.step)
+    def whole(self) -> bool:
+        """Whether all weights, as last copied into the state, are finite."""
+        weights = self.state.adapter.values()
+        return all(bool(w.down.isfinite().all()) and bool(w.up.isfinite().all()) for w in weights)
 
+    def put_on(self, bank: AdapterBank, number: int) -> None:
+        """Make the optimiser over row ``number`` of a bank, with the state that it had."""
+        self.optimizer = SlotOptimizer(self.trial.config.optim, bank, number)
+        self.optimizer.load(self.state.optimizer_tensors, self.state.optimizer_numbers)
 
-def whole(adapter: Adapter) -> bool:
-    return all(bool(w.down.isfinite().all()) and bool(w.up.isfinite().all()) for w in adapter.values())
+    def copy_from(self, bank: AdapterBank, number: int) -> None:
+        """Copy what the bank and the optimiser hold into the state."""
+        assert self.optimizer is not None
+        self.state.adapter = bank.export(number)
+        self.state.optimizer_tensors, self.state.optimizer_numbers = self.optimizer.export()
 
+    def update(self, gradients: Tensor, loss: float, norm: float) -> Step | Failure:
+        """Clip the gradients and take one optimiser step.
 
-def diverged(slot: Slot) -> Failure:
-    step, lr = slot.state.step, slot.trial.config.optim.lr
-    reason = f"The weights are no longer finite at step {step}; lower optim.lr (now {lr:g})."
-    return Failure(trial=slot.trial.name, step=step, reason=reason)
+        Args:
+            gradients: [P] of the slot, times its loss scale; clipped in place.
+            loss: mean over the step's rows.
+            norm: of the gradients, loss scale taken out.
+        """
+        state, optim = self.state, self.trial.config.optim
+        assert self.optimizer is not None
+        factor = lr_factor(optim, state.step)
+        if not math.isfinite(loss):
+            return self._failure(f"The loss became {loss} at step {state.step + 1}")
+        if math.isfinite(norm):
+            clip = min(1.0, optim.max_grad_norm / (norm + 1e-6)) if optim.max_grad_norm else 1.0
+            if clip / state.loss_scale != 1.0:
+                gradients.mul_(clip / state.loss_scale)
+            self.optimizer.step(factor)
+            state.good_steps += 1
+            if state.loss_scale > 1 and state.good_steps % GROWTH_STEPS == 0:
+                state.loss_scale *= 2
+        elif state.loss_scale > 1:
+            # fp16 overflowed on the way back, not the weights: skip this update and scale less from now on
+            state.loss_scale, state.good_steps = state.loss_scale / 2, 0
+        else:
+            return self._failure(f"The gradient became {norm} at step {state.step + 1}")
+        state.step += 1
+        return self._told(loss, norm, optim.lr * factor)
 
+    def diverged(self) -> Failure:
+        """Return the failure of a trial whose weights are no longer finite, found when they were to be saved."""
+        return self._failure(f"The weights are no longer finite at step {self.state.step}", self.state.step)
 
-def told(slot: Slot, loss: float, norm: float, lr: float) -> Step:
-    step = slot.state.step
-    assert slot.optimizer is not None
-    lr *= slot.optimizer.pace
-    return Step(
-        trial=slot.trial.name,
-        step=step,
-        epoch=(step - 1) // slot.trial.steps_per_epoch,
-        loss=loss,
-        lr=lr,
-        effective_lr=lr * slot.scale,
-        grad_norm=norm,
-    )
+    def _failure(self, what: str, step: int | None = None) -> Failure:
+        reason = f"{what}; lower optim.lr (now {self.trial.config.optim.lr:g})."
+        return Failure(trial=self.trial.name, step=self.state.step + 1 if step is None else step, reason=reason)
+
+    def _told(self, loss: float, norm: float, lr: float) -> Step:
+        step = self.state.step
+        assert self.optimizer is not None
+        lr *= self.optimizer.pace
+        return Step(
+            trial=self.trial.name,
+            step=step,
+            epoch=(step - 1) // self.trial.steps_per_epoch,
+            loss=loss,
+            lr=lr,
+            effective_lr=lr * self.scale,
+            grad_norm=norm,
+        )

@@ -1,4 +1,4 @@
-"""One training as its configuration and seed define it: what every row of every step is made from."""
+"""One training as its configuration and seed define it: which images each step sees, and every row made from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from lorasweep.data.buckets import BucketRow, Placement, bucket_rule, bucket_table, place_pictures
@@ -15,12 +14,23 @@ from lorasweep.data.prompts import fill_prompts
 from lorasweep.models import PICTURE_UNITS
 from lorasweep.records import Dataset, Photo
 from lorasweep.train.cache import LatentCache, TextCache
-from lorasweep.train.order import Bucket, Pictures, bucket_sequence, epoch_batches
 from lorasweep.train.randomness import normal, stream
 from lorasweep.train.schedules import checkpoint_steps
+from lorasweep.train.step import Rows
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
+
+Bucket = tuple[int, int]
+"""Width and height in pixels of the images of a batch."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of one optimiser step, all of one size."""
+
+    bucket: Bucket
+    items: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Trial:
 
     @cached_property
     def pictures(self) -> tuple[Photo, ...]:
-        """All that is trained on: the subject's photos, then those that keep the class from being forgotten."""
+        """All images that are trained on: the subject's photos, then those that keep the class from being forgotten."""
         return (*self.dataset.train, *self.dataset.regularisation)
 
     @property
@@ -49,7 +59,7 @@ class Trial:
         return self.placed(self.pictures)
 
     def placed(self, photos: Sequence[Photo]) -> tuple[Placement, ...]:
-        """How photos, trained on or not, get to a size that is trained at; UserError where one fits none."""
+        """Return how photos, trained on or not, get to a size that is trained at; raise UserError if one fits none."""
         model = self.config.model
         rule = bucket_rule(self.config.data, model.resolution, PICTURE_UNITS.get(model.family, 8))
         sizes = [(photo.width, photo.height) for photo in photos]
@@ -57,13 +67,13 @@ class Trial:
 
     @cached_property
     def buckets(self) -> Mapping[Bucket, tuple[int, ...]]:
-        """Size to the indices of its pictures, in the order of sizes."""
+        """Size to the indices of its images, in the order of sizes."""
         sizes = sorted({placed.bucket for placed in self.placements})
         return {size: tuple(n for n, placed in enumerate(self.placements) if placed.bucket == size) for size in sizes}
 
     @property
     def table(self) -> tuple[BucketRow, ...]:
-        """What becomes of the pictures in an epoch, size by size."""
+        """What becomes of the images in an epoch, size by size."""
         return bucket_table(self.placements, self.repeats, self.rows)
 
     @cached_property
@@ -73,7 +83,8 @@ class Trial:
 
     @property
     def pattern(self) -> tuple[Bucket, ...]:
-        """What trials side by side must share of their sizes: the one that there is, or the whole sequence."""
+        """What trials side by side must have in common: their one size, or the whole sequence of sizes."""
+        # with one size every step fits every other, so that epochs of different lengths may train side by side
         return tuple(self.buckets) if len(self.buckets) == 1 else self.sequence
 
     @property
@@ -82,12 +93,12 @@ class Trial:
         return (*cohort_key(self.config), self.pattern)
 
     def place(self, step: int) -> int:
-        """Where in ``pattern`` the step after ``step`` steps stands; trials side by side stand at one place."""
+        """Return the position in ``pattern`` after ``step`` steps; trials side by side are at the same one."""
         return step % len(self.pattern)
 
     @cached_property
     def rows(self) -> int:
-        """Pictures an optimiser step."""
+        """Images an optimiser step."""
         return self.config.optim.batch_size * self.config.optim.gradient_accumulation
 
     @cached_property
@@ -101,7 +112,7 @@ class Trial:
         return frozenset(checkpoint_steps(self.config))
 
     def items(self, step: int) -> tuple[int, ...]:
-        """Which of ``pictures`` step ``step`` (0 is the first) is trained on; all are of one size."""
+        """Return which of ``pictures`` step ``step`` (0 is the first) is trained on; all are of one size."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
@@ -110,44 +121,57 @@ class Trial:
 
     @cached_property
     def _epochs(self) -> dict[int, tuple[Pictures, ...]]:
-        """The epoch that is being trained; only so that it is not shuffled anew at every step."""
+        """The epoch that is being trained, so that it is not shuffled anew at every step."""
         return {}
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The inputs of some rows, before the model: lists of one entry a row."""
+def bucket_sequence(buckets: Mapping[Bucket, tuple[int, ...]], repeats: Sequence[int], rows: int) -> tuple[Bucket, ...]:
+    """Return the sizes of an epoch's steps: the same in every epoch and for every seed, each size spread evenly.
 
-    latents: list[Tensor]
-    noise: list[Tensor]
-    uniforms: list[float]
-    texts: list[str]
-    sizes: list[tuple[int, ...]]
-    guidance: list[float]
-    masks: list[Tensor | None]
-    weights: list[float]
+    Args:
+        buckets: image size to the indices of its photos.
+        repeats: how often each photo is seen in an epoch, by its index.
+        rows: images a step: batch size times gradient accumulation.
+    """
+    places = []
+    for bucket, items in buckets.items():
+        count = -(-sum(repeats[item] for item in items) // rows)
+        places += [((i + 0.5) / count, bucket) for i in range(count)]
+    return tuple(bucket for _, bucket in sorted(places))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The rows of all slots, slot-major."""
+def epoch_batches(
+    buckets: Mapping[Bucket, tuple[int, ...]], repeats: Sequence[int], rows: int, seed: int, epoch: int
+) -> tuple[Pictures, ...]:
+    """Return the steps of one epoch, a pure function of (seed, epoch).
 
-    latents: Tensor
-    noise: Tensor
-    uniforms: Tensor
-    """[N] in [0, 1), on the CPU in fp64."""
-    texts: list[str]
-    sizes: list[tuple[int, ...]]
-    """Photo (height, width), corner of the crop (top, left), picture (height, width), as SDXL was told in training."""
-    guidance: list[float]
-    masks: list[Tensor | None]
-    """[h, w] how much each latent counts; None where all count alike."""
-    weights: Tensor
-    """[N] how much each row counts."""
+    Every pass over a bucket shows each of its photos that has repeats left once, in an order of its own. The last
+    step of a bucket is filled up from the front of the epoch's first pass, so that all steps have ``rows`` images.
+    """
+    queues = {bucket: _shuffled(bucket, items, repeats, rows, seed, epoch) for bucket, items in buckets.items()}
+    batches = []
+    for bucket in bucket_sequence(buckets, repeats, rows):
+        queue = queues[bucket]
+        batches.append(Pictures(bucket, tuple(queue[:rows])))
+        del queue[:rows]
+    return tuple(batches)
+
+
+def _shuffled(
+    bucket: Bucket, items: tuple[int, ...], repeats: Sequence[int], rows: int, seed: int, epoch: int
+) -> list[int]:
+    generator = stream(seed, f"order/{bucket[0]}x{bucket[1]}", epoch=epoch)
+    queue: list[int] = []
+    for number in range(max(repeats[item] for item in items)):
+        left = [item for item in items if repeats[item] > number]
+        queue += [left[i] for i in generator.permutation(len(left))]
+    missing = -len(queue) % rows
+    # fewer photos than rows: the pass is repeated as often as one step needs
+    return (queue * (2 + missing // max(1, len(queue))))[: len(queue) + missing]
 
 
 def micro_batch(trial: Trial, latents: LatentCache, step: int, part: int) -> Rows:
-    """The rows of one forward pass: part ``part`` of a step's gradient accumulation.
+    """Return the rows of one forward pass: part ``part`` of a step's gradient accumulation.
 
     Every number is a function of (seed, epoch, step, row) and of what it is for.
     """
@@ -178,12 +202,12 @@ def _row(
 
 
 def is_mirrored(config: "RunConfig", place: Mapping[str, int]) -> bool:
-    """Whether the picture at a place (epoch, step, item) of a training is shown mirrored."""
+    """Return whether the image at a place (epoch, step, item) of a training is shown mirrored."""
     return config.data.flip and stream(config.seed, "flip", **place).random() < 0.5
 
 
 def crop_of(placement: Placement, *, mirrored: bool = False) -> tuple[int, ...]:
-    """Photo (height, width), corner (top, left) of the centred crop after scaling, picture (height, width)."""
+    """Return photo (height, width), corner (top, left) of the centred crop after scaling, image (height, width)."""
     (left, top), (across, down) = placement.corner, placement.size
     if mirrored:
         left = placement.resized[0] - placement.bucket[0] - left
@@ -202,15 +226,13 @@ def _caption(config: "RunConfig", caption: str, place: Mapping[str, int]) -> str
 
 
 def encode_ahead(trial: Trial, latents: LatentCache, texts: TextCache) -> None:
-    """Put all that a trial will ask of the encoders into the caches, so that they are not used while it trains.
-
-    Captions that are shuffled, and those that a trained encoder reads, are made anew at every step all the same.
-    """
+    """Put all that a trial will ask of the encoders into the caches, so that they are not used while it trains."""
     config, photos = trial.config, trial.pictures
     for photo, placement in zip(photos, trial.placements, strict=True):
         for mirrored in (False, True) if config.data.flip else (False,):
             latents(photo, placement, mirrored=mirrored)
             latents.mask(photo, placement, config.data, mirrored=mirrored)
+    # a trained encoder, and shuffled captions, change the embeddings at every step: nothing to encode ahead
     if config.lora.text_encoder or config.data.shuffle_captions:
         return
     prompts = fill_prompts(config.sample, config.data) if config.sample.prompts else ()
@@ -219,22 +241,8 @@ def encode_ahead(trial: Trial, latents: LatentCache, texts: TextCache) -> None:
         texts([text], config.sample.clip_skip)
 
 
-def stacked(parts: Sequence[Rows], device: torch.device) -> Batch:
-    """The rows of all slots as one batch, slot-major."""
-    return Batch(
-        latents=torch.stack([row for part in parts for row in part.latents]),
-        noise=torch.stack([row for part in parts for row in part.noise]).to(device),
-        uniforms=torch.tensor([number for part in parts for number in part.uniforms], dtype=torch.float64),
-        texts=[text for part in parts for text in part.texts],
-        sizes=[size for part in parts for size in part.sizes],
-        guidance=[guidance for part in parts for guidance in part.guidance],
-        masks=[mask for part in parts for mask in part.masks],
-        weights=torch.tensor([weight for part in parts for weight in part.weights], device=device),
-    )
-
-
 def cohort_key(config: "RunConfig") -> tuple[object, ...]:
-    """Trials that train side by side have equal keys: the base, the targets and the shape of a step are shared.
+    """Return what trials side by side must have in common: the base model, the targets and the shape of a step.
 
     Learning rates, schedules, ranks, alphas, seeds, data and lengths may differ, as long as ``Trial.pattern`` does not.
     """

@@ -1,9 +1,9 @@
 """The loss on fixed rows: photos, noise and timesteps that stay the same, so that only the weights can change it.
 
 The rows depend on the photos alone, not on the run's seed: the base model, every checkpoint and every run on the same
-photos are measured on the same ones, and a difference between two losses is no noise of the draw. What is measured is
-the plain mean squared error of what the family is trained to answer, on its own timesteps: without min-SNR weights,
-masks, mirroring or dropout.
+photos are measured on the same ones, and a difference between two losses is no noise of the draw. The loss is the plain
+mean squared error of the family's own target, on its own timesteps: without min-SNR weights, masks, mirroring or
+dropout.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from lorasweep.data.buckets import Placement
 from lorasweep.errors import UserError
-from lorasweep.models.families.family import Family
+from lorasweep.models.family import Family
 from lorasweep.models.lora.layer import Adapter, AdapterBank
 from lorasweep.records import Photo
 from lorasweep.train.cache import LatentCache, TextCache
-from lorasweep.train.loss import row_errors
 from lorasweep.train.randomness import normal, stream
-from lorasweep.train.trial import Rows, Trial, crop_of, stacked
+from lorasweep.train.step import Batch, Rows, slot_losses
+from lorasweep.train.trial import Trial, crop_of
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
@@ -40,10 +40,10 @@ class FixedRow:
 
 
 def fixed_rows(trial: Trial, photos: Sequence[Photo], count: int) -> tuple[FixedRow, ...]:
-    """``count`` rows of up to as many photos; none where there are no photos.
+    """Return ``count`` rows of up to as many photos; none without photos. A photo that fits no bucket is left out.
 
     Noise levels are the middles of ``count`` equal strata, dealt out over the photos in turn, in the order of the
-    photos' hashes: all levels are there however many photos there are. A photo that fits no bucket is left out.
+    photos' hashes, so that all levels are there however many photos there are.
     """
     chosen: list[tuple[Photo, Placement]] = []
     for photo in sorted(photos, key=lambda each: each.sha256):
@@ -58,15 +58,12 @@ def fixed_rows(trial: Trial, photos: Sequence[Photo], count: int) -> tuple[Fixed
 def _placed(trial: Trial, photo: Photo) -> Placement | None:
     try:
         return trial.placed([photo])[0]
-    except UserError:  # too small to be cut to a bucket: no reason to stop a run that does not train on it
+    except UserError:  # too small for a bucket: no reason to stop a run that does not train on it
         return None
 
 
 class FixedLoss:
-    """Measures adapters on fixed rows, on the bare base model and beside any training; runs of a cohort share one.
-
-    The model that carries an adapter is kept: making it takes up to a second for SDXL, more than measuring a few rows.
-    """
+    """Measures adapters on fixed rows, on the bare base model and beside any training; runs of a cohort share one."""
 
     def __init__(self, family: Family, latents: LatentCache, texts: TextCache) -> None:
         self._family = family
@@ -76,14 +73,14 @@ class FixedLoss:
         self._carrier = family
 
     def encode(self, rows: Sequence[FixedRow], config: "RunConfig") -> None:
-        """Put what the rows need into the caches, so that encoders are not used while a run trains."""
+        """Put what the rows need into the caches, so that the encoders are not used while a run trains."""
         for row in rows:
             self._latents(row.photo, row.placement)
             self._texts([row.photo.caption], config.sample.clip_skip)
 
     @torch.no_grad()
     def __call__(self, adapter: Adapter, rows: Sequence[FixedRow], config: "RunConfig") -> float:
-        """Mean loss of the rows; NaN without rows. An empty adapter is the base model."""
+        """Return the mean loss of the rows; NaN without rows. An empty adapter is the base model."""
         if not rows:
             return float("nan")
         carrier = self._carrying(adapter) if adapter else self._family
@@ -93,15 +90,18 @@ class FixedLoss:
     def side_by_side(
         self, carrier: Family, rows: Sequence[Sequence[FixedRow]], config: "RunConfig", *, trained: bool = False
     ) -> list[float]:
-        """Mean loss of each slot's own rows, one a slot of ``carrier``; their sizes follow each other alike.
+        """Return the mean loss of each slot's own rows.
 
-        ``trained`` has the carrier encode the captions, whose text encoders carry adapters too.
+        Args:
+            rows: of each slot of ``carrier``; the same number of rows of each size.
+            trained: encode the captions with the carrier, if its text encoders have adapters too.
         """
         chunks = zip(*(_chunks(of_slot, config.optim.batch_size) for of_slot in rows), strict=True)
-        errors = [self._errors(carrier, chunk, config, trained).view(len(rows), -1) for chunk in chunks]
+        errors = [self._errors(carrier, chunk, config, trained) for chunk in chunks]
         return torch.cat(errors, dim=1).double().mean(1).tolist()
 
     def _carrying(self, adapter: Adapter) -> Family:
+        # kept between calls: cloning SDXL's modules takes up to a second, more than measuring a few rows
         if self._bank is not None and self._bank.fits([adapter]):
             self._bank.load([adapter])
         else:
@@ -112,15 +112,12 @@ class FixedLoss:
     def _errors(
         self, carrier: Family, rows: Sequence[Sequence[FixedRow]], config: "RunConfig", trained: bool
     ) -> Tensor:
-        """[N] slot-major."""
-        batch = stacked([self._inputs(of_slot, config.optim.guidance) for of_slot in rows], self._family.device)
+        """Loss of each row, [C, B]."""
+        batch = Batch.of([self._inputs(of_slot, config.optim.guidance) for of_slot in rows], self._family.device)
         encode = carrier.encode_prompts if trained else self._texts
         text = encode(batch.texts, config.sample.clip_skip)
-        latents, noise = batch.latents, batch.noise
-        timesteps = self._family.timesteps(batch.uniforms, None, latents.shape[1:])
-        told = carrier.training_text(text, batch.sizes, batch.guidance)
-        answer = carrier.denoise(self._family.noised(latents, noise, timesteps), timesteps, told)
-        return row_errors((answer - self._family.target(latents, noise, timesteps)).square(), batch.masks)
+        # no optim: with a run's own timesteps and weights, the losses of two runs could not be compared
+        return slot_losses(carrier, batch, text, [None] * len(rows))
 
     def _inputs(self, rows: Sequence[FixedRow], guidance: float) -> Rows:
         latents, noise = zip(*(self._picture(row) for row in rows), strict=True)
@@ -136,7 +133,7 @@ class FixedLoss:
         )
 
     def _picture(self, row: FixedRow) -> tuple[Tensor, Tensor]:
-        """A sample of the photo's latents, and the noise that is mixed into it: functions of the photo and the row."""
+        """Return a sample of the photo's latents and its noise, functions of the photo and the row."""
         mean, std = self._latents(row.photo, row.placement)
         shape, photo = tuple(mean.shape), row.photo.sha256
         drawn = normal(stream(0, f"validation posterior/{photo}", item=row.item), shape)
@@ -144,7 +141,7 @@ class FixedLoss:
 
 
 def _chunks(rows: Sequence[FixedRow], most: int) -> list[list[FixedRow]]:
-    """Rows of one size, and no more at once than a training step takes: that much memory there is."""
+    """Split rows by size, with no more at once than a training step takes: that much memory there is."""
     sizes = sorted({row.placement.bucket for row in rows})
     groups = [[row for row in rows if row.placement.bucket == size] for size in sizes]
     return [group[start : start + most] for group in groups for start in range(0, len(group), most)]

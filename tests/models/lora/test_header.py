@@ -16,7 +16,8 @@ from lorasweep.models.lora.header import audit, diffusers_header, kohya_hashes, 
 from lorasweep.models.lora.layer import LoraWeights
 from lorasweep.models.lora.peft_config import adapter_metadata
 from lorasweep.records import Dataset
-from lorasweep.train.checkpoint import TrainingState, save_checkpoint
+from lorasweep.train.checkpoint import save_checkpoint
+from lorasweep.train.state import TrainingState
 from lorasweep.train.trial import Trial
 
 
