@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from track.story import PROMPTS, Story, story_in
 
-from lorasweep.track.delivery import Delivery, shipped
+from lorasweep.track.delivery import Delivery, shipped, sync, sync_run
 from lorasweep.track.journal import Journal, read
 from lorasweep.track.run_folder import RunFolder
 from lorasweep.track.store import Store, open_store
-from lorasweep.track.sync import sync, sync_run
 from lorasweep.track.tracker import JournalTracker
 
 
@@ -319,8 +318,11 @@ def test_no_secret_reaches_any_file_of_the_run_or_the_store(
     story: Story, root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary0of0the0coal0mine")
-    config = {"track": {"uri": "http://me:hunter22@host/"}, "model": {"path": "canary0of0the0coal0mine"}}
-    run = told(story, config=config, overrides=("+x=canary0of0the0coal0mine", "+y=hf_abcdefghijklmnopqrstuv"))
+    config = {
+        "track": {"uri": "http://me:hunter22@host/"},
+        "model": {"path": "canary0of0the0coal0mine", "revision": "hf_abcdefghijklmnopqrstuv"},
+    }
+    run = told(story, config=config)
     delivered(run, store)
     for path in root.rglob("*"):
         if path.is_file():

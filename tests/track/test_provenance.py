@@ -1,4 +1,3 @@
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -6,42 +5,17 @@ from pathlib import Path
 import pytest
 from track.story import Story
 
-from lorasweep.track.provenance import code_state, hash_tree, provenance
-
-
-def test_every_model_file_of_a_folder_is_hashed_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet" / "a.safetensors").write_bytes(b"weights")
-    (tmp_path / "model_index.json").write_text("{}")
-    (tmp_path / "notes.png").write_bytes(b"x")
-    assert hash_tree(tmp_path) == {
-        "model_index.json": hashlib.sha256(b"{}").hexdigest(),
-        "unet/a.safetensors": hashlib.sha256(b"weights").hexdigest(),
-    }
-
-
-def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, cache = tmp_path / "base.safetensors", {}
-    path.write_bytes(b"one")
-    first = hash_tree(path, cache)
-    monkeypatch.setattr("lorasweep.track.provenance.hash_file", lambda _: "read again")
-    assert hash_tree(path, cache) == first
-    path.write_bytes(b"other")
-    assert hash_tree(path, cache) == {"base.safetensors": "read again"}
+from lorasweep.track.provenance import code_state, provenance
 
 
 def test_provenance_tells_hashes_versions_and_signatures_but_no_place(story: Story, tmp_path: Path) -> None:
-    (tmp_path / "vae.safetensors").write_bytes(b"v")
     meta = story.meta()
     found = provenance(
-        weights={"vae": tmp_path / "vae.safetensors"},
         dataset=meta.dataset,
         config_sha256="c0ffee",
         signatures={"run": "r", "evaluation": "e"},
         machine={"device": "cpu", "threads": 1},
-        hash_cache=tmp_path / "hashes.json",
     )
-    assert found["weights"]["vae"]["files"] == {"vae.safetensors": hashlib.sha256(b"v").hexdigest()}
     roles = {"train": {"me.png": "ab"}, "held_out": {}, "regularisation": {}}
     assert found["data"] == {"fingerprint": "f", **roles, "masks": {}}
     assert found["signatures"] == {"run": "r", "evaluation": "e"}

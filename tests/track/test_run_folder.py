@@ -115,6 +115,14 @@ def test_a_run_is_found_by_name_by_number_and_by_folder(root: Path) -> None:
         assert find_run(root, what).path.resolve() == run.path.resolve()
 
 
+@pytest.mark.parametrize("what", ["last", "me-sdxl-lr1e-4-0002", "0002"])
+def test_finding_a_run_reads_no_journal_beyond_its_first_line(root: Path, what: str) -> None:
+    for name in ("me-sdxl-lr1e-4-0001", "me-sdxl-lr1e-4-0002"):
+        with started(root, name).journal.open("ab") as file:
+            file.write(b"no entry\n" * 3)
+    assert find_run(root, what).name == "me-sdxl-lr1e-4-0002"
+
+
 def test_a_folder_of_another_trainers_files_stands_for_the_newest_run_that_evaluated_it(
     root: Path, tmp_path: Path
 ) -> None:

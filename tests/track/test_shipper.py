@@ -14,9 +14,9 @@ import pytest
 from track.story import Story
 from track.test_delivery import assert_exactly_once, history, tell_the_end, the_run
 
+from lorasweep.track.delivery import sync
 from lorasweep.track.shipper import Shipper
 from lorasweep.track.store import Store, open_store
-from lorasweep.track.sync import sync
 from lorasweep.track.tracker import JournalTracker
 
 

@@ -12,7 +12,7 @@ from lorasweep.records import FixedBatch
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder
-from lorasweep.track.tracker import JournalTracker, NullTracker
+from lorasweep.track.tracker import JournalTracker
 
 
 def test_a_run_is_read_back_as_it_was_told(story: Story) -> None:
@@ -148,14 +148,6 @@ def test_a_failed_run_keeps_its_reason(story: Story) -> None:
 def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         read_run(tmp_path)
-
-
-def test_the_null_tracker_leaves_nothing(story: Story) -> None:
-    tracker = NullTracker()
-    tracker.start(story.meta())
-    tracker.step(story.step(1))
-    assert tracker.end("finished") == ""
-    assert not (story.folder / "journal.jsonl").exists()
 
 
 def test_an_ordinary_user_pays_nothing_for_mlflow(story: Story) -> None:

@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from track.story import PROMPTS, Story, story_in
 
 from benchmarks.pictures import pages
+from lorasweep.track.delivery import sync
 from lorasweep.track.store import CALM, Store, open_store
-from lorasweep.track.sync import sync
 from lorasweep.track.tracker import JournalTracker, RunMeta
 
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ from typing import Any
 
 from track.story import Story, story_in
 
+from lorasweep.track.delivery import sync
 from lorasweep.track.store import Store
-from lorasweep.track.sync import sync
 from lorasweep.track.tracker import JournalTracker
 from lorasweep.track.view import save_view
 

@@ -32,7 +32,6 @@ def origin(
     from lorasweep.track.run_folder import json_bytes
 
     facts = provenance(
-        weights={},
         dataset=dataset,
         config_sha256=hashlib.sha256(json_bytes(config or to_plain(run))).hexdigest(),
         signatures={"run": signature, "evaluation": judge.signature if judge else ""},

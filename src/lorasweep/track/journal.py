@@ -1,9 +1,4 @@
-"""The run's own append-only memory, ``journal.jsonl``: what it says is what happened.
-
-One JSON object a line, written whole with a single ``write``, so that a killed process leaves at most one torn line,
-which the next writer cuts off. A line is fsynced where losing it would lose work (checkpoints and what follows from
-them); steps after the last saved state are taken again by a resume, bit-equally, and need no fsync.
-"""
+"""``journal.jsonl``: what happened in a run, one JSON object a line, only ever appended to."""
 
 import json
 import math
@@ -20,8 +15,9 @@ from lorasweep.records import JsonDict
 from lorasweep.track.secrets import redact_all
 
 FILE = "journal.jsonl"
+# Losing one of these loses work. Steps need no fsync: a resume takes those after the last saved state again, bit-equal.
 DURABLE = frozenset({"start", "checkpoint", "sample", "scores", "strength", "pick", "end"})
-"""Kinds whose line is on the disk, for good, when ``write`` returns."""
+"""Kinds whose line is on the disk for good when ``write`` returns."""
 
 
 @dataclass(frozen=True)
@@ -34,35 +30,36 @@ class Entry:
     """start, params, step, fixed_batch, checkpoint, sample, scores, validation, strength, pick, tag, note, artifact or
     end."""
     key: str
-    """What it is about, such as ``120``; a (kind, key) is written once. Empty: may be repeated."""
+    """What it is about, such as ``120``; a pair of kind and key is written once. Empty: may be repeated."""
     time: int
     """Milliseconds since 1970."""
     payload: JsonDict
 
 
 class Journal:
-    """The one writer of a run's journal; the caller holds the run's lock.
-
-    Raises UserError if a line in the middle of the file cannot be read.
-    """
+    """The only writer of a run's journal; the caller holds the run's lock."""
 
     def __init__(self, folder: Path) -> None:
+        """Raise UserError if a line in the middle of the file cannot be read."""
         self.path = folder / FILE
         cut_torn_tail(self.path)
         written = list(read(folder))
+        self.starts = [entry.payload for entry in written if entry.kind == "start"]
+        """Payloads of the ``start`` entries that were there when the file was opened."""
         self._seen = {(entry.kind, entry.key) for entry in written if entry.key}
         self._seq = written[-1].seq if written else 0
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, kind: str, payload: JsonDict, key: str = "") -> bool:
-        """Append one line; False where (kind, key) is there already, as after a resume that repeats steps.
+        """Append one line; return False if kind and key are there already, as after a resume that repeats steps.
 
-        Raises UserError where the disk is full.
+        Raises:
+            UserError: the disk is full; the file is as it was before.
         """
         if key and (kind, key) in self._seen:
             return False
         entry = {"seq": self._seq + 1, "kind": kind, "key": key, "time": time.time_ns() // 1_000_000}
-        safe = payload if kind == "step" else redact_all(payload)
+        safe = payload if kind == "step" else redact_all(payload)  # a step holds only numbers, and there are thousands
         try:
             _append_whole(self._fd, _dumps({**entry, "payload": safe}).encode() + b"\n")
             if kind in DURABLE:
@@ -74,7 +71,7 @@ class Journal:
         return True
 
     def sync(self) -> None:
-        """Force all lines so far to the disk; call it before a training state is saved."""
+        """Force all lines so far to the disk."""
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -91,24 +88,32 @@ class Journal:
 
 
 def read(folder: Path) -> Iterator[Entry]:
-    """Every whole line in order; a torn last line is left out, a missing journal is empty."""
+    """Yield every whole line in order; a torn last line is left out, a missing journal is empty."""
     yield from read_from(folder, 0)[0]
 
 
 def read_from(folder: Path, offset: int) -> tuple[list[Entry], int]:
-    """The whole lines from a byte offset on, and the offset after the last of them."""
+    """Return the whole lines from a byte offset on, and the offset after the last of them.
+
+    Raises:
+        UserError: a line is no journal entry.
+    """
     path = folder / FILE
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read()
-    whole = data[: data.rfind(b"\n") + 1]
+    whole = data[: data.rfind(b"\n") + 1]  # the rest may be a line that is being written now
     return [_parse(path, line) for line in whole.splitlines()], offset + len(whole)
 
 
 def cut_torn_tail(path: Path) -> None:
-    """Shorten the file to its last line that reads as JSON (a power cut may leave a tail of zeros)."""
+    """Shorten the file to its last line that reads as an entry.
+
+    A line is written with a single ``write``, so that a killed process leaves one torn line at most; a power cut may
+    leave a tail of zeros.
+    """
     if not path.exists():
         return
     data = path.read_bytes()
@@ -120,7 +125,7 @@ def cut_torn_tail(path: Path) -> None:
 
 
 def encode(value: Any) -> Any:
-    """``value`` for JSON; numbers that JSON lacks become the words NaN, Infinity and -Infinity."""
+    """Return ``value`` for JSON, which lacks some numbers: they become the words NaN, Infinity and -Infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
@@ -131,14 +136,14 @@ def encode(value: Any) -> Any:
 
 
 def _dumps(value: JsonDict) -> str:
-    try:
+    try:  # copying every payload through `encode` would cost more than the odd line that has a NaN
         return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     except ValueError:
         return json.dumps(encode(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
 def _append_whole(fd: int, line: bytes) -> None:
-    """One line or nothing: where the disk is full, what was begun is taken back before the error goes on."""
+    """Write the line or nothing: if the disk is full, what was begun is taken back before the error goes on."""
     start = os.fstat(fd).st_size
     written = 0
     try:

@@ -12,6 +12,7 @@ from lorasweep.records import (
     FixedBatch,
     JsonDict,
     Pick,
+    RunStatus,
     RunView,
     SampleSet,
     Scores,
@@ -24,7 +25,7 @@ from lorasweep.track.run_folder import RunFolder, is_alive
 
 
 def read_run(folder: Path) -> RunView:
-    """Everything that is remembered of the run; UserError where the folder holds none."""
+    """Return everything that is remembered of the run; raise UserError if the folder holds none."""
     entries = list(read(folder))
     start = _last(entries, "start")
     if start is None:
@@ -57,52 +58,52 @@ def read_run(folder: Path) -> RunView:
     )
 
 
-def read_status(entries: list[Entry], *, alive: bool) -> str:
-    """running, finished, failed, stopped, or killed where it neither ended nor lives."""
+def read_status(entries: list[Entry], *, alive: bool) -> RunStatus:
+    """Return how the run ended, KILLED if its process is gone and wrote no end."""
     lives = [entry for entry in entries if entry.kind in ("start", "end")]
     if lives and lives[-1].kind == "end":
-        return str(lives[-1].payload["status"])
-    return "running" if alive else "killed"
+        return RunStatus(lives[-1].payload["status"])
+    return RunStatus.RUNNING if alive else RunStatus.KILLED
 
 
 def read_dataset(entries: list[Entry]) -> Dataset | None:
-    """The photos that the run began with."""
+    """Return the photos that the run began with."""
     start = _last(entries, "start")
     return None if start is None or start["dataset"] is None else codec.dataset_from_json(start["dataset"])
 
 
 def read_steps(entries: list[Entry]) -> tuple[Step, ...]:
-    """Every optimiser step, in order."""
+    """Return every optimiser step, in order."""
     steps = [codec.step_from_json(entry.payload) for entry in entries if entry.kind == "step"]
     return tuple(sorted(steps, key=lambda step: step.step))
 
 
 def read_validation(entries: list[Entry]) -> tuple[Validation, ...]:
-    """Losses on fixed noise, by step; none in the journals of older runs."""
+    """Return losses on fixed noise, by step; () in the journals of older runs."""
     found = {e.payload["step"]: e.payload for e in entries if e.kind == "validation"}
     return tuple(codec.validation_from_json(found[step]) for step in sorted(found))
 
 
 def read_fixed_batch(entries: list[Entry]) -> tuple[FixedBatch, ...]:
-    """The losses of DVAR's batch, by step."""
+    """Return the losses of DVAR's batch, by step."""
     found = {e.payload["step"]: e.payload for e in entries if e.kind == "fixed_batch"}
     return tuple(codec.fixed_batch_from_json(found[step]) for step in sorted(found))
 
 
 def read_checkpoints(entries: list[Entry], folder: Path) -> tuple[Checkpoint, ...]:
-    """Every checkpoint, by step."""
+    """Return every checkpoint, by step."""
     found = {e.payload["step"]: e.payload for e in entries if e.kind == "checkpoint"}
     return tuple(codec.checkpoint_from_json(found[step], folder) for step in sorted(found))
 
 
 def read_samples(entries: list[Entry], folder: Path) -> tuple[SampleSet, ...]:
-    """The newest sheet of every step, those on fresh seeds last."""
+    """Return the newest sheet of every step, those on fresh seeds last."""
     found = {(e.payload["fresh"], e.payload["step"]): e.payload for e in entries if e.kind == "sample"}
     return tuple(codec.samples_from_json(found[key], folder) for key in sorted(found))
 
 
 def read_scores(entries: list[Entry]) -> tuple[Scores, ...]:
-    """The newest scores of every step, those on fresh seeds last; only those of the newest evaluation signature.
+    """Return the newest scores of every step under the newest evaluation signature, those on fresh seeds last.
 
     Scores under another signature are in another unit and are never mixed with them.
     """
@@ -113,7 +114,7 @@ def read_scores(entries: list[Entry]) -> tuple[Scores, ...]:
 
 
 def read_strengths(entries: list[Entry], folder: Path) -> tuple[AtStrength, ...]:
-    """The finalists at other strengths, by step; only those under the evaluation signature of the newest scores."""
+    """Return the finalists at other strengths, by step, under the evaluation signature of the newest scores."""
     signature = (_last(entries, "scores") or {}).get("signature", "")
     strengths = [entry.payload for entry in entries if entry.kind == "strength"]
     found = {(p["scores"]["step"], p["strength"]): p for p in strengths if p["signature"] == signature}
@@ -121,7 +122,7 @@ def read_strengths(entries: list[Entry], folder: Path) -> tuple[AtStrength, ...]
 
 
 def read_pick(entries: list[Entry]) -> Pick | None:
-    """The newest pick."""
+    """Return the newest pick."""
     payload = _last(entries, "pick")
     return None if payload is None else codec.pick_from_json(payload)
 

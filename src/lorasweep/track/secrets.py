@@ -1,4 +1,4 @@
-"""Keeps tokens and passwords out of everything that a run writes down."""
+"""Keep tokens and passwords out of everything that a run writes down."""
 
 import os
 import re
@@ -15,23 +15,23 @@ _SECRET_SHAPE = re.compile(
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
 _SHORTEST = 8
+"""Characters: a shorter value, such as "true", would be hidden in ordinary words."""
 HIDDEN = "[hidden]"
 
 
 def redact(text: str) -> str:
-    """``text`` without the values of secret-looking environment variables, known token shapes and URL passwords."""
+    """Return ``text`` without values of secret-looking environment variables, known token shapes and URL passwords."""
     return _without(text, _known_secrets())
 
 
 def redact_all(value: Any) -> Any:
-    """``value`` with every string inside it redacted."""
+    """Return ``value`` with every string inside it redacted; keys of dictionaries stay."""
     return _all_without(value, _known_secrets())
 
 
 def _known_secrets() -> list[str]:
-    """Values of secret-looking environment variables, the longest first, since one may hold another."""
     values = [value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST]
-    return sorted(values, key=len, reverse=True)
+    return sorted(values, key=len, reverse=True)  # one may hold another
 
 
 def _without(text: str, secrets: Sequence[str]) -> str:

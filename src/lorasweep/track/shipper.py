@@ -1,4 +1,7 @@
-"""The thread that delivers journals to MLflow while runs go on, and never makes one wait."""
+"""The thread that delivers journals to MLflow while runs train, without ever making one wait.
+
+A log call to a dead server blocks for minutes and then raises: no run may depend on that.
+"""
 
 import threading
 import time
@@ -20,17 +23,18 @@ INTERVAL = 5.0
 """Seconds between deliveries: about 50 steps of a tiny model go in one batch."""
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 300.0
+"""Seconds: each wait after a failed delivery is twice the one before, up to this."""
 
 
 class Shipper:
-    """Serves any number of runs of one process with one background thread and one open store.
-
-    An absent, slow or broken server costs only this thread's time: it tries again later, each time after twice as long.
-    """
+    """Serves any number of runs of one process with one background thread and one open store."""
 
     def __init__(self, open_store: Callable[[], "Store"], *, patience: float = 5.0, longest: float = 10.0) -> None:
-        """``patience``: seconds without progress that ``drain`` bears, a fifth of it where the store has failed before;
-        ``longest``: seconds that it takes at most.
+        """Open the store with ``open_store``, in the thread.
+
+        Args:
+            patience: seconds without progress that ``drain`` waits, a fifth of that if the store has failed before.
+            longest: seconds that ``drain`` takes at most.
         """
         self._open = open_store
         self._patience = patience
@@ -55,15 +59,16 @@ class Shipper:
                 self._thread.start()
 
     def nudge(self) -> None:
-        """Something worth seeing was written: deliver soon rather than at the next interval."""
+        """Deliver soon rather than at the next interval: something worth seeing was written."""
         with self._changed:
             self._urgent = True
             self._changed.notify_all()
 
     def drain(self, folder: Path) -> str:
-        """Wait for the rest of a finished run, but only for seconds; then stop serving it.
+        """Wait for the rest of a finished run, but only for seconds, then stop serving it.
 
-        Returns '' where everything was delivered, else a sentence that says what to do.
+        Returns:
+            '' if everything was delivered, else a sentence that says what to do.
         """
         if folder not in self._deliveries:
             return ""
@@ -80,7 +85,7 @@ class Shipper:
         return f"MLflow does not have all of {folder.name} yet{because}; run `lorasweep sync` to deliver the rest."
 
     def stop(self) -> None:
-        """End the thread after the delivery that it is at; nothing is lost."""
+        """End the thread after the delivery that it is at; what is left stays in the journals."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -110,7 +115,7 @@ class Shipper:
                 if not self._urgent:
                     self._changed.wait(INTERVAL)
                 self._urgent = False
-                folders = list(self._deliveries)
+                folders = list(self._deliveries)  # runs may be added while one is delivered
             if time.monotonic() < self._not_before:
                 time.sleep(0.05)
                 continue
@@ -124,7 +129,7 @@ class Shipper:
         try:
             if delivery := self._delivery(folder):
                 delivery.deliver()
-        except Exception as error:  # whatever happens here must not reach the run
+        except Exception as error:  # whatever MLflow raises must not reach the run
             self._error = redact(f"{type(error).__name__}: {error}".splitlines()[0][:200])
             wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**self._failures)
             self._failures += 1
@@ -142,24 +147,22 @@ class Shipper:
         with self._changed:
             if folder in self._deliveries and self._deliveries[folder] is None:
                 self._deliveries[folder] = Delivery(RunFolder(folder), self._store, self._progress)
-            return self._deliveries.get(folder)  # None where it was drained just now
+            return self._deliveries.get(folder)  # None if it was drained just now
 
     def _progress(self) -> None:
         self._progressed = time.monotonic()
 
 
 def shipper_to(root: Path, uri: str | None = None, experiment: str = "lorasweep") -> Shipper:
-    """A shipper to the store in force; one on this machine is waited for longer, since it will surely answer.
-
-    Laying out its database takes two seconds of an idle machine and half a minute of one that trains on every core.
-    """
+    """Return a shipper to the store in force."""
     from lorasweep.track.store import is_local, open_store, tracking_uri
 
     local = is_local(tracking_uri(root, uri))
+    # one on this machine will surely answer, but laying out its database takes half a minute if every core trains
     opener = partial(open_store, root, uri, experiment)
     return Shipper(opener, patience=90.0 if local else 5.0, longest=300.0 if local else 10.0)
 
 
 def shipper_of(track: "TrackConfig") -> Shipper | None:
-    """The shipper that a run's configuration asks for; None where it wants no MLflow."""
+    """Return the shipper that a run's configuration asks for; None if it wants no MLflow."""
     return shipper_to(Path(track.root), track.uri, track.experiment) if track.mlflow else None

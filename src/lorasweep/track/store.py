@@ -1,4 +1,4 @@
-"""Where MLflow keeps things: one SQLite file and one folder under the track root, unless a URI says otherwise."""
+"""MLflow's store: one SQLite file and one folder under the track root, unless a URI says otherwise."""
 
 import hashlib
 import logging
@@ -29,7 +29,8 @@ CALM = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own defaults phone home, and retry a dead server for four minutes a call. What the user has set stays."""
+"""Environment variables, unless the user has set them: MLflow's own defaults phone home, and retry a dead server for
+four minutes a call."""
 
 _SQLITE = "sqlite:///"
 
@@ -41,23 +42,24 @@ class Store:
     client: "MlflowClient"
     experiment_id: str
     key: str
-    """Names the store in files on disk without writing its URI, which may hold a password."""
+    """Names the store in files on disk: its URI may hold a password."""
 
 
 def tracking_uri(root: Path, uri: str | None = None) -> str:
-    """The URI in force: the argument, else MLFLOW_TRACKING_URI, else the SQLite file under the root."""
+    """Return the URI in force: the argument, else MLFLOW_TRACKING_URI, else the SQLite file under the root."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(root.absolute() / 'mlflow.db').as_posix()}"
 
 
 def is_local(uri: str) -> bool:
-    """Whether the store is a file on this machine, which may be slow to open but does not go away."""
+    """Return whether the store is a file on this machine, which may be slow to open but does not go away."""
     return uri.startswith(_SQLITE)
 
 
 def open_store(root: Path, uri: str | None = None, experiment: str = "lorasweep") -> Store:
-    """Open the store, creating database and experiment where they are missing; safe in many processes at once.
+    """Open the store and make database and experiment if they are missing; safe in many processes at once.
 
-    Raises TryAgainError where it does not answer.
+    Raises:
+        TryAgainError: it does not answer.
     """
     for name, value in CALM.items():
         os.environ.setdefault(name, value)
@@ -76,7 +78,7 @@ def open_store(root: Path, uri: str | None = None, experiment: str = "lorasweep"
 
 @contextmanager
 def answering() -> Generator[None]:
-    """Turn what MLflow raises where its store cannot be reached into one sentence."""
+    """Turn what MLflow raises if its store cannot be reached into one sentence."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -89,7 +91,7 @@ def answering() -> Generator[None]:
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder behind a ``file:`` URI or plain path; None for any other place."""
+    """Return the folder behind a ``file:`` URI or plain path; None for any other place."""
     parsed = urlparse(uri)
     if parsed.scheme == "file":
         return Path(url2pathname(parsed.path))
@@ -97,32 +99,29 @@ def local_path(uri: str) -> Path | None:
 
 
 def _lay_out(uri: str) -> None:
-    """Create or upgrade the database in one process at a time: MLflow's migrations race, and eight first starts at
-    once leave a broken one. The file itself says for which MLflow that is done; write-ahead logging, which lets the
-    UI read while a run writes, stays in the file too.
-    """
+    """Create or upgrade the database, in one process at a time."""
     from mlflow.version import VERSION
 
     database = Path(uri.removeprefix(_SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
+    # the file itself says for which MLflow it was laid out: asking its migrations takes seconds
     mark = zlib.crc32(VERSION.encode()) & 0x7FFFFFFF
+    # MLflow's migrations race: eight first starts at once leave a broken database
     with FileLock(f"{database}.lock", timeout=600, thread_local=False):
         if not database.exists():
             _create(database)
         if _pragma(database, "user_version") != mark:
             _migrate(database)
-            _pragma(database, "journal_mode=WAL")
+            _pragma(database, "journal_mode=WAL")  # lets the UI read while a run writes; stays in the file
             _pragma(database, f"user_version={mark}")
 
 
 def _create(database: Path) -> None:
-    """Make the tables in another file first: a migration that a full disk cuts short can never be taken up again.
-
-    Its name is new each time, since MLflow keeps a connection to every file that it has opened.
-    """
+    """Make the tables in another file first: a migration that a full disk cuts short can never be taken up again."""
     for leftover in database.parent.glob(f"{database.name}.*.new*"):
         with suppress(OSError):  # Windows removes no file that is open
             leftover.unlink()
+    # a new name each time: MLflow keeps a connection to every file that it has opened
     draft = database.with_name(f"{database.name}.{uuid.uuid4().hex[:8]}.new")
     _migrate(draft)
     whole = draft.with_suffix(".new-whole")

@@ -1,11 +1,10 @@
-"""The seam between a run and its memory: what happens goes into the journal, and from there to MLflow."""
+"""One run as it happens: each event goes into the journal, and from there to MLflow."""
 
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from lorasweep.records import (
     AtStrength,
@@ -21,8 +20,8 @@ from lorasweep.records import (
     Validation,
 )
 from lorasweep.track import codec
-from lorasweep.track.flatten import flatten
-from lorasweep.track.journal import Journal, read
+from lorasweep.track.journal import Journal
+from lorasweep.track.mlflow_terms import flatten
 from lorasweep.track.run_folder import RunFolder, running, write_json
 from lorasweep.track.shipper import Shipper
 
@@ -39,109 +38,41 @@ class RunMeta:
     run_signature: str = ""
     evaluation_signature: str = ""
     provenance: JsonDict = field(default_factory=lambda: JsonDict())
-    overrides: tuple[str, ...] = ()
     parent: str = ""
-    """Name of the multirun that it belongs to; its run folder lies beside this one."""
+    """Name of the multirun that it belongs to; the two run folders are siblings."""
     source: Path | None = None
-    """The folder of files that another trainer made, of a run that only judges them."""
+    """The folder of files that another trainer made, if the run only scores them."""
     multirun: bool = False
-    """Whether this is such a parent: no steps, only children."""
-
-
-class Tracker(Protocol):
-    """Remembers one run. No method waits for a server; only ``end`` waits, and only for seconds."""
-
-    def start(self, meta: RunMeta) -> None:
-        """The run begins, or goes on after a crash."""
-        ...
-
-    def step(self, step: Step) -> None:
-        """An optimiser step was taken."""
-        ...
-
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """A LoRA file is whole on disk."""
-        ...
-
-    def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None:
-        """A sheet was drawn."""
-        ...
-
-    def scores(self, scores: Scores) -> None:
-        """A checkpoint was judged."""
-        ...
-
-    def validation(self, found: Validation, base: Validation) -> None:
-        """A checkpoint's losses on fixed noise were measured; ``base`` are the base model's."""
-        ...
-
-    def fixed_batch(self, found: FixedBatch) -> None:
-        """DVAR's batch was measured."""
-        ...
-
-    def strength(self, found: AtStrength) -> None:
-        """A finalist was drawn and judged at another strength."""
-        ...
-
-    def pick(self, pick: Pick) -> None:
-        """A checkpoint was chosen; a later choice replaces an earlier one."""
-        ...
-
-    def note(self, text: str) -> None:
-        """A sentence for the reader of the report."""
-        ...
-
-    def flush(self) -> None:
-        """Everything told so far is on the disk; called before a training state is saved."""
-        ...
-
-    def end(self, status: str, error: str = "") -> str:
-        """How it went: finished, failed or stopped. Returns a sentence where something is undelivered yet, else ''."""
-        ...
-
-
-class NullTracker:
-    """Forgets everything."""
-
-    def start(self, meta: RunMeta) -> None: ...
-    def step(self, step: Step) -> None: ...
-    def checkpoint(self, checkpoint: Checkpoint) -> None: ...
-    def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None: ...
-    def scores(self, scores: Scores) -> None: ...
-    def validation(self, found: Validation, base: Validation) -> None: ...
-    def fixed_batch(self, found: FixedBatch) -> None: ...
-    def strength(self, found: AtStrength) -> None: ...
-    def pick(self, pick: Pick) -> None: ...
-    def note(self, text: str) -> None: ...
-    def flush(self) -> None: ...
-
-    def end(self, status: str, error: str = "") -> str:
-        return ""
+    """Whether this is such a parent, which has no steps, only children."""
 
 
 class JournalTracker:
-    """Writes the run's journal and lets ``shipper``, if there is one, deliver it to MLflow in the background.
+    """Writes a run's journal and lets ``shipper``, if there is one, deliver it to MLflow in the background.
 
-    Holds the run's lock from construction to ``end`` or ``close``; UserError where another process holds it. Steps
-    that a resume takes again are recognised and not written twice.
+    No method waits for a server but ``end`` and ``close``, and these only for seconds. The run's lock is held from
+    construction to ``end`` or ``close``.
     """
 
     def __init__(self, folder: Path, shipper: Shipper | None = None) -> None:
+        """Raise HeldError if another process writes the run, UserError if its journal is damaged."""
         self.run = RunFolder(folder).prepare()
         self._held = ExitStack()
         self._held.enter_context(running(self.run))
         self._journal = Journal(folder)
         self._closed = False
         self._shipper = shipper
-        starts = [entry.payload for entry in read(folder) if entry.kind == "start"]
+        starts = self._journal.starts
+        # MLflow's run is found by this: the same one after a crash, whatever folder it was moved to
         self._uid = starts[0]["uid"] if starts else uuid.uuid4().hex
         self._signature = starts[-1]["evaluation_signature"] if starts else ""
         if shipper is not None and starts:
             shipper.add(folder)
 
     def start(self, meta: RunMeta) -> None:
+        """Record that the run begins, or goes on after a crash."""
         self._signature = meta.evaluation_signature
-        hashes = {"config.json": self.run.save_config(meta.config)}  # a run that has begun can be resumed from it
+        # before the journal's first line: a run that has begun must be one that can be resumed
+        hashes = {"config.json": self.run.save_config(meta.config)}
         hashes["provenance.json"] = write_json(self.run.provenance, meta.provenance)
         self._journal.write("start", _start_to_json(meta, self._uid))
         for name, sha256 in hashes.items():
@@ -151,67 +82,83 @@ class JournalTracker:
             self._shipper.add(self.run.path)
 
     def step(self, step: Step) -> None:
+        """Record an optimiser step; one that a resume takes again is there already and is not written twice."""
         self._journal.write("step", codec.step_to_json(step), key=str(step.step))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Record that a LoRA file is whole on disk."""
         self._journal.write("checkpoint", codec.checkpoint_to_json(checkpoint, self.run.path), key=str(checkpoint.step))
         self._nudge()
 
     def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None:
+        """Record that a checkpoint's samples were drawn."""
         order = [prompt.key for prompt in prompts]
         payload = {**codec.samples_to_json(samples, self.run.path), "prompts": order}
         self._journal.write("sample", payload, key=self._judged(samples.step, samples.fresh))
         self._nudge()
 
     def scores(self, scores: Scores) -> None:
+        """Record the scores of a checkpoint."""
         payload = {"signature": self._signature, "scores": codec.scores_to_json(scores)}
         self._journal.write("scores", payload, key=self._judged(scores.step, scores.fresh))
         self._nudge()
 
     def validation(self, found: Validation, base: Validation) -> None:
+        """Record a checkpoint's losses on fixed noise; ``base`` are the base model's."""
         self._journal.write("validation", codec.validation_to_json(found, base), key=str(found.step))
         self._nudge()
 
     def fixed_batch(self, found: FixedBatch) -> None:
+        """Record the loss of DVAR's batch."""
         self._journal.write("fixed_batch", codec.fixed_batch_to_json(found), key=str(found.step))
 
     def strength(self, found: AtStrength) -> None:
+        """Record the samples and scores of a finalist at another strength."""
         payload = {"signature": self._signature, **codec.at_strength_to_json(found, self.run.path)}
         key = f"{self._judged(found.scores.step, found.scores.fresh)} {found.strength:g}"
         self._journal.write("strength", payload, key=key)
 
     def pick(self, pick: Pick) -> None:
+        """Record the chosen checkpoint; a later choice replaces an earlier one."""
         self._journal.write("pick", codec.pick_to_json(pick))
         self._nudge()
 
     def note(self, text: str) -> None:
+        """Record a sentence for the reader of the report."""
         self._journal.write("note", {"text": text}, key=text[:200])
 
     def tag(self, name: str, value: str) -> None:
-        """A word that MLflow shows beside the run, as ``lorasweep.<name>``."""
+        """Record a tag that MLflow shows beside the run, as ``lorasweep.<name>``."""
         self._journal.write("tag", {"name": f"lorasweep.{name}", "value": value})
 
-    def artifact(self, path: Path, sha256: str = "") -> None:
-        """A file of the run's folder that MLflow should hold too."""
-        relative = codec.path_to_json(path, self.run.path)
-        self._journal.write("artifact", {"path": relative, "sha256": sha256}, key=f"{relative} {sha256}".strip())
-
     def flush(self) -> None:
+        """Force everything recorded so far to the disk; call it before a training state is saved.
+
+        A state must never know more than the journal: a resume from it would leave a gap there.
+        """
         self._journal.sync()
 
     def end(self, status: str, error: str = "") -> str:
+        """Record how the run went and let go of it.
+
+        Args:
+            status: finished, failed or stopped.
+
+        Returns:
+            A sentence if something is not delivered to MLflow yet, else ''.
+        """
         self._journal.write("end", {"status": status, "error": error})
         return self.close()
 
     def close(self) -> str:
-        """Let go without a word on how the run ended, as after scoring an old one; returns what ``end`` returns.
+        """Let go without recording how the run ended, as after scoring an old one; return what ``end`` returns.
 
         A second call does nothing.
         """
         if self._closed:
             return ""
         self._closed = True
-        with self._held:  # the lock goes back even where the disk is full
+        with self._held:  # the lock goes back even if the disk is full
             self._journal.close()
             return "" if self._shipper is None else self._shipper.drain(self.run.path)
 
@@ -220,7 +167,10 @@ class JournalTracker:
             self._shipper.nudge()
 
     def _judged(self, step: int, fresh: bool) -> str:
-        """The same pictures under another evaluation signature are another thing, which is written again."""
+        """Return the key of a checkpoint's samples or scores.
+
+        Scores under another evaluation signature are in another unit, so that they are written beside the old ones.
+        """
         return f"{step}{' fresh' if fresh else ''} {self._signature}".strip()
 
 
@@ -233,7 +183,6 @@ def _start_to_json(meta: RunMeta, uid: str) -> JsonDict:
         "source": None if meta.source is None else str(meta.source),
         "run_signature": meta.run_signature,
         "evaluation_signature": meta.evaluation_signature,
-        "overrides": list(meta.overrides),
         "prompts": codec.prompts_to_json(meta.prompts),
         "dataset": None if meta.dataset is None else codec.dataset_to_json(meta.dataset),
     }

@@ -1,8 +1,7 @@
-"""A saved view of MLflow's runs page: the columns that matter, and the pictures of all runs side by side.
+"""A saved view of MLflow's runs page: the columns that matter, and the samples of all runs side by side.
 
-MLflow's own view shows neither the pick nor the learning rate, and in an image grid it writes every parameter of a run
-above its picture, which pushes the picture out of sight. A view that is saved as a tag of the experiment is listed in
-the page's *Views* menu and can be linked to; other views and the viewer's own settings stay as they are.
+MLflow's own view shows neither the pick nor the learning rate. A view that is saved as a tag of the experiment is
+listed in the page's *Views* menu and can be linked to; other views and the viewer's own settings stay as they are.
 """
 
 import json
@@ -11,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lorasweep.records import JsonDict
-from lorasweep.track.messages import FRESH
-from lorasweep.track.pictures import logged
+from lorasweep.track.images import logged
+from lorasweep.track.mlflow_terms import FRESH
 from lorasweep.track.store import Store
 
 NAME = "lorasweep"
@@ -30,23 +29,23 @@ _SECTION = f"{NAME}-pictures"
 
 
 def save_view(store: Store) -> None:
-    """Write the view anew, so that its grid holds the prompts of the newest run that has pictures."""
+    """Write the view anew, so that its grid holds the prompts of the newest run that has images."""
     tags = store.client.get_experiment(store.experiment_id).tags
     runs = list(store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"]))
     now = int(time.time() * 1000)
     made = json.loads(tags[_TAG])["createdAt"] if _TAG in tags else now
-    # The page wants the state as text inside the text.
+    # the page wants the state as text inside the text
     view = {"name": NAME, "createdAt": made, "updatedAt": now, "state": json.dumps(_state(store, runs))}
     store.client.set_experiment_tag(store.experiment_id, _TAG, json.dumps(view))
 
 
 def table_page(experiment_id: str) -> str:
-    """Where the view's table of runs is, below the address of the server."""
+    """Return where the view's table of runs is, below the address of the server."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={NAME}&workflowType=machine_learning"
 
 
 def pictures_page(experiment_id: str) -> str:
-    """Where the view's pictures are, one column a run and one step slider for all, below the address of the server."""
+    """Return where the view's images are, a column for each run and one step slider for all."""
     return f"{table_page(experiment_id)}&compareRunsMode=CHART"
 
 
@@ -63,7 +62,7 @@ def _state(store: Store, runs: Iterable[Any]) -> JsonDict:
 
 
 def _grid(store: Store, runs: Iterable[Any]) -> list[JsonDict]:
-    """One chart, at the pick of the newest run that has pictures; none where no run has any yet."""
+    """Return one chart, at the pick of the newest run that has images; [] if no run has any yet."""
     for run in runs:
         steps: dict[str, int] = {}
         for key, step in logged(store.client, run.info.run_id):
@@ -73,5 +72,6 @@ def _grid(store: Store, runs: Iterable[Any]) -> list[JsonDict]:
             picked = run.data.tags.get("lorasweep.picked", "none")
             step = int(picked) if picked.isdecimal() else max(steps.values())
             chart = {"type": "IMAGE", "uuid": f"{NAME}-grid", "metricSectionId": _SECTION, "runsCountToCompare": 10}
+            # else MLflow writes every parameter of a run above its image, which pushes the image out of sight
             return [{**chart, "imageKeys": sorted(steps), "step": step, "showRunParams": False}]
     return []

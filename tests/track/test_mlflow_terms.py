@@ -4,12 +4,14 @@ from dataclasses import replace
 import pytest
 from track.story import Story
 
-from lorasweep.track import codec, messages
-from lorasweep.track.flatten import flatten
+from lorasweep.track import codec
+from lorasweep.track import mlflow_terms as terms
+
+START = {"name": "n", "uid": "u", "run_signature": "", "evaluation_signature": "", "dataset": None, "multirun": False}
 
 
 def test_a_step_is_five_points_at_the_journals_own_time(story: Story) -> None:
-    points = messages.step_points(codec.step_to_json(story.step(3)), time=77)
+    points = terms.step_points(codec.step_to_json(story.step(3)), time=77)
     assert {point.key: point.value for point in points} == {
         "train/loss": 0.1 + 1 / 9,
         "train/lr": 1e-3,
@@ -23,46 +25,50 @@ def test_a_step_is_five_points_at_the_journals_own_time(story: Story) -> None:
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_what_is_not_finite_is_not_sent_as_a_number_but_said_in_words(story: Story, word: str) -> None:
     payload = {**codec.step_to_json(story.step(3)), "loss": word}
-    assert "train/loss" not in {point.key for point in messages.step_points(payload, 0)}
-    assert messages.not_finite(payload) == "loss at step 3"
+    assert "train/loss" not in {point.key for point in terms.step_points(payload, 0)}
+    assert terms.not_finite(payload) == "loss at step 3"
 
 
 def test_a_component_that_does_not_apply_has_no_point(story: Story) -> None:
     payload = {"scores": codec.scores_to_json(story.scores(6))}
-    keys = [point.key for point in messages.score_points(payload, 0)]
+    keys = [point.key for point in terms.score_points(payload, 0)]
     assert keys == ["eval/score", "eval/low", "eval/high", "eval/identity", "eval/prompt"]
 
 
 def test_scores_on_fresh_seeds_have_names_of_their_own(story: Story) -> None:
     payload = {"scores": codec.scores_to_json(story.scores(6, fresh=True))}
-    assert all(point.key.startswith("fresh/") for point in messages.score_points(payload, 0))
+    assert all(point.key.startswith("fresh/") for point in terms.score_points(payload, 0))
 
 
 def test_a_run_that_only_scored_files_is_told_apart() -> None:
-    start = {"name": "n", "uid": "u", "run_signature": "", "evaluation_signature": "", "overrides": [], "dataset": None}
     kinds = [
-        messages.start_tags({**start, "multirun": multirun, "source": source})["lorasweep.kind"]
+        terms.start_tags({**START, "multirun": multirun, "source": source})["lorasweep.kind"]
         for multirun, source in ((False, None), (True, None), (False, "/files"))
     ]
     assert kinds == ["run", "multirun", "evaluation"]
 
 
+@pytest.mark.parametrize(("kept", "tag"), [({}, None), ({"overrides": []}, None), ({"overrides": ["a=1"]}, "a=1")])
+def test_overrides_are_told_of_older_runs_that_have_some(kept: dict[str, list[str]], tag: str | None) -> None:
+    assert terms.start_tags({**START, **kept}).get("lorasweep.overrides") == tag
+
+
 def test_losses_on_fixed_noise_are_sent_beside_their_ratio_to_the_base_models(story: Story) -> None:
     payload = codec.validation_to_json(story.validation(6), story.validation(0))
-    points = {point.key: point.value for point in messages.validation_points(payload, 77)}
+    points = {point.key: point.value for point in terms.validation_points(payload, 77)}
     assert points == {
         "validation/held_out": pytest.approx(0.7),
         "validation/held_out_vs_base": pytest.approx(1.4),
         "validation/train": pytest.approx(0.2),
         "validation/train_vs_base": pytest.approx(0.4),
     }
-    (batch,) = messages.fixed_batch_points(codec.fixed_batch_to_json(story.fixed_batch(6)), 77)
+    (batch,) = terms.fixed_batch_points(codec.fixed_batch_to_json(story.fixed_batch(6)), 77)
     assert (batch.key, batch.value, batch.time, batch.step) == ("validation/fixed_batch", 1 / 9, 77, 6)
 
 
 def test_without_held_out_photos_their_loss_has_no_point(story: Story) -> None:
     found = replace(story.validation(6), held_out=math.nan)
-    points = messages.validation_points(codec.validation_to_json(found, found), 0)
+    points = terms.validation_points(codec.validation_to_json(found, found), 0)
     assert {point.key: point.value for point in points} == {
         "validation/train": pytest.approx(0.2),
         "validation/train_vs_base": 1.0,
@@ -71,29 +77,31 @@ def test_without_held_out_photos_their_loss_has_no_point(story: Story) -> None:
 
 def test_the_pick_has_a_strength_and_an_older_one_had_full_strength(story: Story) -> None:
     payload = codec.pick_to_json(replace(story.pick(), strength=0.85))
-    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/strength"] == 0.85
+    assert {point.key: point.value for point in terms.pick_points(payload, 0)}["picked/strength"] == 0.85
     del payload["strength"]
-    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/strength"] == 1.0
+    assert {point.key: point.value for point in terms.pick_points(payload, 0)}["picked/strength"] == 1.0
     assert codec.pick_from_json(payload).strength == 1.0
 
 
 def test_runs_can_be_compared_in_the_table_by_their_steady_score(story: Story) -> None:
     payload = codec.pick_to_json(replace(story.pick(), steady=0.7))
-    assert {point.key: point.value for point in messages.pick_points(payload, 0)}["picked/steady"] == 0.7
+    assert {point.key: point.value for point in terms.pick_points(payload, 0)}["picked/steady"] == 0.7
     del payload["steady"]
-    assert "picked/steady" not in {point.key for point in messages.pick_points(payload, 0)}
+    assert "picked/steady" not in {point.key for point in terms.pick_points(payload, 0)}
     assert codec.pick_from_json(payload).worth == story.pick().score
 
 
 def test_no_pick_is_a_tag_and_no_point(story: Story) -> None:
     payload = {**codec.pick_to_json(story.pick()), "step": None, "run_verdict": "train longer"}
-    assert messages.pick_points(payload, 0) == []
-    assert messages.pick_tags(payload)["lorasweep.picked"] == "none"
-    assert messages.pick_tags(payload)["lorasweep.verdict"] == "train longer"
+    assert terms.pick_points(payload, 0) == []
+    assert terms.pick_tags(payload)["lorasweep.picked"] == "none"
+    assert terms.pick_tags(payload)["lorasweep.verdict"] == "train longer"
 
 
 def test_a_configuration_is_flat_short_and_tells_the_rates_that_people_compare() -> None:
-    flat = flatten({"optim": {"lr": 1e-3, "betas": [0.9, 0.999]}, "lora": {"rank": 8, "alpha": 4.0}, "x": "y" * 7000})
+    flat = terms.flatten(
+        {"optim": {"lr": 1e-3, "betas": [0.9, 0.999]}, "lora": {"rank": 8, "alpha": 4.0}, "x": "y" * 7000}
+    )
     assert flat["optim.lr"] == "0.001"
     assert flat["optim.betas"] == "[0.9, 0.999]"
     assert len(flat["x"]) == 6000
@@ -102,10 +110,10 @@ def test_a_configuration_is_flat_short_and_tells_the_rates_that_people_compare()
 
 
 def test_prompts_are_one_parameter_and_odd_keys_are_made_fit() -> None:
-    flat = flatten({"sample": {"prompts": {"café": {"text": "a"}}}, "ünï": 1})
+    flat = terms.flatten({"sample": {"prompts": {"café": {"text": "a"}}}, "ünï": 1})
     assert flat == {"sample.prompts": '{"café": {"text": "a"}}', "_n_": "1"}
 
 
 def test_a_prompts_key_becomes_one_that_mlflow_allows() -> None:
-    assert messages.image_key("café/#1", fresh=False) == "caf___1"
-    assert messages.image_key("hat", fresh=True) == "hat.fresh"
+    assert terms.image_key("café/#1", fresh=False) == "caf___1"
+    assert terms.image_key("hat", fresh=True) == "hat.fresh"

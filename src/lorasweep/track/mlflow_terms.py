@@ -1,32 +1,43 @@
-"""What a journal entry means to MLflow: points, tags and names. Pure, and without mlflow."""
+"""What a run's records are called in MLflow: metrics, parameters, tags and names. Pure, and without mlflow."""
 
+import json
 import math
 import re
 from dataclasses import dataclass
+from typing import cast
 
 from lorasweep.records import JsonDict
 
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
-"""MLflow's word for each way that a run ends."""
+"""MLflow's status for each of ours."""
 
 FRESH = ".fresh"
-"""What the key of pictures on fresh seeds ends with."""
+"""What the key of images on fresh seeds ends with."""
 
-_NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_\-. ]")
+LONGEST_VALUE = 6000
+"""Characters. MLflow cuts a longer parameter without a word; the artifact ``config.json`` is whole."""
+LONGEST_KEY = 250
+"""Characters: MLflow's limit."""
+
+_NOT_IN_AN_IMAGE_KEY = re.compile(r"[^A-Za-z0-9_\-. ]")
+_NOT_IN_A_PARAMETER = re.compile(r"[^\w\-./ :]", re.ASCII)
+_ONE_VALUE = frozenset({"sample.prompts"})
+"""Shown as one parameter: fifty columns of prompts would hide the rest."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of one metric. ``time`` comes from the journal, so a point sent again is the same point."""
+    """One value of one metric."""
 
     key: str
     value: float
     time: int
+    """Milliseconds since 1970, from the journal: a point that is sent again is the same row of MLflow's table."""
     step: int
 
 
 def step_points(payload: JsonDict, time: int) -> list[Point]:
-    """Loss, learning rates and gradient norm of one optimiser step; what is not finite is left out."""
+    """Return loss, learning rates and gradient norm of one optimiser step; what is not finite is left out."""
     values = {f"train/{name}": float(payload[name]) for name in ("loss", "lr", "effective_lr", "grad_norm")}
     if values["train/lr"] > 0:
         values["train/log10_lr"] = math.log10(values["train/lr"])
@@ -34,7 +45,7 @@ def step_points(payload: JsonDict, time: int) -> list[Point]:
 
 
 def score_points(payload: JsonDict, time: int) -> list[Point]:
-    """Score, interval and every component of one checkpoint, under ``eval/``, on fresh seeds ``fresh/``."""
+    """Return score, interval and every component of one checkpoint, under ``eval/`` or, on fresh seeds, ``fresh/``."""
     scores = payload["scores"]
     prefix = "fresh" if scores["fresh"] else "eval"
     values = {f"{prefix}/{name}": float(scores[name]) for name in ("score", "low", "high")}
@@ -43,7 +54,7 @@ def score_points(payload: JsonDict, time: int) -> list[Point]:
 
 
 def validation_points(payload: JsonDict, time: int) -> list[Point]:
-    """Losses on fixed noise under ``validation/``, and each over the base model's own: above 1 is worse than that."""
+    """Return losses on fixed noise under ``validation/``, and each over the base model's: above 1 is worse than it."""
     values: dict[str, float] = {}
     for name in ("held_out", "train"):
         loss, base = float(payload[name]), float(payload[f"base_{name}"])
@@ -52,12 +63,12 @@ def validation_points(payload: JsonDict, time: int) -> list[Point]:
 
 
 def fixed_batch_points(payload: JsonDict, time: int) -> list[Point]:
-    """The loss that DVAR watches."""
+    """Return the loss that DVAR watches."""
     return _points({"validation/fixed_batch": float(payload["loss"])}, time, payload["step"])
 
 
 def pick_points(payload: JsonDict, time: int) -> list[Point]:
-    """The pick as metrics of its own, since MLflow's table shows the last value of a metric, not the best."""
+    """Return the pick as metrics of its own: MLflow's table shows the last value of a metric, not the best."""
     if payload["step"] is None:
         return []
     values = {
@@ -71,24 +82,25 @@ def pick_points(payload: JsonDict, time: int) -> list[Point]:
 
 
 def start_tags(payload: JsonDict) -> dict[str, str]:
-    """Who the run is."""
+    """Return who the run is."""
     tags = {
         "lorasweep.run": payload["name"],
         "lorasweep.uid": payload["uid"],
         "lorasweep.run_signature": payload["run_signature"],
         "lorasweep.evaluation_signature": payload["evaluation_signature"],
-        "lorasweep.overrides": " ".join(payload["overrides"]),
         "lorasweep.kind": "multirun" if payload["multirun"] else "evaluation" if payload.get("source") else "run",
         "lorasweep.status": "running",
     }
     if payload["dataset"] is not None:
         tags["lorasweep.data"] = payload["dataset"]["fingerprint"]
         tags["lorasweep.photos"] = str(len(payload["dataset"]["train"]))
+    if payload.get("overrides"):  # of runs by version 0.1
+        tags["lorasweep.overrides"] = " ".join(payload["overrides"])
     return tags
 
 
 def pick_tags(payload: JsonDict) -> dict[str, str]:
-    """The verdict, and the picked checkpoint if there is one."""
+    """Return the verdict, and the picked checkpoint if there is one."""
     return {
         "lorasweep.picked": "none" if payload["step"] is None else str(payload["step"]),
         "lorasweep.verdict": payload["run_verdict"],
@@ -97,19 +109,52 @@ def pick_tags(payload: JsonDict) -> dict[str, str]:
 
 
 def not_finite(payload: JsonDict) -> str:
-    """The numbers of a step that MLflow is not given, in words; '' where all are finite."""
+    """Return which numbers of a step MLflow is not given, in words; '' if all are finite."""
     bad = [name for name in ("loss", "grad_norm") if not math.isfinite(float(payload[name]))]
     return f"{' and '.join(bad)} at step {payload['step']}" if bad else ""
 
 
 def image_key(prompt: str, fresh: bool) -> str:
-    """A prompt's key as MLflow allows it."""
-    return _NOT_IN_A_KEY.sub("_", prompt) + (FRESH if fresh else "")
+    """Return a prompt's key as MLflow allows it."""
+    return _NOT_IN_AN_IMAGE_KEY.sub("_", prompt) + (FRESH if fresh else "")
 
 
 def model_name(run: str, step: int) -> str:
-    """The name of a checkpoint's LoggedModel."""
+    """Return the name of a checkpoint's LoggedModel."""
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', run)}-step-{step}"
+
+
+def flatten(config: JsonDict) -> dict[str, str]:
+    """Return a nested configuration as MLflow's parameters, with ``log10_lr`` and ``effective_lr`` beside them.
+
+    ``{"optim": {"lr": 1e-4}}`` becomes ``{"optim.lr": "0.0001"}``.
+    """
+    flat = {key: text[:LONGEST_VALUE] for key, text in _leaves("", config)}
+    return {**flat, **_derived(config)}
+
+
+def _leaves(prefix: str, value: object) -> list[tuple[str, str]]:
+    if isinstance(value, dict) and value and prefix not in _ONE_VALUE:
+        return [
+            leaf
+            for key, item in cast("JsonDict", value).items()
+            for leaf in _leaves(f"{prefix}.{key}" if prefix else str(key), item)
+        ]
+    if not prefix:
+        return []
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return [(_NOT_IN_A_PARAMETER.sub("_", prefix)[:LONGEST_KEY], text)]
+
+
+def _derived(config: JsonDict) -> dict[str, str]:
+    lr = config.get("optim", {}).get("lr")
+    if not isinstance(lr, int | float) or lr <= 0:
+        return {}
+    lora = config.get("lora", {})
+    derived = {"log10_lr": f"{math.log10(lr):.6g}"}  # rates are compared by factors
+    if lora.get("rank"):
+        derived["effective_lr"] = f"{lr * lora.get('alpha', lora['rank']) / lora['rank']:.6g}"
+    return derived
 
 
 def _points(values: dict[str, float], time: int, step: int) -> list[Point]:

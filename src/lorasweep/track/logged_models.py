@@ -1,16 +1,16 @@
-"""Each checkpoint file as one LoggedModel of MLflow, with its own metrics."""
+"""Each checkpoint as a LoggedModel of MLflow, with its file and its own metrics."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from lorasweep.records import JsonDict
-from lorasweep.track.messages import Point, model_name
+from lorasweep.track.mlflow_terms import Point, model_name
 from lorasweep.track.store import local_path
 
 
-class Models:
-    """The LoggedModels of one run, looked up before one is made, so that sending again makes no second one."""
+class LoggedModels:
+    """The LoggedModels of one run, looked up before one is made, so that delivering again makes no second one."""
 
     def __init__(self, client: Any, experiment_id: str, run_id: str, run: str) -> None:
         self._client = client
@@ -20,12 +20,12 @@ class Models:
         self._by_name: dict[str, Any] | None = None
 
     def add(self, checkpoint: JsonDict, path: Path) -> None:
-        """Create, fill and finalise the model of a checkpoint; each of the three is skipped where it is done."""
+        """Create, fill and finalise the model of a checkpoint; each of the three is skipped if it is done."""
         name = model_name(self._run, checkpoint["step"])
         model = self._known().get(name)
         if model is None:
             model = self._known()[name] = self._create(name, checkpoint)
-        if str(model.status) == "READY":
+        if str(model.status) == "READY":  # finalising is the last of the three
             return
         if path.exists():
             self._hand_over(model, path)
@@ -34,7 +34,7 @@ class Models:
         self._known()[name] = self._client.finalize_logged_model(model.model_id, status)
 
     def judge(self, step: int, points: list[Point]) -> bool:
-        """Log a checkpoint's scores to its model and its run together; False where the step has no model."""
+        """Log a checkpoint's scores to its model and its run together; return False if the step has no model."""
         from mlflow.entities import Metric
 
         model = self._known().get(model_name(self._run, step))
@@ -63,7 +63,7 @@ class Models:
         )
 
     def _hand_over(self, model: Any, path: Path) -> None:
-        """A hard link costs nothing and the file is never changed in place; elsewhere it is copied."""
+        # a hard link costs no space, and is safe: a checkpoint is never changed in place
         folder = local_path(model.artifact_location)
         if folder is None or not _link(path, folder / path.name):
             self._client.log_model_artifact(model.model_id, str(path))

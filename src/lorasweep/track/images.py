@@ -1,4 +1,4 @@
-"""Sheets as MLflow images, so that its image grid and step slider show them."""
+"""Sheets of samples as MLflow images, so that its image grid and step slider show them."""
 
 import re
 import tempfile
@@ -11,24 +11,29 @@ from PIL import Image
 from lorasweep.records import SampleSet
 from lorasweep.track import codec
 from lorasweep.track.journal import Entry
-from lorasweep.track.messages import image_key
+from lorasweep.track.mlflow_terms import image_key
 
 SMALLEST_SHOWN = 192
-"""Pixels: smaller pictures are enlarged by a whole factor, or the grid would show stamps."""
+"""Pixels: smaller images are enlarged by a whole factor, or the grid would show stamps."""
 LONGEST_SHOWN = 1536
+"""Pixels: the browser loads every image of the grid whole."""
 _NAME = re.compile(r"images/(?P<stem>(?P<key>.+?)\+step\+(?P<step>\d+)\+.*?)(?P<small>\+compressed)?\.(png|webp)$")
 
 
-class Pictures:
-    """The images of one run. MLflow gives every image a new name, so those that are there are looked up first."""
+class Images:
+    """The images of one run."""
 
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
         self._run_id = run_id
+        # MLflow gives every image a new name, so that delivering again would double those that are there
         self._there: set[tuple[str, int]] | None = None
 
     def add(self, entry: Entry, folder: Path) -> None:
-        """Log one image a prompt, its seeds side by side, under the prompt's key and the checkpoint's step."""
+        """Log one image a prompt, its seeds side by side, under the prompt's key and the checkpoint's step.
+
+        One an image and seed would be sixteen charts a sheet.
+        """
         sheet = {name: value for name, value in entry.payload.items() if name != "prompts"}
         for prompt, paths in by_prompt(codec.samples_from_json(sheet, folder)).items():
             key = image_key(prompt, entry.payload["fresh"])
@@ -46,7 +51,7 @@ class Pictures:
         return self._there
 
     def _look(self) -> set[tuple[str, int]]:
-        """What is there whole; of an image whose small copy never arrived the copy is sent now."""
+        """Return what is there; an image whose small copy never arrived is given it now, or the grid shows a gap."""
         names = [_NAME.match(file.path) for file in self._client.list_artifacts(self._run_id, "images")]
         found = [name for name in names if name]
         small = {name["stem"] for name in found if name["small"]}
@@ -59,20 +64,20 @@ class Pictures:
         with tempfile.TemporaryDirectory() as scratch:
             whole = self._client.download_artifacts(self._run_id, f"images/{stem}.png", scratch)
             small = Path(scratch) / f"{stem}+compressed.webp"
-            with Image.open(whole) as picture:
-                picture.thumbnail((256, 256))
-                picture.save(small)
+            with Image.open(whole) as image:
+                image.thumbnail((256, 256))
+                image.save(small)
             self._client.log_artifact(self._run_id, str(small), "images")
 
 
 def logged(client: Any, run_id: str) -> set[tuple[str, int]]:
-    """Key and step of every image that a run has in MLflow."""
+    """Return key and step of every image that a run has in MLflow."""
     names = (_NAME.match(file.path) for file in client.list_artifacts(run_id, "images"))
     return {(name["key"], int(name["step"])) for name in names if name}
 
 
 def by_prompt(samples: SampleSet) -> dict[str, list[Path]]:
-    """Paths of a sheet's pictures by prompt, in seed order."""
+    """Return the paths of a sheet's samples by prompt, in the order of seeds."""
     found: dict[str, list[Path]] = {}
     for sample in samples.samples:
         found.setdefault(sample.prompt, []).append(sample.path)
@@ -80,15 +85,15 @@ def by_prompt(samples: SampleSet) -> dict[str, list[Path]]:
 
 
 def side_by_side(paths: Iterable[Path]) -> Image.Image | None:
-    """The pictures in one row; None where none of them is there any more."""
-    pictures = [Image.open(path).convert("RGB") for path in paths if path.exists()]
-    if not pictures:
+    """Return the images in one row; None if none of them is there any more."""
+    images = [Image.open(path).convert("RGB") for path in paths if path.exists()]
+    if not images:
         return None
-    strip = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
+    strip = Image.new("RGB", (sum(p.width for p in images), max(p.height for p in images)), "white")
     left = 0
-    for picture in pictures:
-        strip.paste(picture, (left, 0))
-        left += picture.width
+    for image in images:
+        strip.paste(image, (left, 0))
+        left += image.width
     if strip.height < SMALLEST_SHOWN:
         factor = -(-SMALLEST_SHOWN // strip.height)
         return strip.resize((strip.width * factor, strip.height * factor), Image.Resampling.LANCZOS)
