@@ -77,7 +77,7 @@ def _check(folder: Path) -> Callable[[], object]:
 
 
 def _read(folder: Path) -> Callable[[], object]:
-    from lorasweep.check.inspection import short_warnings
+    from lorasweep.check.text import short_warnings
     from lorasweep.run.entries import entry_of
 
     run = load(folder)

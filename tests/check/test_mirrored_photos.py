@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageOps
 
-from lorasweep.check import orientation
+from lorasweep.check import variety
 from lorasweep.check.inspection import findings_of
 from lorasweep.config.compose import load_run
 from lorasweep.portraits.people import sample_identity, sample_scene
@@ -59,8 +59,8 @@ def test_the_key_decides_and_unset_it_is_the_measured_reliability(folder, monkey
     assert said(*folder) == TURNED
     assert said(*folder, "data.check_mirror=true") == TURNED
     assert said(*folder, "data.check_mirror=false") is None
-    unsure = dataclasses.replace(orientation.MEASURED[8], auroc=0.7)
-    monkeypatch.setitem(orientation.MEASURED, 8, unsure)
+    unsure = dataclasses.replace(variety.MEASURED[8], auroc=0.7)
+    monkeypatch.setitem(variety.MEASURED, 8, unsure)
     assert said(*folder) is None
     assert said(*folder, "data.check_mirror=true") == TURNED
 

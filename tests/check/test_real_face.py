@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.real import face
-from lorasweep.check.inspection import CheckResult, finder_for
+from lorasweep.check.inspection import finder_for
+from lorasweep.check.text import CheckResult
 from lorasweep.commands.check import check
 from lorasweep.data.buckets import bucket_rule, place_pictures
 from lorasweep.data.pictures import open_picture, placed

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from benchmarks.check import orientation as benchmark
-from lorasweep.check import orientation as check
+from lorasweep.check import variety as check
 from lorasweep.data.facts import FaceFacts
 from lorasweep.data.orientation import HEIGHT, WIDTH, best_split, orientation
 from lorasweep.portraits.people import sample_identity, sample_scene

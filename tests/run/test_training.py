@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.recorder import Outcome
 
-from lorasweep.check.inspection import short_warnings
+from lorasweep.check.text import short_warnings
 from lorasweep.commands.reproduce import reproduce
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import load_run
@@ -151,23 +151,23 @@ def _train_and_terminate_at(
     *runs: object, step: int, meanwhile: Callable[[], None] = lambda: None, say: Callable[[str], None] = ignore
 ) -> None:
     """Ask to stop, as SIGTERM does, once so many steps are in the journal."""
-    from lorasweep.run import progress
+    from lorasweep.run.recorder import RunRecorder
 
-    told, reached = progress.Progress.step, []
+    told, reached = RunRecorder.step_taken, []
 
-    def counting(self: progress.Progress, taken: object) -> None:
-        told(self, taken)  # type: ignore[arg-type]
+    def counting(self: RunRecorder, taken: object, cohort: object) -> None:
+        told(self, taken, cohort)  # type: ignore[arg-type]
         if taken.step == step:  # type: ignore[attr-defined]
             meanwhile()
             reached.append(taken)
             if len(reached) == len(runs):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    progress.Progress.step = counting  # type: ignore[method-assign]
+    RunRecorder.step_taken = counting  # type: ignore[method-assign]
     try:
         train_together(list(runs), width=len(runs), say=say)  # type: ignore[arg-type]
     finally:
-        progress.Progress.step = told  # type: ignore[method-assign]
+        RunRecorder.step_taken = told  # type: ignore[method-assign]
 
 
 def _tensors(outcome: Outcome) -> bytes:

@@ -70,8 +70,9 @@ def caption(folder: str | Path, words: Sequence[str] = (), *, say: "Say" = print
     from lorasweep.captioning.settings import settings_of
 
     root = Path(folder).expanduser()
-    problems: list[str] = []
-    places = _places(root, problems)
+    found: list[Finding] = []
+    places = _places(root, found)
+    problems = [finding.text for finding in found]
     if not places:
         raise UserError("\n".join(problems))
     settings = settings_of(words, root)
@@ -104,7 +105,7 @@ def with_trigger(text: str, trigger: str, prefix: str = "") -> str:
     return prefixed(prefix, text)
 
 
-def _places(root: Path, problems: list[str]) -> list[Files]:
+def _places(root: Path, problems: list[Finding]) -> list[Files]:
     """The files of every folder of pictures in ``root`` as they are now."""
     folders = photo_folders(root, "the folder of photos", problems)
     return [files_of(place.path, root, problems) for place in folders]
@@ -188,13 +189,13 @@ def _summary(root: Path, tasks: Sequence[_Task], kept: int, author: Author | Non
 
 def _lint(places: Sequence[Files], trigger: str, say: "Say") -> list[Finding]:
     """Findings about all captions as they are read for training; each is said, as is a file that cannot be read."""
-    problems: list[str] = []
+    problems: list[Finding] = []
     captions: dict[Path, str] = {}
     for files in places:
         texts = read_captions(files, problems)
         beside = {path.stem: path for ending in reversed(CAPTIONS) for path in files.captions if _ends(path, ending)}
         captions |= {beside[stem]: text for stem, text in texts.items()}
     findings = lint_captions(captions, trigger)
-    for line in [*problems, *(f"{finding.level}: {finding.text}" for finding in findings)]:
+    for line in [*(problem.text for problem in problems), *(f"{finding.level}: {finding.text}" for finding in findings)]:
         say(line)
     return findings

@@ -1,4 +1,4 @@
-"""What the faces in a set say against single pictures: pure rules over facts."""
+"""What is wrong with the faces in single photos: pure rules over facts."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,27 @@ from lorasweep.data.findings import Finding
 from lorasweep.records import Floats
 
 SMALL_FACE = 0.125
-"""Side of a face as a share of the training picture's: 64 pixels of 512, which a VAE makes 8 x 8 of (Fizgig's manual:
-80 pixels are about 10 x 10 latents, and a crop has 40 times the face)."""
+"""Side of a face as a share of the training image's, below which it is small: 64 pixels of 512, of which a VAE makes
+8 x 8 latents (Fizgig's manual: 80 pixels are about 10 x 10 latents, and a crop has 40 times the face)."""
 BLURRED, BLUR_PIXELS = 0.015, 0.5
-"""A face is blurred whose sharpest edges are wider than this share of its side, plus so many pixels of what was
-measured: a face of 50 pixels cannot be sharper than its pixels. Sharp photos of 30 to 128 pixels have 1.1 to 2.4 %,
-drawn faces 0.8 % at most; a blur that is clearly visible adds 2 %."""
+"""Width of the sharpest edges from which a face is blurred: this share of its side, plus so many pixels of what was
+measured, since a face of 50 pixels cannot be sharper than its pixels. Sharp photos of faces of 30 to 128 pixels have
+1.1 to 2.4 %, drawn faces 0.8 % at most; a blur that is clearly visible adds 2 %."""
 FEW = 5
-"""Below so many faces nobody can be called a stranger among them."""
+"""Faces below which nobody can be called a stranger among them."""
 SAME_PERSON = 0.45
-"""Median cosine to the others' vectors below which somebody may be another person. FaceNet and the portraits network
-have 0.7 to 0.9 for one person and 0 to 0.3 for strangers."""
+"""Median cosine to the other faces below which somebody may be another person. FaceNet and the portraits network have
+0.7 to 0.9 for one person and 0 to 0.3 for strangers."""
 OUTLIER, LEAST_SPREAD = 3.5, 0.03
-"""Robust z of an outlier (Iglewicz and Hoaglin 1993), and the least spread that is taken for one."""
+"""Robust z from which a cosine is an outlier (Iglewicz and Hoaglin 1993), and the least standard deviation that is
+assumed: among near-identical photos every small difference would stand out."""
 
 
 def check_faces(faces: Sequence[FaceFacts], resolution: int) -> list[Finding]:
-    """Findings about each picture's faces, in order.
+    """Return the findings about each photo's faces, in order.
 
     Args:
-        resolution: ``model.resolution``, the side of a training picture in pixels.
+        resolution: ``model.resolution``, the side of a training image in pixels.
     """
     strangers = other_people(faces)
     found: list[Finding] = []
@@ -41,7 +42,7 @@ def check_faces(faces: Sequence[FaceFacts], resolution: int) -> list[Finding]:
 
 
 def _about_face(facts: FaceFacts, resolution: int) -> list[tuple[str, str]]:
-    """Kind and what follows the file's name."""
+    """Return kinds of findings, each with what its sentence says after the file's name."""
     if facts.count == 0:
         return [("no_face", "shows no face that could be found; the likeness is learned from those that do.")]
     found: list[tuple[str, str]] = []
@@ -53,7 +54,7 @@ def _about_face(facts: FaceFacts, resolution: int) -> list[tuple[str, str]]:
         found.append(
             ("small_face", f"has a face of {pixels} pixels when trained at {resolution}; crop it closer to the face.")
         )
-    elif is_blurred(facts):
+    elif is_blurred(facts):  # a small face is not called blurred as well
         found.append(
             (
                 "blurred_face",
@@ -64,16 +65,17 @@ def _about_face(facts: FaceFacts, resolution: int) -> list[tuple[str, str]]:
 
 
 def is_blurred(facts: FaceFacts) -> bool:
-    """Whether no edge of the face is sharp."""
+    """Return whether no edge of the face is sharp."""
     return facts.blur > BLURRED + BLUR_PIXELS / facts.pixels
 
 
 def other_people(faces: Sequence[FaceFacts]) -> frozenset[int]:
-    """Rows that show somebody else than most do; pictures of several people are not judged."""
+    """Return the rows that show somebody else than most do; photos of several people are not judged."""
     rows = [row for row, facts in enumerate(faces) if facts.count == 1 and len(facts.identity)]
     if len(rows) < FEW:
         return frozenset()
     likeness = _likeness(np.stack([faces[row].identity for row in rows]))
+    # median and MAD, since the strangers that are looked for would move mean and standard deviation
     middle = float(np.median(likeness))
     spread = max(1.4826 * float(np.median(np.abs(likeness - middle))), LEAST_SPREAD)
     far = (likeness < SAME_PERSON) & (likeness < middle - OUTLIER * spread)
@@ -81,8 +83,8 @@ def other_people(faces: Sequence[FaceFacts]) -> frozenset[int]:
 
 
 def _likeness(vectors: Floats) -> Floats:
-    """[N] the median likeness of each picture to all others, by unit vectors [N, V, D]: two pictures are as alike
-    as the two views of them that are most so."""
+    """Return [N] the median likeness of each photo to all others, by unit vectors [N, V, D] of V views."""
+    # two photos are as alike as the two views of them that are most so
     cosines: Floats = np.max(np.einsum("ivd,jwd->ijvw", vectors, vectors), axis=(2, 3))
     np.fill_diagonal(cosines, np.nan)
     return np.nanmedian(cosines, axis=1)

@@ -1,4 +1,4 @@
-"""What the facts of a file say against it: pure rules, one picture at a time."""
+"""What is wrong with single image files, apart from the faces in them: pure rules over facts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,26 +7,27 @@ from lorasweep.data.facts import PictureFacts
 from lorasweep.data.findings import Finding
 
 ENLARGED = 1.1
-"""A picture that is enlarged by less on its way to training looks the same (rishidesai.github.io: pictures should meet
-or exceed the training resolution)."""
+"""Factor up to which an image that is enlarged for training looks the same (rishidesai.github.io: images should meet or
+exceed the training resolution)."""
 SOFT = 0.55
-"""Of ``PictureFacts.detail``. Photos have 0.58 and more, pictures that were enlarged by 1.5 0.53 at most, by 2 0.5:
-measured on scikit-image's photos and on 60 drawn ones, interpolated in three ways."""
+"""``PictureFacts.detail`` below which an image was enlarged before. Photos have 0.58 and more, images that were
+enlarged by 1.5 have 0.53 at most, by 2 0.5: measured on scikit-image's photos and on 60 drawn ones, interpolated in
+three ways."""
 PHOTO_DETAIL = 0.85
 """The usual ``detail`` of a photo at its own size."""
 NEARLY_ENOUGH = 1.25
-"""Where a soft picture still has so many times the training side, nothing of it is missed."""
+"""Times the training side that the true detail of a soft image must have for nothing to be missed."""
 FAR_ABOVE = 1.25
-"""Times ``bucket_max``."""
+"""Times ``bucket_max`` from which an image is large."""
 
 
 def check_pictures(
     pictures: Sequence[PictureFacts], placements: Sequence[Placement | None], shortest: int, longest: int
 ) -> list[Finding]:
-    """Findings about each picture by itself, in order.
+    """Return the findings about each image by itself, in order.
 
     Args:
-        placements: how each one gets to the size that it is trained at; None where it has no size.
+        placements: how each image is resized and cropped for training; None if it fits no bucket.
         shortest: ``data.bucket_min`` in pixels.
         longest: ``data.bucket_max`` in pixels.
     """
@@ -40,7 +41,7 @@ def check_pictures(
 
 
 def _file(facts: PictureFacts) -> Iterator[tuple[str, str]]:
-    """Kind and what follows the file's name."""
+    """Yield kinds of findings, each with what its sentence says after the file's name."""
     if facts.bits > 8:
         yield "sixteen_bit", f"has {facts.bits} bits a channel; it is scaled to 8, other trainers may show it white."
     if facts.mode == "CMYK":
@@ -57,7 +58,7 @@ def _file(facts: PictureFacts) -> Iterator[tuple[str, str]]:
 
 
 def _size(facts: PictureFacts, placed: Placement | None, shortest: int, longest: int) -> tuple[str, str] | None:
-    """The one thing that is wrong with its size, worst first."""
+    """Return the worst thing that is wrong with an image's size, as kind and sentence; None if it is fine."""
     size = f"{facts.width} x {facts.height} pixels"
     if min(facts.width, facts.height) < shortest:
         return "small", f"has {size}; its shorter side needs {shortest} or more, so find the original or leave it out."
@@ -65,6 +66,7 @@ def _size(facts: PictureFacts, placed: Placement | None, shortest: int, longest:
         bucket = f"{placed.bucket[0]} x {placed.bucket[1]}"
         return "upscaled", f"has {size} and is enlarged {placed.scale:.1f} times to {bucket}; find a larger original."
     if placed and facts.detail < SOFT:
+        # the size at which the image would have had a photo's usual detail
         share = facts.detail / PHOTO_DETAIL
         width, height = round(facts.width * share), round(facts.height * share)
         if (width * height) < NEARLY_ENOUGH**2 * placed.bucket[0] * placed.bucket[1]:

@@ -1,4 +1,4 @@
-"""All pictures of a data set on one sheet, each with what was found on it."""
+"""All photos of a data set in one image, each with what was found on it."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -13,17 +13,18 @@ from lorasweep.data.pictures import open_picture
 from lorasweep.errors import UserError
 
 COLUMNS, SIDE, GAP, BAR = 5, 220, 14, 22
-"""Pictures a row, the side of one, what is left between them, and the height of a line of text, in pixels."""
+"""Photos in a row; and in pixels: the side of one, the gap between two, the height of a line of text."""
 INK, PAPER, EMPTY = (34, 34, 38), (250, 250, 248), (226, 226, 224)
 COLOURS = {"error": (190, 30, 45), "warning": (201, 120, 0), "advice": (20, 110, 160)}
 
 
 def save_check_sheet(findings: Sequence[Finding], pictures: Sequence[Path], verdict: str, path: Path) -> None:
-    """Write a PNG: what is about the whole set on top, then every picture with the kinds of its findings below it.
+    """Write a PNG: the findings about the whole set on top, then every photo with the kinds of its findings below it.
 
     Args:
         findings: errors first.
-        pictures: files, in the order in which they are shown; one that cannot be read is an empty field.
+        pictures: image files, in the order in which they are shown; one that cannot be read is an empty field.
+        verdict: the sentence on top.
 
     Raises:
         UserError: ``path`` is a folder.
@@ -31,7 +32,7 @@ def save_check_sheet(findings: Sequence[Finding], pictures: Sequence[Path], verd
     if path.is_dir():
         raise UserError(f"--sheet is {str(path)!r}, which is a folder; name a PNG file.")
     own = {picture: [each for each in findings if _is_about(each, picture)] for picture in pictures}
-    shown = {id(finding) for found in own.values() for finding in found}
+    shown = {id(finding) for found in own.values() for finding in found}  # by identity: two findings may be equal
     wide = [finding for finding in findings if id(finding) not in shown]
     lines = max((len(found) for found in own.values()), default=0)
     head = (len(wide) + 2) * BAR + GAP
@@ -59,7 +60,7 @@ def _draw_picture(
     findings: Sequence[Finding],
     corner: tuple[int, int],
 ) -> None:
-    """One picture in a frame of its worst level, its name and the kinds of what was found."""
+    """Draw one photo in a frame in the colour of its worst level, its name, and the kinds of its findings."""
     left, top = corner
     frame = (left, top, left + SIDE - 1, top + SIDE - 1)
     draw.rectangle(frame, EMPTY)
@@ -76,8 +77,8 @@ def _draw_picture(
 
 
 def _is_about(finding: Finding, picture: Path) -> bool:
-    """Whether it is about this picture, or about its caption; of a copy and its original, the copy."""
-    if len(finding.paths) > 2:
+    """Return whether a finding is about this photo or its caption; a copy's finding is about the copy alone."""
+    if len(finding.paths) > 2:  # about the set, even if it names the photos that share something
         return False
     first = next(iter(finding.paths), None)
     if first is None:
@@ -99,7 +100,7 @@ def _thumbnail(picture: Path) -> Image.Image | None:
 
 
 def _cut(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str, width: float) -> str:
-    """The text on one line, its end left out where it would be wider than ``width`` pixels."""
+    """Return the text on one line, cut off at ``width`` pixels."""
     line = text.replace("\n", " ")
     while len(line) > 1 and draw.textlength(line, font) > width:
         line = line[:-2].rstrip() + "…"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorasweep.check.inspection import CheckResult, finder_for, judge, look_at, result_of
+from lorasweep.check.inspection import finder_for, inspect_photos, judge
 from lorasweep.check.mending import mend, require_new_folder
 from lorasweep.check.sheet import save_check_sheet
-from lorasweep.check.text import print_check
+from lorasweep.check.text import CheckResult, print_check, result_of
 from lorasweep.commands import Answer
 from lorasweep.commands.photos import add_photos, folder_words, photo_folder
 from lorasweep.config.compose import load_run
@@ -58,14 +58,14 @@ def check(
         require_new_folder(Path(fix), path)
     run, notes = _run_for(path, overrides, config_dirs)
     finder, why = finder_for(run)
-    looked = look_at(path, run, finder)
-    findings = judge(looked, run, trigger=_tells_trigger(path, overrides))
-    result = result_of(path, run, looked, findings, (*notes, *why))
+    inspected = inspect_photos(path, run, finder)
+    findings = judge(inspected, run, trigger=_tells_trigger(path, overrides))
+    result = result_of(path, run, inspected, findings, (*notes, *why))
     if sheet is not None:
-        save_check_sheet(result.findings, looked.files.pictures, result.verdict, Path(sheet))
+        save_check_sheet(result.findings, inspected.files.pictures, result.verdict, Path(sheet))
         result = replace(result, sheet=Path(sheet))
     if fix is not None:
-        result = replace(result, mended=mend(looked, run, path, Path(fix)))
+        result = replace(result, mended=mend(inspected, run, path, Path(fix)))
     print_check(result, say)
     return result
 

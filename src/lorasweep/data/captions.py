@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorasweep.data.findings import Finding
 from lorasweep.data.folders import CAPTIONS, Files
 from lorasweep.errors import UserError
 
@@ -100,21 +101,20 @@ def holds_word(text: str, word: str) -> bool:
     return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags=re.IGNORECASE))
 
 
-def read_captions(files: Files, problems: list[str]) -> dict[str, str]:
+def read_captions(files: Files, problems: list[Finding]) -> dict[str, str]:
     """Captions by the stem of their picture; one without its picture, or that is no UTF-8, is a problem."""
     stems = {path.stem for path in files.pictures}
     captions: dict[str, str] = {}
     for ending in reversed(CAPTIONS):
         for path in (path for path in files.captions if path.suffix.lower() == ending):
             if path.stem not in stems:
-                problems.append(
-                    f"{path} is a caption without its picture; a picture called {path.stem!r} must lie beside it."
-                )
+                says = f"{path} is a caption without its picture; a picture called {path.stem!r} must lie beside it."
+                problems.append(Finding(kind="caption_orphan", text=says, paths=(path,)))
                 continue
             try:
                 captions[path.stem] = read_caption(path)
             except UserError as error:
-                problems.append(str(error))
+                problems.append(Finding(kind="caption_unreadable", text=str(error), paths=(path,)))
     return captions
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lorasweep.data.captions import full_caption, holds_word, read_captions, regularisation_caption
 from lorasweep.data.facts import PictureFacts
+from lorasweep.data.findings import Finding
 from lorasweep.data.folders import PhotoFolder, files_of, natural_order, photo_folders
 from lorasweep.data.masks import find_masks, mask_of_alpha, mask_of_file, mask_problem
 from lorasweep.data.picture_facts import facts_of
@@ -155,11 +156,10 @@ def _read(
     root = Path(folder)
     named = (data.path, data.held_out_path, data.regularisation_path, data.masks_path)
     apart = [Path(other) for other in named if other and other != folder]
-    return [
-        look
-        for found in photo_folders(root, key, problems, apart)
-        for look in _read_folder(found, root, key, data, problems, facts)
-    ]
+    findings: list[Finding] = []
+    folders = photo_folders(root, key, findings, apart)
+    problems += [finding.text for finding in findings]
+    return [look for found in folders for look in _read_folder(found, root, key, data, problems, facts)]
 
 
 def _read_folder(
@@ -170,8 +170,10 @@ def _read_folder(
     problems: list[str],
     facts: list[PictureFacts] | None,
 ) -> list[_Look]:
-    files = files_of(folder.path, root, problems)
-    captions = read_captions(files, problems)
+    findings: list[Finding] = []
+    files = files_of(folder.path, root, findings)
+    captions = read_captions(files, findings)
+    problems += [finding.text for finding in findings]
     masks = find_masks(files, root, data, problems, needed=key == SUBJECT)
     looks: list[_Look] = []
     for path in files.pictures:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorasweep.data.findings import Finding
 from lorasweep.data.pictures import FOREIGN, SUFFIXES
 from lorasweep.errors import UserError
 
@@ -56,29 +57,30 @@ def kohya_name(name: str) -> tuple[int, str] | None:
     return (int(number), words) if 1 <= int(number) <= MOST_REPEATS else None
 
 
-def photo_folders(root: Path, key: str, problems: list[str], apart: Iterable[Path] = ()) -> list[PhotoFolder]:
+def photo_folders(root: Path, key: str, problems: list[Finding], apart: Iterable[Path] = ()) -> list[PhotoFolder]:
     """The folders to read, in natural order: ``root`` itself, or Kohya's folders in it. Empty where none can be read.
 
     Args:
         key: what names ``root`` in the configuration, for errors.
-        problems: one sentence is added for each thing that is wrong.
+        problems: one finding is added for each thing that is wrong.
         apart: folders with a part of their own, such as held-out photos, which may lie within ``root``.
     """
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
-        problems.append(f"{key} is {str(root)!r}, which {what}; it must be a folder of pictures.")
+        problems.append(_folder(f"{key} is {str(root)!r}, which {what}; it must be a folder of pictures."))
         return []
     own = _has_pictures(root)
     inner = _children(root, problems, {path.resolve() for path in apart})
     named = [found for child in inner if (found := _named(child, problems))]
     problems += _case_clashes(named)
     if own and named:
-        problems.append(
+        says = (
             f"{root} holds pictures of its own beside {named[0].path.name!r}; move them into a folder called as that "
             f"one is, or give {str(named[0].path)!r} as {key}."
         )
+        problems.append(_folder(says))
     if not inner and not own:
-        problems.append(_no_picture(root, key))
+        problems.append(_folder(_no_picture(root, key)))
     if not own:
         return named
     repeats, words = kohya_name(root.resolve().name) or (None, "")
@@ -124,7 +126,7 @@ def words_unsaid(root: Path, overrides: Sequence[str]) -> dict[str, str]:
     return {key: text for key, text in found.items() if text and key not in said}
 
 
-def files_of(folder: Path, root: Path, problems: list[str]) -> Files:
+def files_of(folder: Path, root: Path, problems: list[Finding]) -> Files:
     """The folder's own pictures, captions and masks.
 
     Hidden files (``._x``, ``.DS_Store``) are other programs' litter. A picture that cannot be read here, such as HEIC,
@@ -136,12 +138,15 @@ def files_of(folder: Path, root: Path, problems: list[str]) -> Files:
         if path.name.startswith(".") or path.is_dir():
             continue
         if path.is_symlink() and not path.resolve().is_relative_to(home):
-            problems.append(f"{path} is a symbolic link that leads out of {root}; put the file itself there.")
+            says = f"{path} is a symbolic link that leads out of {root}; put the file itself there."
+            problems.append(Finding(kind="link", text=says, paths=(path,)))
         elif not _is_text(path):
             shown = os.fsencode(path).decode("utf-8", "replace")
-            problems.append(f"{shown} has a name that is not UTF-8, so that it cannot be written down; rename it.")
+            says = f"{shown} has a name that is not UTF-8, so that it cannot be written down; rename it."
+            problems.append(_folder(says))  # without its path, which no report could print
         elif _ends(path, FOREIGN):
-            problems.append(f"{path} is a picture of a kind that cannot be read; save it as JPEG or PNG.")
+            says = f"{path} is a picture of a kind that cannot be read; save it as JPEG or PNG."
+            problems.append(Finding(kind="unreadable", text=says, paths=(path,)))
         else:
             found.append(path)
     pictures = [path for path in found if _ends(path, SUFFIXES)]
@@ -164,7 +169,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts] + [(2, 0, name)]
 
 
-def _children(root: Path, problems: list[str], apart: set[Path]) -> list[Path]:
+def _children(root: Path, problems: list[Finding], apart: set[Path]) -> list[Path]:
     """Sub-folders that hold pictures; hidden and empty ones, and those of another part, are passed over."""
     home = root.resolve()
     found: list[Path] = []
@@ -174,32 +179,39 @@ def _children(root: Path, problems: list[str], apart: set[Path]) -> list[Path]:
         if not _has_pictures(child):
             continue
         if not child.resolve().is_relative_to(home):
-            problems.append(f"{child} is a symbolic link that leads out of {root}; put the folder itself there.")
+            says = f"{child} is a symbolic link that leads out of {root}; put the folder itself there."
+            problems.append(Finding(kind="link", text=says, paths=(child,)))
             continue
         found.append(child)
     return found
 
 
-def _named(child: Path, problems: list[str]) -> PhotoFolder | None:
+def _folder(says: str, *paths: Path) -> Finding:
+    return Finding(kind="folder", text=says, paths=paths)
+
+
+def _named(child: Path, problems: list[Finding]) -> PhotoFolder | None:
     found = kohya_name(child.name)
     if found is None:
-        problems.append(
+        says = (
             f"{child} holds pictures, but it is not called as in {EXPECTED}; rename it, or put a dot before its name "
             "to have it passed over."
         )
+        problems.append(_folder(says, child))
         return None
     return PhotoFolder(child, *found)
 
 
-def _case_clashes(folders: Sequence[PhotoFolder]) -> list[str]:
+def _case_clashes(folders: Sequence[PhotoFolder]) -> list[Finding]:
     """A text encoder reads both as one word, so one of them is a slip."""
     first: dict[str, tuple[str, str]] = {}
-    problems: list[str] = []
+    problems: list[Finding] = []
     for folder in folders:
         for words in (folder.words, split_words(folder.words)[0]):
             known, where = first.setdefault(words.casefold(), (words, folder.path.name))
             if known != words:
-                problems.append(f"{folder.path} says {words!r} where {where!r} says {known!r}; write them alike.")
+                says = f"{folder.path} says {words!r} where {where!r} says {known!r}; write them alike."
+                problems.append(_folder(says, folder.path))
                 break
     return problems
 
