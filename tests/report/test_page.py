@@ -7,8 +7,8 @@ from PIL import Image
 
 from lorasweep.records import AtStrength, RunStatus, RunVerdict, RunView, Validation, Veto, VetoKind
 from lorasweep.report.charts import draw
+from lorasweep.report.images import contact_sheet, data_uri
 from lorasweep.report.page import render, render_comparison, validation_chart, write_comparison, write_report
-from lorasweep.report.pictures import contact_sheet, data_uri
 
 
 def test_the_page_asks_the_network_and_the_disk_for_nothing(view: RunView) -> None:

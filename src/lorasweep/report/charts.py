@@ -1,4 +1,4 @@
-"""Curves as inline SVG: sharp at any size, themed by the page's own colours, no script and no file beside it."""
+"""Curves and bars as inline SVG: sharp at any size, in the page's own colours, without a script or another file."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 560, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
 BAR_WIDTH, BAR_ROW = 420, 26
 BAR_LEFT, BAR_RIGHT = 82, 62
-"""What component names and factors take beside the bars."""
+"""Room for component names and factors beside the bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point that stands out, with words beside it."""
+    """A marked point with words beside it."""
 
     x: float
     y: float
@@ -40,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """What one picture shows."""
+    """What one chart shows."""
 
     lines: Sequence[Line]
     bands: Sequence[Band] = ()
@@ -68,7 +68,7 @@ class _Frame:
 
 
 def draw(chart: Chart) -> str:
-    """The chart as an ``<svg>`` element; '' where no line has a finite point."""
+    """Return the chart as an ``<svg>`` element, or '' if no line has a finite point."""
     frame = _frame(chart)
     if frame is None:
         return ""
@@ -83,11 +83,11 @@ def draw(chart: Chart) -> str:
 
 
 def draw_bars(contributions: Sequence[Contribution], reach: tuple[float, float]) -> str:
-    """What each component did to log(score), left of a line for a loss and right of it for a gain, with its factor.
+    """Return a bar for what each component did to log(score), losses to the left, gains to the right, with its factor.
 
-    ``reach`` is the largest loss and gain of all strips that are compared, as log(score) without a sign.
+    ``reach`` is the largest loss and gain of all charts that are compared, as unsigned log(score).
     """
-    parts = [part for part in contributions if part.weight > 0]
+    parts = [part for part in contributions if part.weight > 0]  # those that were judged
     height = BAR_ROW * len(parts)
     width = BAR_WIDTH - BAR_LEFT - BAR_RIGHT
     scale = width / max(sum(reach), 1e-9)
@@ -129,7 +129,7 @@ def _bands(chart: Chart, frame: _Frame) -> list[str]:
         parts.append(
             f'<rect class="band {word}" x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
         )
-        if width > 9 * len(band.word):
+        if width > 9 * len(band.word):  # 9 pixels a letter
             parts.append(f'<text class="band-word" x="{left + width / 2:.1f}" y="{HEIGHT - BOTTOM - 8}">{word}</text>')
     return parts
 
@@ -182,7 +182,7 @@ def _mark(mark: Mark, frame: _Frame) -> list[str]:
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """About ``count`` round numbers between ``low`` and ``high``."""
+    """Return about ``count`` round numbers between ``low`` and ``high``."""
     span = high - low
     if not span > 0:
         return [low]
@@ -194,7 +194,7 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def thinned(xs: Sequence[float], ys: Sequence[float], most: int = 600) -> tuple[list[float], list[float]]:
-    """Every n-th point and the last, so that a long run's page stays small."""
+    """Return every n-th point and the last one, at most about ``most``, so that a long run's page stays small."""
     stride = max(1, math.ceil(len(xs) / most))
     keep = sorted({*range(0, len(xs), stride), len(xs) - 1}) if len(xs) else []
     return [xs[i] for i in keep], [ys[i] for i in keep]

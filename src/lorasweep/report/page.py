@@ -1,4 +1,4 @@
-"""A run, or several side by side, as one HTML page that needs nothing else: no network, no file beside it."""
+"""A run, or several side by side, as one HTML page that needs no network and no other file."""
 
 import base64
 import functools
@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorasweep.data.atomic import write_atomically
 from lorasweep.evaluate.text import veto_text
-from lorasweep.records import RunStatus, RunVerdict, Scores
+from lorasweep.records import RunStatus, RunVerdict, RunView, Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
-from lorasweep.report.pictures import contact_sheet, data_uri
-from lorasweep.report.view import Row, RunView, bands, prompts_of, rows_of, smoothed, strengths_of, varied
+from lorasweep.report.images import contact_sheet, data_uri
+from lorasweep.report.view import Row, bands, prompts_of, rows_of, smoothed, strengths_of, varied
 from lorasweep.report.why import cards_of, picture_id
 
 PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
@@ -27,10 +27,8 @@ ROOM_FOR_WORDS = 3
 
 
 def write_report(folder: Path, view: RunView) -> Path:
-    """Write ``report.html``, and ``contact_sheet.png`` once the run is over, whole or not at all; the page's path.
-
-    Compressing the sheet costs more than the whole page, which is rewritten at every checkpoint.
-    """
+    """Write ``report.html``, and once the run is over ``contact_sheet.png``, atomically. Return the page's path."""
+    # Compressing the sheet costs more than the whole page, which is rewritten at every checkpoint.
     sheet = None if view.status == RunStatus.RUNNING else contact_sheet(view)
     if sheet is not None:
         stream = io.BytesIO()
@@ -40,12 +38,12 @@ def write_report(folder: Path, view: RunView) -> Path:
 
 
 def write_comparison(folder: Path, views: Sequence[RunView], title: str = "Comparison", lead: str = "") -> Path:
-    """Write ``comparison.html`` about several runs, with a sentence to begin with; the page's path."""
+    """Write ``comparison.html`` of several runs, which begins with the sentence ``lead``. Return the page's path."""
     return _write_text(folder / COMPARISON, render_comparison(views, title, lead))
 
 
 def render(view: RunView) -> str:
-    """The page of one run."""
+    """Return the page of one run."""
     rows = rows_of(view)
     picked = next((row for row in rows if row.picked), None)
     return _template(
@@ -76,7 +74,7 @@ def render(view: RunView) -> str:
 
 
 def render_comparison(views: Sequence[RunView], title: str, lead: str = "") -> str:
-    """The page of several runs: best pick first, their score curves in one chart, every run's picked pictures."""
+    """Return the page of several runs, best pick first: score curves in one chart, every run's picked images."""
     runs = []
     for place, view in enumerate(views):
         rows = rows_of(view)
@@ -102,7 +100,7 @@ def render_comparison(views: Sequence[RunView], title: str, lead: str = "") -> s
 
 
 def score_chart(rows: Sequence[Row]) -> Chart:
-    """Score with its interval over steps, verdicts behind it, the pick marked."""
+    """Return the score with its interval by step, verdicts as bands, the pick marked."""
     judged = _judged(rows)
     line = Line(
         name="score",
@@ -117,7 +115,7 @@ def score_chart(rows: Sequence[Row]) -> Chart:
 
 
 def component_chart(rows: Sequence[Row]) -> Chart:
-    """Every component over steps."""
+    """Return every component by step."""
     judged = _judged(rows)
     xs = [scores.step for scores in judged]
     lines = [
@@ -128,7 +126,7 @@ def component_chart(rows: Sequence[Row]) -> Chart:
 
 
 def loss_chart(view: RunView) -> Chart:
-    """Loss of every step, faint, and its moving average; a loss says little about which checkpoint is good."""
+    """Return the loss of every step, thin, and its moving average."""
     xs, ys = [float(step.step) for step in view.steps], [step.loss for step in view.steps]
     calm = smoothed(ys, span=max(5, len(ys) // 25))
     lines = []
@@ -139,7 +137,7 @@ def loss_chart(view: RunView) -> Chart:
 
 
 def validation_chart(view: RunView) -> Chart:
-    """Losses on held-out and on training photos over those of the base model: below 1 is better than it."""
+    """Return losses on held-out and on training photos over the base model's; below 1 is better than it."""
     base = next((found for found in view.validation if found.step == 0), None)
     if base is None or len(view.validation) < 2:
         return Chart(lines=[])
@@ -151,7 +149,7 @@ def validation_chart(view: RunView) -> Chart:
 
 
 def validation_words(view: RunView) -> str:
-    """What the losses on fixed noise are, what they are not, and where DVAR would have stopped; '' without any."""
+    """Return what the losses on fixed noise mean, and where DVAR would have stopped; '' without any."""
     if not view.validation:
         return ""
     measured = any(math.isfinite(found.held_out) for found in view.validation)
@@ -169,7 +167,7 @@ def _over(loss: float, base: float) -> float:
 
 
 def comparison_chart(runs: Sequence[dict[str, Any]]) -> Chart:
-    """One score curve a run, every pick marked; with the run's learning rate as far as there is room for words."""
+    """Return one score curve a run with its pick marked, by its learning rate if there is room for words."""
     lines, marks = [], []
     for place, run in enumerate(runs):
         judged, picked = _judged(run["rows"]), run["picked"]
@@ -183,7 +181,7 @@ def comparison_chart(runs: Sequence[dict[str, Any]]) -> Chart:
 
 
 def _judged(rows: Sequence[Row]) -> list[Scores]:
-    """The scores of trained checkpoints, in order of steps."""
+    """Return the scores of trained checkpoints, by step."""
     return [row.scores for row in rows if row.scores is not None and row.step > 0]
 
 
@@ -193,7 +191,7 @@ def _component_names(rows: Sequence[Row]) -> list[str]:
 
 
 def _portrait(view: RunView, picked: Row | None) -> str:
-    """The picked checkpoint's best judged photo of the person; of another prompt only where it drew no such photo."""
+    """Return the picked checkpoint's best photo of the subject, of another prompt if it drew none, else ''."""
     drawn = [cell for cell in picked.cells if cell.pictures] if picked else []
     if not drawn:
         return ""
@@ -203,7 +201,7 @@ def _portrait(view: RunView, picked: Row | None) -> str:
 
 
 def _facts(view: RunView) -> dict[str, str]:
-    """The handful of settings that people ask for first."""
+    """Return the settings that people ask for first."""
     optim, lora = view.config.get("optim", {}), view.config.get("lora", {})
     data, model = view.config.get("data", {}), view.config.get("model", {})
     found = {
@@ -223,7 +221,7 @@ def _facts(view: RunView) -> dict[str, str]:
 
 @functools.cache
 def _environment() -> Environment:
-    """Templates are compiled once in a process: it costs more than a page."""
+    # Once a process: compiling the templates costs more than rendering a page.
     environment = Environment(
         loader=PackageLoader("lorasweep.report"),
         autoescape=True,

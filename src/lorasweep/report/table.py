@@ -1,4 +1,4 @@
-"""The checkpoints of a run, and why one scores less than another, as tables for the terminal."""
+"""Tables for the terminal: the checkpoints of a run, and why one scores less than another."""
 
 import math
 
@@ -8,8 +8,8 @@ from rich.table import Table
 
 from lorasweep.data.lora_folder import short_name
 from lorasweep.evaluate.explain import Contribution, Explanation
-from lorasweep.records import VerdictWord
-from lorasweep.report.view import Row, RunView, rows_of
+from lorasweep.records import RunView, VerdictWord
+from lorasweep.report.view import Row, rows_of
 
 STYLES = {
     VerdictWord.GOOD: "green",
@@ -21,7 +21,7 @@ STYLES = {
 
 
 def checkpoint_table(view: RunView) -> Table:
-    """Score, interval, components and verdict of every checkpoint; the picked one is marked."""
+    """Return score, interval, components and verdict of every checkpoint, with the picked one marked."""
     rows = [row for row in rows_of(view) if not row.glimpse]
     names = next((list(row.scores.components) for row in rows if row.scores is not None), [])
     table = Table(title=escape(view.name), title_justify="left", header_style="dim", pad_edge=False, box=SIMPLE_HEAD)
@@ -37,11 +37,11 @@ def checkpoint_table(view: RunView) -> Table:
 
 
 def why_table(found: Explanation) -> Table:
-    """What each component gave to the difference of the two scores, and the pictures that moved it most."""
+    """Return each component's part in the difference of two scores, with the images that moved it most."""
     table = Table(title=escape(found.text), title_justify="left", header_style="dim", pad_edge=False, box=SIMPLE_HEAD)
     for title in ("component", "before", "here", "log(score)"):
         table.add_column(title, justify="left" if title == "component" else "right")
-    table.add_column("what happened, and the pictures that moved it most", ratio=1)
+    table.add_column("what happened, and the images that moved it most", ratio=1)
     for part in found.contributions:
         if part.weight > 0:
             change = f"{part.change:+.3f}"
@@ -73,5 +73,5 @@ def _cells(row: Row, names: list[str]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Two decimals, or a dash for what is not known."""
+    """Return two decimals, or a dash if the value is not known."""
     return f"{value:.2f}" if math.isfinite(value) else "–"

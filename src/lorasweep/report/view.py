@@ -1,4 +1,4 @@
-"""What a page shows of a run, worked out from its records. Pure: no file is opened here."""
+"""What a page shows of a run, worked out from its records. No file is opened here."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,6 @@ import numpy as np
 
 from lorasweep.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
-__all__ = [
-    "Cell",
-    "Row",
-    "RunView",
-    "bands",
-    "cell_score",
-    "prompts_of",
-    "rows_of",
-    "smoothed",
-    "strengths_of",
-    "varied",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -31,42 +18,43 @@ class Cell:
     pictures: tuple[Path, ...]
     """In seed order."""
     score: float
-    """0 to 1; NaN where not judged."""
+    """0 to 1; NaN if not judged."""
     parts: tuple[tuple[str, float], ...]
     """Each judged component's mean share over the seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One checkpoint, or a glimpse between two."""
+    """The base model, a checkpoint, or a glimpse between two of them."""
 
     step: int
     cells: tuple[Cell, ...]
     scores: Scores | None
     fresh: Scores | None
-    """The scores on fresh seeds, which only finalists have."""
+    """On fresh seeds; only finalists have them."""
     verdict: Verdict | None
     picked: bool
     runner_up: bool
     path: Path | None
     """The LoRA file; None for the base model."""
     file: str = ""
-    """How to call that file."""
+    """Name to show for that file."""
     foreign: bool = False
-    """Whether another trainer made it: its name then says more than its step."""
+    """Whether another trainer made it; its name then says more than its step."""
 
     @property
     def glimpse(self) -> bool:
-        """Whether it is no checkpoint at all: drawn between two of them, to be looked at only."""
+        """Return whether it was drawn between two checkpoints, to be looked at only."""
         return self.step > 0 and self.path is None and self.scores is None
 
     @property
     def label(self) -> str:
+        """Return what to call the row."""
         return "base model" if self.step == 0 else self.file if self.foreign and self.file else f"step {self.step}"
 
     @property
     def word(self) -> str:
-        """The verdict in one word; '' where there is none."""
+        """Return the verdict in one word, '' without one."""
         return "" if self.verdict is None else self.verdict.word
 
 
@@ -80,7 +68,7 @@ class Band:
 
 
 def varied(views: Sequence[RunView]) -> dict[str, tuple[str, ...]]:
-    """Key of the training to its value in each run, for keys that not all runs share; rate and rank are told anyway."""
+    """Return each training key on which the runs differ, with its value in each; rate and rank have their own columns."""
     told = ("optim.lr", "lora.rank", "lora.alpha")
     flat = [
         {
@@ -100,13 +88,13 @@ def _short(value: object) -> str:
 
 
 def prompts_of(view: RunView) -> tuple[Prompt, ...]:
-    """The columns of the sheet: prompts that have pictures."""
+    """Return the columns of the sheet: the prompts that were drawn."""
     drawn = {sample.prompt for sheet in view.samples for sample in sheet.samples}
     return tuple(prompt for prompt in view.prompts if prompt.key in drawn)
 
 
 def rows_of(view: RunView) -> tuple[Row, ...]:
-    """The base model and every step that was saved, drawn or scored, in order."""
+    """Return the base model and every step that was saved, drawn or scored, in order."""
     sheets = {sheet.step: sheet for sheet in view.samples if not sheet.fresh}
     scores = {scores.step: scores for scores in view.scores if not scores.fresh}
     fresh = {scores.step: scores for scores in view.scores if scores.fresh}
@@ -130,7 +118,7 @@ def rows_of(view: RunView) -> tuple[Row, ...]:
 
 
 def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:
-    """Scores on fresh seeds of the finalists that were drawn at several strengths, by step and strength."""
+    """Return the fresh scores of finalists that were drawn at several strengths, by step and strength."""
     own = float(view.config.get("sample", {}).get("strength", 1.0))
     found: dict[int, dict[float, Scores]] = {}
     for each in view.strengths:
@@ -142,9 +130,9 @@ def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:
 
 
 def cell_score(shares: Floats, names: tuple[str, ...], weights: dict[str, float]) -> float:
-    """Weighted geometric mean over the components [C] that were judged, 0 to 1; NaN where none was.
+    """Return the weighted geometric mean of the shares [C] that were judged, 0 to 1; NaN if none was.
 
-    It ranks pictures within a page; the checkpoint's own score is made from means over all prompts.
+    It ranks images within a page; a checkpoint's own score is made from means over all prompts.
     """
     judged = [(weights.get(name, 1.0), share) for name, share in zip(names, shares, strict=True) if np.isfinite(share)]
     total = sum(weight for weight, _ in judged)
@@ -154,7 +142,7 @@ def cell_score(shares: Floats, names: tuple[str, ...], weights: dict[str, float]
 
 
 def bands(rows: tuple[Row, ...]) -> tuple[Band, ...]:
-    """Stretches of one verdict, each reaching half-way to its neighbours; adjoining ones of one word are merged."""
+    """Return stretches of one verdict, each reaching half-way to its neighbours; equal neighbours are merged."""
     judged = [row for row in rows if row.step > 0 and row.word]
     found: list[Band] = []
     for i, row in enumerate(judged):
@@ -168,7 +156,7 @@ def bands(rows: tuple[Row, ...]) -> tuple[Band, ...]:
 
 
 def smoothed(values: list[float], span: int) -> list[float]:
-    """Exponential moving average over about ``span`` values, without the pull of its start; NaN is skipped."""
+    """Return the exponential moving average over about ``span`` values, corrected for its start; NaN is skipped."""
     keep = 1 - 2 / (span + 1)
     mean, weight, out = 0.0, 0.0, []
     for value in values:
@@ -194,7 +182,7 @@ def _cells(view: RunView, sheet: SampleSet | None, scores: Scores | None) -> tup
 
 
 def _shares(view: RunView, scores: Scores | None) -> dict[str, tuple[tuple[str, float], ...]]:
-    """Mean share of each component over the seeds, by prompt; {} where nothing was judged."""
+    """Return each component's mean share over the seeds, by prompt; {} if nothing was judged."""
     if scores is None or scores.by_prompt.shape[:1] != (len(view.prompts),):
         return {}
     found = {}

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are worth comparing, and what sets them apart. Pure: no file is opened here."""
+"""Which checkpoints of a run are worth comparing, and what sets them apart. No file is opened here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lorasweep.report.charts import draw_bars
 from lorasweep.report.view import prompts_of
 
 MOST_PICTURES = 4
-"""Beside one explanation on the page."""
+"""Images beside one explanation on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,12 @@ class Card:
     """An ``<svg>``."""
     pictures: tuple["Pair", ...]
     near: bool
-    """Whether it is shown at once: what training changed, the pick's neighbours, and the other candidates."""
+    """Whether it is shown unfolded: what training changed, the pick's neighbours, and the other candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One picture at both checkpoints, by the ids of their images on the page."""
+    """One prompt and seed at both checkpoints, by the ids of the images on the page."""
 
     component: str
     moved: Moved
@@ -36,12 +36,12 @@ class Pair:
 
 
 def picture_id(step: int, column: int, row: int) -> str:
-    """Of an image on the page: of a step, the place of its prompt in the sheet and the place of its seed."""
+    """Return the id of an image on the page, by step, place of its prompt in the sheet and place of its seed."""
     return f"p{step}-{column}-{row}"
 
 
 def cards_of(view: RunView) -> tuple[Card, ...]:
-    """Every explanation of the run; bars of checkpoints against the pick share one scale."""
+    """Return every explanation of the run; bars of checkpoints against the pick share one scale."""
     found = why_all(view)
     columns = {prompt.key: place for place, prompt in enumerate(prompts_of(view))}
     reach = {base: _reach([each for each in found if (each.against == 0) == base]) for base in (True, False)}
@@ -63,7 +63,7 @@ def _reach(found: Sequence[Explanation]) -> tuple[float, float]:
 
 
 def _near(view: RunView) -> set[int | None]:
-    """The pick's neighbours, the highest score, the runner-up and the last checkpoint."""
+    """Return the pick's neighbours, the highest score, the runner-up and the last checkpoint."""
     steps, center = sorted(step for step in _judged(view) if step > 0), _center(view)
     place = steps.index(center) if center else 0
     others = {view.pick.best_step, view.pick.runner_up} if view.pick else set[int | None]()
@@ -78,9 +78,9 @@ def _pair(view: RunView, found: Explanation, component: str, moved: Moved, colum
 
 
 def why_picked(view: RunView) -> tuple[Explanation, ...]:
-    """What training changed up to the pick, then the pick's two neighbours against it.
+    """Return what training changed up to the pick, then the pick's two neighbours against it.
 
-    Where nothing was picked the highest score stands in for the pick; () where nothing was judged.
+    Without a pick the highest score stands in for it. Return () if nothing was judged.
     """
     center = _center(view)
     if center is None:
@@ -92,9 +92,9 @@ def why_picked(view: RunView) -> tuple[Explanation, ...]:
 
 
 def why_not(view: RunView, step: int) -> tuple[Explanation, ...]:
-    """What training changed up to ``step``, then that checkpoint against the pick.
+    """Return what training changed up to ``step``, then that checkpoint against the pick.
 
-    Raises UserError where the step was not judged.
+    Raise UserError if the step was not judged.
     """
     center, judged = _center(view), _judged(view)
     if center is None or step == center:
@@ -108,7 +108,7 @@ def why_not(view: RunView, step: int) -> tuple[Explanation, ...]:
 
 
 def why_all(view: RunView) -> tuple[Explanation, ...]:
-    """What training changed up to the pick, then every other judged checkpoint against it, in order of steps."""
+    """Return what training changed up to the pick, then every other judged checkpoint against it, by step."""
     center = _center(view)
     if center is None:
         return ()
@@ -116,7 +116,7 @@ def why_all(view: RunView) -> tuple[Explanation, ...]:
 
 
 def most_moved(found: Explanation) -> tuple[tuple[str, Moved], ...]:
-    """The pictures that moved the score most, each once, with the component in which it did."""
+    """Return the images that moved the score most, each once, with the component in which it did."""
     moved = [(part.component, picture) for part in found.contributions for picture in part.pictures]
     best: dict[tuple[str, int], tuple[str, Moved]] = {}
     for component, picture in sorted(moved, key=lambda each: -abs(each[1].effect)):
@@ -131,13 +131,13 @@ def _center(view: RunView) -> int | None:
 
 
 def _judged(view: RunView) -> dict[int, Scores]:
-    """The scores on the standing seeds that fit the run's prompts, in order of steps."""
+    """Return the scores on the standing seeds that fit the run's prompts, by step."""
     fitting = [s for s in view.scores if not s.fresh and s.by_prompt.shape[:1] == (len(view.prompts),)]
     return {scores.step: scores for scores in sorted(fitting, key=lambda scores: scores.step)}
 
 
 def _against(view: RunView, pairs: Sequence[tuple[int, int]]) -> tuple[Explanation, ...]:
-    """Pairs with the base model are left out in runs from before it was judged."""
+    """Return the explanations of pairs that were both judged; older runs did not judge the base model."""
     judged = _judged(view)
     names = {c.step: view.file_name(c.path) for c in view.checkpoints if c.path} if view.source else {}
     subject = str(view.config.get("data", {}).get("trigger") or "the subject")

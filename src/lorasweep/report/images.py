@@ -1,4 +1,4 @@
-"""Pictures for a page: small, embedded, and never more than a file that may have gone."""
+"""Images for a page: small and embedded. A file that is gone leaves a gap, not an error."""
 
 import base64
 import io
@@ -8,15 +8,16 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lorasweep.data.lora_folder import short_name
-from lorasweep.report.view import Row, RunView, prompts_of, rows_of
+from lorasweep.records import RunView
+from lorasweep.report.view import Row, prompts_of, rows_of
 
 LONGEST = 320
-"""Pixels of an embedded picture's longer side."""
+"""Pixels of an embedded image's longer side."""
 GREEN, INK, PAPER, FAINT = "#1f9d55", "#20242b", "#ffffff", "#e7e9ee"
 
 
 def data_uri(path: Path, longest: int = LONGEST) -> str:
-    """The picture as a ``data:`` URI, shrunk where it is larger; '' where it cannot be read."""
+    """Return the image as a ``data:`` URI, at most ``longest`` pixels a side; '' if it cannot be read."""
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
@@ -29,7 +30,7 @@ def data_uri(path: Path, longest: int = LONGEST) -> str:
 
 
 def contact_sheet(view: RunView) -> Image.Image | None:
-    """Checkpoints down, prompts across, the picked row framed; None where nothing was drawn."""
+    """Return all samples, checkpoints down and prompts across, the picked row framed; None if nothing was drawn."""
     rows = [row for row in rows_of(view) if any(cell.pictures for cell in row.cells)]
     if not rows:
         return None
