@@ -68,7 +68,7 @@ class Band:
 
 
 def varied(views: Sequence[RunView]) -> dict[str, tuple[str, ...]]:
-    """Return each training key on which the runs differ, with its value in each; rate and rank have their own columns."""
+    """Return each training key on which runs differ, with its value in each; rate and rank have their own columns."""
     told = ("optim.lr", "lora.rank", "lora.alpha")
     flat = [
         {
