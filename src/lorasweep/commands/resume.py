@@ -10,7 +10,7 @@ from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.errors import ExitCode, UserError
 from lorasweep.foreign.evaluation import evaluate_again
-from lorasweep.records import RunView
+from lorasweep.records import RunStatus, RunView
 from lorasweep.run.entries import entries_of
 from lorasweep.run.multirun import Multirun, children_of
 from lorasweep.run.recorder import Outcome
@@ -38,7 +38,7 @@ def resume(root: str | Path, what: str, *, say: Say = print) -> list[Outcome]:
     """
     found = find_run(Path(root), what)
     views = children_of(found) or [read_run(found.path)]
-    waiting = [view for view in views if view.status not in ("finished", "failed", "running")]
+    waiting = [view for view in views if view.status not in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.RUNNING)]
     if not waiting:
         raise UserError(f"{found.name} is {views[0].status}; there is nothing to resume.")
     if waiting[0].source is not None:
