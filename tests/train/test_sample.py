@@ -1,5 +1,7 @@
 """Sheets of pictures: the same noise every time, from the file that was written, and training never notices."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from contracts.tiny import SIDE, tiny_run
 from PIL import Image
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
+from lorasweep.data.atomic import DAY
 from lorasweep.models.lora.file import write_lora
 from lorasweep.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.train.cohort import Cohort
@@ -127,6 +130,19 @@ def test_the_base_sheet_is_drawn_once_for_all_runs_and_anew_for_other_settings(
     assert second.samples[0].path.is_relative_to(tmp_path / "two")
     draw_checkpoint(family, BASE, sheet(guidance=2.0), tmp_path / "three", tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_what_another_worker_is_writing_into_a_shared_sheet_is_left_alone(family: Any, tmp_path: Path) -> None:
+    draw_checkpoint(family, BASE, sheet(), tmp_path / "one", tmp_path / "cache")
+    (shared,) = (tmp_path / "cache").iterdir()
+    live, dead = shared / ".p-0.png.0123456789abcdef.tmp", shared / ".p-1.png.0123456789abcdef.tmp"
+    for temporary in (live, dead):
+        temporary.write_bytes(b"half a picture")
+    yesterday = time.time() - DAY - 60
+    os.utime(dead, (yesterday, yesterday))
+    draw_checkpoint(family, BASE, sheet(), tmp_path / "two", tmp_path / "cache")
+    assert live.is_file()
+    assert not dead.exists()
 
 
 def test_drawing_does_not_disturb_training(family: Any, model_folder: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lorasweep.data.atomic import sweep_temporaries, write_atomically
+from lorasweep.data.atomic import DAY, sweep_temporaries, write_atomically
 from lorasweep.models.family import Family, Text
 from lorasweep.models.lora.file import read_lora
 from lorasweep.models.lora.layer import Adapter, AdapterBank, part_of
@@ -93,7 +93,8 @@ def draw_checkpoints(
     steps = [folder / f"step-{c.step:06d}" for c, folder in zip(checkpoints, folders, strict=True)]
     if base_cache is not None and all(checkpoint.path is None for checkpoint in checkpoints):
         shared = base_cache / _base_key(family, sheet)
-        _draw_into(family, [{}], sheet, [shared], texts)
+        # other runs draw there at the same time: what is half-written may be theirs
+        _draw_into(family, [{}], sheet, [shared], texts, older_than=DAY)
         for step in steps:
             _link_sheet(shared, step, sheet)
     else:
@@ -120,11 +121,16 @@ def picture_name(prompt: Prompt, seed: int) -> str:
 
 
 def _draw_into(
-    family: Family, adapters: Sequence[Adapter], sheet: Sheet, folders: Sequence[Path], texts: TextCache | None
+    family: Family,
+    adapters: Sequence[Adapter],
+    sheet: Sheet,
+    folders: Sequence[Path],
+    texts: TextCache | None,
+    older_than: float = 0.0,
 ) -> None:
+    """Draw what is missing; sweep away half-written files in ``folders`` that are ``older_than`` seconds."""
     for folder in folders:
-        if folder.is_dir():
-            sweep_temporaries(folder)
+        sweep_temporaries(folder, older_than)
     # so many pictures are drawn at once, however many adapters they are of: memory is planned for that many
     size = max(1, sheet.look.batch_size // len(adapters))
     chunks = [sheet.cells[start : start + size] for start in range(0, len(sheet.cells), size)]
