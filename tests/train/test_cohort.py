@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,28 @@ def test_out_of_memory_halves_the_width_and_hands_the_others_back(
     assert [t.name for t in cohort.returned] == ["c", "d"]
     assert cohort.width == 2
     assert cohort.admit(cohort.returned[0]) == 0
+
+
+def test_activations_are_gone_before_the_cache_is_emptied_after_out_of_memory(
+    family: Any, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The traceback holds the frames, and the frames hold the activations of the step that did not fit."""
+    cohort, held, alive = Cohort(family, 2), list[Any](), list[bool]()
+    for name in "ab":
+        cohort.admit(trial(name, steps=4, count=1))
+    real = cohort._losses
+
+    def tight(part: int) -> torch.Tensor:
+        activations = torch.ones(8)
+        if not held:
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("full")
+        return real(part)
+
+    monkeypatch.setattr(cohort, "_losses", tight)
+    monkeypatch.setattr(cohort, "_release_memory", lambda: alive.append(held[0]() is not None))
+    train(cohort)
+    assert alive == [False]
 
 
 def test_one_trial_that_does_not_fit_gets_a_hint(family: Any, trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ class Cohort:
         events: list[Checkpoint | Failure] = [slot.diverged() for slot in broken]
         for slot in due:
             if slot not in broken:
-                # the file first: a run goes on after its state, and would never write a checkpoint that is missing before it
+                # the file first: a run goes on after its state and never writes a checkpoint from before it
                 events.append(save_checkpoint(slot.trial, self.family, slot.state))
                 self._save_state(slot)
         self._release([slot for slot in due if slot.finished or slot in broken])
@@ -222,8 +222,15 @@ class Cohort:
             bank = self._stack()
             losses = self._accumulate(bank)
         except torch.OutOfMemoryError as error:
-            self._halve(error)
-            return []
+            # a copy: the error's own traceback holds the frames of the step, and these hold its activations
+            full = torch.OutOfMemoryError(*error.args)
+        else:
+            return self._update(bank, losses, on_step)
+        self._halve(full)
+        return []
+
+    def _update(self, bank: AdapterBank, losses: Tensor, on_step: Callable[[Step], None]) -> list[Checkpoint | Failure]:
+        """Update every slot from its own gradients; ``losses`` [C] are told with the steps."""
         scales = torch.tensor([slot.state.loss_scale for slot in self._slots], device=losses.device)
         assert bank.gradients is not None
         norms = torch.linalg.vector_norm(bank.gradients, dim=1) / scales
