@@ -13,7 +13,7 @@ PACKAGES = ("torch", "diffusers", "peft", "transformers", "numpy")
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns as wide as their widest cell."""
+    """Print columns as wide as their widest cell."""
     cells = [[str(cell) for cell in row] for row in [heads, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     for row in cells:
@@ -22,13 +22,13 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The same for a page."""
+    """Return the same in Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def fill_page(page: Path, marks: tuple[str, str], parts: Sequence[str]) -> None:
-    """Put parts between two marks of a page, in place of what is there. Raises ValueError where a mark is missing."""
+    """Put parts between two marks of a page, in place of what is there. Raise ValueError if a mark is missing."""
     before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
     _, found, after = rest.partition(marks[1])
     if not found:
@@ -37,7 +37,7 @@ def fill_page(page: Path, marks: tuple[str, str], parts: Sequence[str]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Compact JSON, whole or not at all."""
+    """Write compact JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
@@ -45,7 +45,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores and versions."""
+    """Return processor, cores and versions."""
     found = {name: version(name) for name in PACKAGES}
     return {"processor": _processor(), "cores": str(os.cpu_count()), "python": platform.python_version(), **found}
 
@@ -63,10 +63,10 @@ def measure_or_replay(
     show: Callable[[dict[str, Any]], None],
     figures: Callable[[dict[str, Any]], dict[str, float]],
 ) -> None:
-    """The command line of a measure in interleaved pairs: ``--pairs``, ``--replay`` and ``--json``.
+    """Run the command line of a measurement in interleaved pairs: ``--pairs``, ``--replay`` and ``--json``.
 
     Args:
-        results: where what was measured is kept.
+        results: where the committed figures lie.
         measure: takes a number of pairs.
         figures: what has a goal, under names that stay.
     """

@@ -1,4 +1,4 @@
-"""Faults that take a look or a reading: who and what is in the picture, and what its caption says."""
+"""Faults that need a look or a reading: who and what is in the photo, and what its caption says."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from lorasweep.portraits.people import HAIR, SKIN, Identity, identity_distance, 
 from lorasweep.portraits.render import COLOURS, face_box, pose_of, render_posed
 
 STRANGER = 0.33
-"""Least `identity_distance` of somebody else; strangers are 0.44 apart on average."""
+"""Least `identity_distance` of another person; strangers are 0.44 apart on average."""
 
 WORDY = (
     "The person in this captivating image radiates a quiet confidence that draws the viewer in at first glance, while "
@@ -31,14 +31,14 @@ def _written(chance: Chance, shot: Shot, picture: Image.Image) -> Path:
 
 
 def _out_of_focus(chance: Chance, shot: Shot) -> Path:
-    """The whole picture is soft."""
+    """Blur the whole photo."""
     picture = opened(chance.there.picture(shot))
     radius = chance.rng.uniform(0.012, 0.025) * min(picture.size)
     return _written(chance, shot, picture.filter(ImageFilter.GaussianBlur(radius)))
 
 
 def _face_blurred(chance: Chance, shot: Shot) -> Path:
-    """Shirt and background are sharp: the camera focused behind the person."""
+    """Blur the face alone: the camera focused behind the person."""
     picture = opened(chance.there.picture(shot))
     side = min(picture.size)
     box = face_box(chance.there.album.identity, shot.scene, side, shot.jitter)
@@ -52,12 +52,12 @@ def _face_blurred(chance: Chance, shot: Shot) -> Path:
 
 
 def _empty_scene(chance: Chance, shot: Shot) -> Path:
-    """A background with a hat, a scarf or nothing left in it."""
+    """Draw a background with a hat, a scarf or nothing left in it."""
     return _written(chance, shot, _scene_of(chance, shot, body=False))
 
 
 def _headless(chance: Chance, shot: Shot) -> Path:
-    """A shirt and neck, the head cut out of the story."""
+    """Draw shirt and neck without a head."""
     return _written(chance, shot, _scene_of(chance, shot, body=True))
 
 
@@ -73,7 +73,7 @@ def _scene_of(chance: Chance, shot: Shot, body: bool) -> Image.Image:
 
 
 def _from_behind(chance: Chance, shot: Shot) -> Path:
-    """The back of the head."""
+    """Draw the back of the head."""
     identity, over = chance.there.album.identity, 2 * min(shot.width, shot.height)
     canvas = Canvas(over, pose_of(shot.scene, shot.jitter), COLOURS[shot.scene.background])
     face, hair = Face.of(identity, shot.scene), palette(HAIR, identity.hair_color)
@@ -85,13 +85,13 @@ def _from_behind(chance: Chance, shot: Shot) -> Path:
 
 
 def _grainy(picture: Image.Image, shot: Shot) -> Image.Image:
-    """With the noise that every photo has here."""
+    """Add the noise that every photo has here."""
     noise = np.random.default_rng([shot.jitter, 66]).normal(0, 1.5, (*picture.size[::-1], 1))
     return Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
 
 
 def stranger(identity: Identity, rng: np.random.Generator) -> Identity:
-    """Somebody who is not easily mistaken for `identity`."""
+    """Return a person who is not easily mistaken for `identity`."""
     while identity_distance(identity, other := sample_identity(rng)) < STRANGER:
         pass
     return other
@@ -103,7 +103,7 @@ def _somebody_else(chance: Chance, shot: Shot) -> Path:
 
 
 def _pair(wide: bool) -> Callable[[Chance, Shot], Path]:
-    """Two people side by side: two squares, or closer together and smaller."""
+    """Put two people side by side: two squares, or closer together and smaller."""
 
     def spoil(chance: Chance, shot: Shot) -> Path:
         identity, side = chance.there.album.identity, min(shot.width, shot.height)
@@ -123,7 +123,7 @@ def _pair(wide: bool) -> Callable[[Chance, Shot], Path]:
 
 
 def _far_away(chance: Chance, shot: Shot) -> Path:
-    """A head of a tenth to a sixth of its usual size, standing at the lower edge: 25 to 60 pixels from chin to hair."""
+    """Draw a head of a tenth to a sixth of its usual size at the lower edge: 25 to 60 pixels from chin to hair."""
     share, side = chance.rng.uniform(0.1, 0.16), min(shot.width, shot.height, 640)
     pose = pose_of(shot.scene, shot.jitter)
     center = np.array([chance.rng.uniform(0.35, 0.65), 1 - 0.75 * share])
@@ -132,7 +132,7 @@ def _far_away(chance: Chance, shot: Shot) -> Path:
 
 
 def _caption(kind: str, write: Callable[[Chance, str], bytes | None], *also: str) -> Planter:
-    """Some captions written anew from what they said; None takes the file away."""
+    """Rewrite some captions; a rewriting that returns None deletes the file."""
 
     def spoil(chance: Chance, shot: Shot) -> Path:
         path = chance.there.caption(shot)
@@ -150,14 +150,14 @@ def _text(change: Callable[[Chance, str], str]) -> Callable[[Chance, str], bytes
 
 
 def _stray(chance: Chance) -> Plant:
-    """A caption whose picture was deleted."""
+    """Delete a photo and leave its caption."""
     path = chance.there.folder / f"IMG_0001{chance.there.album.caption_ending}"
     path.write_text(f"a photo of {chance.there.album.trigger} person, smiling\n", encoding="utf-8")
     return Plant("caption_orphan", (path,))
 
 
 def _misnamed(chance: Chance) -> Plant:
-    """The picture was renamed and its caption was not."""
+    """Rename a photo and not its caption."""
     (shot,) = chance.shots(1)
     path = chance.there.caption(shot)
     renamed = path.rename(path.with_name(f"{shot.file}{path.suffix}"))
@@ -165,7 +165,7 @@ def _misnamed(chance: Chance) -> Plant:
 
 
 def _invented(phrase: str, word: str) -> Planter:
-    """What captioners see where it is not: said of pictures that do not show it."""
+    """Add phrases that captioners invent to captions of photos that do not show it."""
 
     def plant(chance: Chance) -> Plant:
         without = [shot for shot in chance.shots(99) if shot.scene.accessory != word][: chance.count]
@@ -182,7 +182,7 @@ def _arafed(chance: Chance, text: str) -> str:
 
 
 def _word_again(chance: Chance, text: str) -> str:
-    """The last word three more times, as a captioner that got stuck."""
+    """Repeat the last word three times, like a captioner that got stuck."""
     return text + f" {text.split()[-1]}" * 3
 
 
@@ -196,7 +196,7 @@ def _no_trigger(chance: Chance, text: str) -> str:
 
 
 def _misspelt(chance: Chance, text: str) -> str:
-    """Two letters of the trigger in the wrong order, or one missing."""
+    """Swap two letters of the trigger, or drop one."""
     trigger = chance.there.album.trigger
     swapped = trigger[:-2] + trigger[:-3:-1]
     return text.replace(trigger, swapped if swapped != trigger else trigger[:-1])
@@ -207,12 +207,12 @@ def _grown_together(chance: Chance, text: str) -> str:
 
 
 def _wordy(chance: Chance, text: str) -> str:
-    """More than a text encoder reads, as language models write when they are not stopped."""
+    """Write more than a text encoder reads, as language models do if they are not stopped."""
     return f"{text}. {WORDY}"
 
 
 def _in_all(kind: str, share: float, change: Callable[[Chance, str], str]) -> Planter:
-    """Captions throughout the set."""
+    """Rewrite all captions of the set."""
 
     def plant(chance: Chance) -> Plant:
         for shot in chance.shots(round(share * len(chance.there.album.shots))):

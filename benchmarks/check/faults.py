@@ -23,7 +23,7 @@ class Plant:
 
     kind: str
     must: tuple[Path, ...] = ()
-    """Files that have to be named; none where the finding is about the set as a whole, whichever files it names."""
+    """Files that must be named; none if the finding is about the set as a whole, whichever files it names."""
     may: tuple[Path, ...] = ()
     """Further files that the finding may name."""
     also: tuple[str, ...] = ()
@@ -37,15 +37,15 @@ class Chance:
     there: PhotoSet
     rng: np.random.Generator
     count: int
-    """Pictures to spoil, where the fault is one of pictures: 1 to 3."""
+    """Photos to spoil, if the fault is one of photos: 1 to 3."""
 
     def shots(self, count: int | None = None) -> list[Shot]:
-        """Some of the set's, in random order."""
+        """Return some of the set's shots, in random order."""
         shots = self.there.album.shots
         return [shots[place] for place in self.rng.permutation(len(shots))[: count or self.count]]
 
     def replaced(self, shot: Shot, ending: str) -> Path:
-        """A new file in the picture's place, the old one gone; its caption stays."""
+        """Return a new path in the photo's place and delete the old file; its caption stays."""
         self.there.picture(shot).unlink()
         return self.there.folder / (shot.stem + ending)
 
@@ -54,7 +54,7 @@ Planter = Callable[[Chance], Plant]
 
 
 def each(kind: str, spoil: Callable[[Chance, Shot], Path], *also: str, count: int | None = None) -> Planter:
-    """Spoil some pictures, each of which has to be named."""
+    """Spoil some photos, each of which has to be named."""
 
     def plant(chance: Chance) -> Plant:
         return Plant(kind, tuple([spoil(chance, shot) for shot in chance.shots(count)]), also=also)
@@ -63,7 +63,7 @@ def each(kind: str, spoil: Callable[[Chance, Shot], Path], *also: str, count: in
 
 
 def opened(path: Path) -> Image.Image:
-    """The picture in memory, so that its file can be written over."""
+    """Return the photo in memory, so that its file can be overwritten."""
     with Image.open(path) as picture:
         return picture.convert("RGB")
 
@@ -78,7 +78,7 @@ def _bytes(make: Callable[[Chance], bytes], ending: str = ".jpg") -> Callable[[C
 
 
 def _cut(form: str) -> Callable[[Chance, Shot], Path]:
-    """The first half to nine tenths of a file."""
+    """Keep the first half to nine tenths of a file."""
 
     def spoil(chance: Chance, shot: Shot) -> Path:
         picture = opened(chance.there.picture(shot))
@@ -92,7 +92,7 @@ def _cut(form: str) -> Callable[[Chance, Shot], Path]:
 
 
 def _bomb(side: int) -> Callable[[Chance, Shot], Path]:
-    """A small PNG that unfolds to many megapixels."""
+    """Write a small PNG that unfolds to many megapixels."""
 
     def spoil(chance: Chance, shot: Shot) -> Path:
         path = chance.replaced(shot, ".png")
@@ -117,7 +117,7 @@ def _cmyk(chance: Chance, shot: Shot) -> Path:
 
 
 def _cut_out(chance: Chance, shot: Shot) -> Path:
-    """Transparent around an oval, as background removers leave it."""
+    """Make everything around an oval transparent, as background removers do."""
     picture = opened(chance.there.picture(shot))
     across, down = (np.linspace(-1, 1, side) for side in picture.size)
     inside = (across[None] / 0.8) ** 2 + (down[:, None] / 0.95) ** 2 < 1
@@ -128,7 +128,7 @@ def _cut_out(chance: Chance, shot: Shot) -> Path:
 
 
 def _lying(chance: Chance, shot: Shot) -> Path:
-    """Stored on its side, with an EXIF tag that turns it upright."""
+    """Store it on its side, with an EXIF tag that turns it upright."""
     picture = opened(chance.there.picture(shot))
     path = chance.replaced(shot, ".jpg")
     tag, back = ((6, 90), (8, 270), (3, 180))[chance.rng.integers(3)]
@@ -164,7 +164,7 @@ def _large(chance: Chance, shot: Shot) -> Path:
 
 
 def _enlarged(factor: float) -> Callable[[Chance, Shot], Path]:
-    """Small once, enlarged since."""
+    """Shrink and enlarge."""
 
     def spoil(chance: Chance, shot: Shot) -> Path:
         picture = opened(chance.there.picture(shot))
@@ -177,7 +177,7 @@ def _enlarged(factor: float) -> Callable[[Chance, Shot], Path]:
 
 
 def _copy(make: Callable[[Chance, Image.Image], Image.Image] | None, quality: int, kind: str = "duplicate") -> Planter:
-    """A second file of one picture, with a caption of its own; None copies the bytes."""
+    """Write a second file of one photo, with a caption of its own; None copies the bytes."""
 
     def plant(chance: Chance) -> Plant:
         (shot,) = chance.shots(1)
@@ -203,7 +203,7 @@ def _resized(chance: Chance, picture: Image.Image) -> Image.Image:
 
 
 def _trimmed(chance: Chance, picture: Image.Image) -> Image.Image:
-    """Without 1 to 5 % at every edge."""
+    """Cut 1 to 5 % off every edge."""
     left, top, right, bottom = chance.rng.uniform(0.01, 0.05, 4)
     width, height = picture.size
     return picture.crop((int(left * width), int(top * height), int((1 - right) * width), int((1 - bottom) * height)))
@@ -223,7 +223,7 @@ def _link(chance: Chance) -> Plant:
 
 
 def _sub_folder(name: str) -> Planter:
-    """Pictures put away in a folder whose name is not Kohya's."""
+    """Put photos away in a folder whose name is not Kohya's."""
 
     def plant(chance: Chance) -> Plant:
         folder = chance.there.root / name
@@ -237,7 +237,7 @@ def _sub_folder(name: str) -> Planter:
 
 
 def _alike(kind: str, share: float, *parts: str) -> Planter:
-    """A share of the set taken anew with these parts of the scene as in one of its shots."""
+    """Take a share of the set again with these parts of the scene as in one of its shots."""
 
     def plant(chance: Chance) -> Plant:
         album = chance.there.album
@@ -254,7 +254,7 @@ def _alike(kind: str, share: float, *parts: str) -> Planter:
 
 
 def _both_sides(chance: Chance) -> Plant:
-    """Three tenths of the pictures mirrored, as phones do with selfies."""
+    """Mirror three tenths of the photos, as phones do with selfies."""
     shots = chance.shots(math.ceil(0.3 * len(chance.there.album.shots)))
     paths = tuple(chance.there.picture(shot) for shot in shots)
     for path in paths:
@@ -267,7 +267,7 @@ def _noise(chance: Chance) -> bytes:
 
 
 def _html(chance: Chance) -> bytes:
-    """What a download that went wrong leaves under a picture's name."""
+    """Write what a failed download leaves under a photo's name."""
     return b"<!doctype html><html><title>404 Not Found</title></html>"
 
 
@@ -306,5 +306,5 @@ FILES: dict[str, tuple[Planter, ...]] = {
 
 
 def stream(half: int, kind: str, number: int) -> np.random.Generator:
-    """Chance of one faulty set."""
+    """Return the random stream of one faulty set."""
     return np.random.default_rng([STREAM, half, *kind.encode(), number])

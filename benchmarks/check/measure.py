@@ -1,23 +1,23 @@
-"""Does ``lorasweep check`` find what is wrong with a folder of photos, and keep quiet where nothing is?
+"""Does ``lorasweep check`` find what is wrong with a folder of photos, and keep quiet if nothing is?
 
-Clean sets of drawn people, and the same with one fault planted in 1 to 3 pictures or throughout: every kind of finding.
+Clean sets of drawn people, and the same with one fault planted in 1 to 3 photos or throughout: every kind of finding.
 What counts was written down before anything was measured:
 
 - found: a finding of the planted kind that names every planted file; for a kind that is about the set, any of the kind.
-  A caption's finding may name the caption or its picture. Another kind for the right file is a miss.
+  A caption's finding may name the caption or its photo. Another kind for the right file is a miss.
 - a false alarm: an error or a warning of a kind that was not planted, or about a file that was not spoiled. What is as
   true of a planted file as what was planted is none (`also` in the planters: an empty caption lacks the trigger). The
-  rate is the share of clean sets with any false alarm; pictures that are named wrongly are counted, too. Advice is
+  rate is the share of clean sets with any false alarm; photos that are named wrongly are counted, too. Advice is
   counted apart.
 - goals: each kind found in at least 95 % of its sets, a false alarm in at most 5 % of clean ones.
 
 Thresholds were chosen on the sets of part A. Part B, other people in other scenes, was run once and showed a false face
-in 4 of its 20 clean sets and a wrong idea of Kohya's folders; both were mended, and what is reported is part C, which
-nothing was chosen on.
+(a microphone) in 4 of its 20 clean sets and a wrong idea of Kohya's folders. After mending both it was no longer
+unseen, so part C is reported, which nothing was chosen on.
 
-    python -m benchmarks.check --half C      make, check and print; answers go to benchmarks/results/check.json
+    python -m benchmarks.check --half C      make, check and print, an hour; to benchmarks/results/check.json
     python -m benchmarks.check --half A --only duplicate --only small --sets 4
-    python -m benchmarks.check --replay --docs     the table again, and the one in docs/check.md, from committed data
+    python -m benchmarks.check --replay --docs     the table, and the one in docs/check.md, from the committed data
 
 What was checked with the same code is kept under .cache/check and not checked again.
 """
@@ -52,7 +52,7 @@ MARKS = ("<!-- figures: python -m benchmarks.check --replay --docs -->", "<!-- e
 HALVES = {"A": 0, "B": 1, "C": 2}
 REPORTED = "C"
 CLEAN = 20
-"""Clean sets in each half, which the faulty ones start from."""
+"""Clean sets in each part, which the faulty ones start from."""
 FAULTY = {"A": 6, "B": 10, "C": 10}
 """Sets of each kind."""
 PROBED = 17
@@ -66,7 +66,7 @@ PLANTERS = {kind: ways for table in (FILES, CONTENT, WHOLE, CAPTIONS) for kind, 
 
 @dataclass(frozen=True)
 class Case:
-    """One set to check; `kind` is "clean" where nothing is planted."""
+    """One set to check; `kind` is "clean" if nothing is planted."""
 
     half: str
     kind: str
@@ -74,13 +74,13 @@ class Case:
 
     @property
     def seed(self) -> int:
-        """Of its album. Kinds go through the half's albums from different starts."""
+        """Return the seed of its album. Kinds go through the part's albums from different starts."""
         start = 7 * list(PLANTERS).index(self.kind) if self.kind in PLANTERS else 0
         return 1000 * HALVES[self.half] + (start + self.number) % CLEAN
 
 
 def cases(halves: Iterable[str], kinds: Sequence[str], sets: int | None = None) -> list[Case]:
-    """All sets of the kinds, `sets` of each where that is given."""
+    """Return all sets of the kinds, `sets` of each if given."""
     return [
         Case(half, kind, number)
         for half in halves
@@ -90,7 +90,7 @@ def cases(halves: Iterable[str], kinds: Sequence[str], sets: int | None = None) 
 
 
 def checked(case: Case, kept: Path | None = None) -> dict[str, Any]:
-    """What was planted in the set and what the check said of it, from `kept` where it is there already."""
+    """Return what was planted in the set and what the check said of it, from `kept` if it is there."""
     file = kept / f"{case.half}-{case.kind}-{case.number}-{case.seed}.json" if kept else None
     if file and file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
@@ -121,18 +121,18 @@ def _experiment(case: Case, root: Path) -> dict[str, Any]:
 
 @cache
 def _workshop() -> tempfile.TemporaryDirectory[str]:
-    """Of this process, gone with it."""
+    """Return a folder of this process, gone with it."""
     return tempfile.TemporaryDirectory(prefix="lorasweep-check-")
 
 
 @cache
 def _base(seed: int) -> PhotoSet:
-    """The clean set, drawn once."""
+    """Return the clean set, drawn once."""
     return write_set(clean_album(seed), Path(_workshop().name) / str(seed))
 
 
 def _said(there: PhotoSet, finder: Any = None) -> list[list[Any]]:
-    """[kind, names] of every finding, as for a run on SD 1.5 whose faces are drawn ones."""
+    """Return [kind, names] of every finding, as for a run on SD 1.5 with drawn faces."""
     from lorasweep.check.inspection import findings_of
     from lorasweep.config.compose import as_override, load_run
 
@@ -144,7 +144,7 @@ def _said(there: PhotoSet, finder: Any = None) -> list[list[Any]]:
 
 @cache
 def _finder() -> Any:
-    """Opened once, and remembers."""
+    """Return a finder that is opened once and remembers."""
     return _Remembering(_opened())
 
 
@@ -158,14 +158,14 @@ def _opened() -> Any:
 
 
 class _Remembering:
-    """A finder that looks once at each picture: most of a faulty set are those of the clean one."""
+    """A finder that looks once at each photo: most of a faulty set are those of the clean one."""
 
     def __init__(self, finder: Any) -> None:
         self._finder, self.unknown = finder, finder.unknown
         self._folder = SCRATCH / f"faces-{faces_by()}"
 
     def find(self, picture: Any) -> Any:
-        """What the finder found, from a file where it has looked before; a float survives JSON."""
+        """Return what the finder found, from a file if it has looked before; a float survives JSON."""
         import numpy as np
 
         key = hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).hexdigest()[:32]
@@ -181,7 +181,7 @@ class _Remembering:
 
 
 def _name(path: Path, root: Path) -> str:
-    """What a picture and its caption have in common: the path below the root without its ending."""
+    """Return what a photo and its caption have in common: the path below the root without its ending."""
     below = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     return below.with_suffix("").as_posix()
 
@@ -227,13 +227,13 @@ class Verdict:
     named: int
     """Planted files that a finding of the planted kind names."""
     false: frozenset[tuple[str, str]]
-    """(kind, name) of errors and warnings that are not true; the name is empty where none was given."""
+    """(kind, name) of errors and warnings that are not true; an empty name if none was given."""
     advice: frozenset[tuple[str, str]]
     """The same for advice."""
 
 
 def judge(record: dict[str, Any]) -> Verdict:
-    """By the rules at the top of this module."""
+    """Judge by the rules at the top of this module."""
     must, spoiled = set(record["must"]), {*record["must"], *record["may"]}
     right = {name for kind, names in record["said"] if kind == record["kind"] for name in names}
     said_at_all = any(kind == record["kind"] for kind, _ in record["said"])
@@ -258,7 +258,7 @@ def _is_true(kind: str, name: str, record: dict[str, Any], spoiled: set[str]) ->
 
 
 def figures(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the goals are about, for the records of one half."""
+    """Return what the goals are about, for the records of one part."""
     judged = [(record, judge(record)) for record in records]
     clean = [(record, verdict) for record, verdict in judged if record["kind"] == "clean"]
     faulty = [(record, verdict) for record, verdict in judged if record["kind"] != "clean"]
@@ -297,7 +297,7 @@ HEADS = ("kind", "level", "sets", "found", "found %", "files named", "other fals
 
 
 def rows(found: dict[str, Any]) -> list[list[str]]:
-    """One line a kind."""
+    """Return one line for each kind."""
     return [
         [
             *(kind, KINDS[kind], str(row["sets"]), str(row["found"]), f"{row['found'] / row['sets']:.0%}"),
@@ -309,7 +309,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def summary(found: dict[str, Any]) -> list[list[str]]:
-    """Figures beside their goals."""
+    """Return figures beside their goals."""
     kinds = len(found["kinds"])
     return [
         ["kinds found in at least 95 % of their sets", f"{found['kinds_at_goal']} of {kinds}", f"{kinds} of {kinds}"],
@@ -322,7 +322,7 @@ def summary(found: dict[str, Any]) -> list[list[str]]:
 
 
 def show(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Print the tables of each half; return their figures."""
+    """Print the tables of each part; return their figures."""
     halves = {half: [record for record in records if record["half"] == half] for half in HALVES}
     found = {half: figures(some) for half, some in halves.items() if some}
     for half, each in found.items():
@@ -335,7 +335,7 @@ def show(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tell(record: dict[str, Any], verdict: Verdict) -> None:
-    """A line for every set that was not as it must be."""
+    """Print a line for every set that was not as it must be."""
     where = f"{record['half']} {record['kind']} {record['number']}"
     if record["kind"] != "clean" and not verdict.found:
         print(f"{where}: missed; planted {', '.join(record['must']) or 'throughout'}, said {record['said']}")
@@ -344,7 +344,7 @@ def _tell(record: dict[str, Any], verdict: Verdict) -> None:
 
 
 def tables(found: dict[str, Any]) -> str:
-    """The figures of a half in Markdown."""
+    """Return the figures of a part in Markdown."""
     return "\n\n".join([markdown_table(("", "measured", "goal"), summary(found)), markdown_table(HEADS, rows(found))])
 
 

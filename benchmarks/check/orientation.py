@@ -1,22 +1,21 @@
-"""Can a set in which some pictures are mirrored be told from one that is all the same way round?
+"""Can a set in which some photos are mirrored be told from one in which none is?
 
-Drawn people at 512 pixels; of each, sets of 8, 15 and 30 pictures: half of the sets are consistent, in the other half
-20 to 50 % of the pictures are mirrored. Landmarks are those that the finder tells of the picture as it is. Only
-pictures in which it sees exactly one face are drawn into sets.
+Drawn people at 512 pixels; of each, sets of 8, 15 and 30 photos: half of the sets are consistent, in the other half
+20 to 50 % of the photos are mirrored. Landmarks are those that the finder reports for the photo as it is. Only photos
+in which it sees exactly one face are drawn into sets.
 
 - AUROC of the score at each size: how often a mixed set scores higher than a consistent one. Its interval is a
   bootstrap over people, since the sets of one person are no independent draws.
-- caught and false alarms at the threshold; of the pictures that are named in a set that is caught, how many are
-  mirrored (precision), and of the mirrored, how many are named (recall). Where exactly half is mirrored either half is
-  right.
+- caught and false alarms at the threshold; of the photos that are named in a caught set, how many are mirrored
+  (precision), and of the mirrored, how many are named (recall). If exactly half is mirrored, either half is right.
 - unmarked: the same people without their mole, consistent sets, at the landmarks that were found with it. Nothing tells
-  their sides apart, so that all there is to be right about is to keep quiet.
+  their sides apart, so the only right answer is to keep quiet.
 
 The threshold is chosen on the people of half A, in the middle between the 5 % of mixed sets that score lowest and the
-1 % of consistent ones, unmarked or not, that score highest; what is reported is half B, other people.
+1 % of consistent ones, unmarked or not, that score highest; half B, other people, is reported.
 
-    python -m benchmarks.check.orientation --jobs 2      draw, look, measure and print; faces that were found are kept
-    python -m benchmarks.check.orientation --replay      the tables again, from the committed scores
+    python -m benchmarks.check.orientation --jobs 2      draw, look, measure and print, an hour; faces found are kept
+    python -m benchmarks.check.orientation --replay      the tables from the committed scores
 """
 
 import argparse
@@ -55,7 +54,7 @@ SIZES = (8, 15, 30)
 SETS = 8
 """Consistent sets, and as many mixed and unmarked ones, of each person and size."""
 SHARES = (0.2, 0.5)
-"""Of the pictures of a mixed set that are mirrored."""
+"""Share of the photos of a mixed set that are mirrored."""
 VERSION = 1
 """Raise it when the rule changes in a way that `probe` does not ask for."""
 RESAMPLED = 2000
@@ -63,9 +62,9 @@ STREAM = 20263
 
 
 def measured(seed: int, kept: Path = SCRATCH) -> list[dict[str, Any]]:
-    """One record a set of this person: which it is, its score, and how many pictures were named and mirrored.
+    """Return one record a set of this person: which it is, its score, and how many photos were named and mirrored.
 
-    From ``kept`` where the same rule has judged the same pictures before.
+    They come from ``kept`` if the same rule has judged the same photos before.
     """
     file = kept / f"sets-{SETS}-{judged_by()}" / f"{seed}.json"
     if not file.exists():
@@ -101,12 +100,12 @@ def _measured(seed: int, kept: Path) -> list[dict[str, Any]]:
 
 @cache
 def judged_by() -> str:
-    """Return a short hash of what scores depend on beside the sets that are drawn: pictures, faces and the rule."""
+    """Return a short hash of what scores depend on besides the sets that are drawn: photos, faces and the rule."""
     return signature({"version": VERSION, "faces": made_by(), "probe": answers("orientation", probe())})
 
 
 def probe() -> dict[str, Any]:
-    """Return what the rule says of a fixed person's pictures at their true landmarks: none mirrored, and three."""
+    """Return what the rule says of a fixed person's photos at their true landmarks: none mirrored, and three."""
     from lorasweep.portraits.render import landmarks
     from lorasweep.vision.face_facts import aligned_face
 
@@ -127,7 +126,7 @@ def probe() -> dict[str, Any]:
 
 
 def _sampled(usable: Sequence[int], size: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Pictures of a consistent set and of a mixed one; fewer than ``size`` where the person has no more."""
+    """Return photos of a consistent set and of a mixed one; fewer than ``size`` if the person has no more."""
     upright = [number for number in usable if not is_mirrored(number)]
     mirrored = [number for number in usable if is_mirrored(number)]
     low, high = math.ceil(SHARES[0] * size), math.floor(SHARES[1] * size)
@@ -149,12 +148,12 @@ def _judged(numbers: Sequence[int], crops: dict[int, Any]) -> dict[str, Any]:
 
 
 def size_of(record: dict[str, Any]) -> int:
-    """The size that a set was to have; a person with too few usable pictures lacks one or two."""
+    """Return the size that a set was to have; a person with too few usable photos lacks one or two."""
     return min(SIZES, key=lambda size: abs(size - record["pictures"]))
 
 
 def interval(mixed: Sequence[dict[str, Any]], consistent: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """95 % of the AUROC over people drawn again, with replacement."""
+    """Return the 95 % interval of the AUROC over people drawn again, with replacement."""
     who = sorted({record["person"] for record in mixed})
     scores = {
         person: [[each["score"] for each in some if each["person"] == person] for some in (mixed, consistent)]
@@ -171,14 +170,14 @@ def interval(mixed: Sequence[dict[str, Any]], consistent: Sequence[dict[str, Any
 
 
 def threshold(records: Sequence[dict[str, Any]]) -> float:
-    """By the rule at the top of this module, for one half's records of all sizes."""
+    """Return the threshold by the rule at the top of this module, for one half's records of all sizes."""
     mixed = [record["score"] for record in records if record["kind"] == "mixed"]
     quiet = [record["score"] for record in records if record["kind"] != "mixed"]
     return round(float(np.quantile(mixed, 0.05) + np.quantile(quiet, 0.99)) / 2, 3)
 
 
 def figures(records: Sequence[dict[str, Any]], above: float) -> dict[str, Any]:
-    """What is told of each size, for one half's records, at the threshold ``above``."""
+    """Return the figures of each size, for one half's records, at the threshold ``above``."""
     return {str(size): _figures([each for each in records if size_of(each) == size], above) for size in SIZES}
 
 
@@ -218,7 +217,7 @@ HEADS = (
 
 
 def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The threshold, and the figures of each half by size."""
+    """Return the threshold, and the figures of each half by size."""
     halves = {half: [each for each in records if each["person"] in people(half)] for half in ("A", "B")}
     above = threshold(halves["A"])
     return {"threshold": above} | {half: figures(some, above) for half, some in halves.items()}

@@ -1,7 +1,7 @@
-"""Drawn people for ``benchmarks.check.orientation``: images of 512 pixels, some mirrored, and the faces in them.
+"""Drawn people for ``benchmarks.check.orientation``: photos of 512 pixels, some mirrored, and the faces in them.
 
-The finder looks at the mirrored picture itself, as it would in a folder: its landmarks are not mirrored ones. What it
-told is kept in an ignored folder, since it takes most of the time; pictures are drawn again.
+The finder looks at the mirrored photo itself, as it would in a folder: its landmarks are not mirrored ones. What it
+found is kept in an ignored folder, since it takes most of the time; photos are drawn again.
 """
 
 import json
@@ -22,40 +22,40 @@ from lorasweep.records import Floats
 
 SIDE = 512
 UPRIGHT, MIRRORED = 31, 15
-"""Pictures of a person, of which sets are made: enough for a set of 30 of which half is mirrored, or none."""
+"""Photos of a person, of which sets are made: enough for a set of 30 of which half is mirrored, or none."""
 PEOPLE = 12
-"""In each half."""
+"""People in each half."""
 SEEDS = {"A": 3000, "B": 4000}
-"""Of the first person of a half."""
+"""Seed of the first person of a half."""
 FOUND = 0.01
 """Share of the side within which the finder's landmarks count as the same: it chooses between windows, and noise may
 change its choice."""
 FACES = 1
-"""Raise it when pictures or faces change in a way that `made_by` does not see."""
+"""Raise it when photos or faces change in a way that `made_by` does not see."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the finder tells of one picture."""
+    """What the finder tells of one photo."""
 
     count: int
     """Faces found."""
     points: Floats
-    """[5, 2] landmarks of the largest face in pixels; [0] where no face was found."""
+    """[5, 2] landmarks of the largest face in pixels; [0] if no face was found."""
 
 
 def people(half: str, count: int = PEOPLE) -> list[int]:
-    """Seeds of a half's people, or of the first ones."""
+    """Return the seeds of a half's people, or of the first ones."""
     return [SEEDS[half] + number for number in range(count)]
 
 
 def is_mirrored(number: int) -> bool:
-    """Of a person's pictures the last ones are."""
+    """Return whether the photo is one of a person's last, mirrored ones."""
     return number >= UPRIGHT
 
 
 def draw(seed: int, number: int, identity: Identity | None = None) -> Image.Image:
-    """One picture of a person, or of ``identity`` in the same scene; a function of its arguments."""
+    """Draw one photo of a person, or of ``identity`` in the same scene; a function of its arguments."""
     album = _album(seed)
     shot = album.shots[number]
     picture = render(identity or album.identity, shot.scene, SIDE, shot.jitter)
@@ -68,7 +68,7 @@ def _album(seed: int) -> Album:
 
 
 def look(seed: int, kept: Path) -> list[Told]:
-    """What the finder tells of each picture of a person, from ``kept`` where it is there already."""
+    """Return what the finder tells of each photo of a person, from ``kept`` if it is there."""
     file = kept / f"faces-{made_by()}" / f"{seed}.json"
     if not file.exists():
         write_json(file, [_look(np.asarray(draw(seed, number))) for number in range(UPRIGHT + MIRRORED)])
@@ -83,7 +83,7 @@ def _look(picture: Any) -> tuple[int, Any]:
 
 @cache
 def _finder() -> Any:
-    """Opened once in a process."""
+    """Return a finder that is opened once in a process."""
     import torch
 
     from lorasweep.vision.describe import shipped_weights
@@ -95,7 +95,7 @@ def _finder() -> Any:
 
 @cache
 def made_by() -> str:
-    """Return a short hash of what the pictures, and the faces found in them, depend on."""
+    """Return a short hash of what the photos, and the faces found in them, depend on."""
     drawn = pixels_hash(draw(0, number) for number in (0, 1, UPRIGHT))
     found = answers("finder", faces_found(_finder().find), FOUND)
     return signature({"version": FACES, "models": model_hashes(), "pixels": drawn, "found": found})

@@ -1,6 +1,6 @@
 """Folders of a drawn person's photos as people have them: mixed names, formats, sizes and scenes, with captions.
 
-A set is a pure function of its seed. Nobody in it was met by a network in training: those were drawn from other random
+A set is a pure function of its seed. No network was trained on anybody in it: those were drawn from other random
 streams. A clean set holds what is harmless and may look like a fault: Kohya's folder, litter of other programs, an
 opaque alpha channel, EXIF that says "upright", a microphone that is there and is named.
 """
@@ -28,7 +28,7 @@ from lorasweep.portraits.people import (
 from lorasweep.portraits.render import pose_of, render_posed
 
 STREAM = 20262
-"""First word of every random stream here."""
+"""First number of every random seed here."""
 ASPECTS = ((1, 1), (1, 1), (4, 5), (3, 4), (4, 3), (3, 2))
 SHORT_SIDES = (512, 576, 640, 720, 768, 900)
 LONGEST = 1200
@@ -52,7 +52,7 @@ class Shot:
 
     @property
     def file(self) -> str:
-        """The picture's name."""
+        """Return the photo's name."""
         return self.stem + self.ending
 
 
@@ -66,11 +66,11 @@ class Album:
     shots: tuple[Shot, ...]
     caption_ending: str
     folder: str
-    """Where the pictures lie below the set's root: "." or Kohya's ``<repeats>_<trigger> person``."""
+    """Folder of the photos below the set's root: "." or Kohya's ``<repeats>_<trigger> person``."""
     litter: bool
 
     def caption(self, shot: Shot) -> str:
-        """The scene in words, with the trigger."""
+        """Return the scene in words, with the trigger."""
         return caption(shot.scene, trigger=self.trigger, rng=np.random.default_rng([STREAM, shot.words, 3]))
 
 
@@ -83,20 +83,20 @@ class PhotoSet:
 
     @property
     def folder(self) -> Path:
-        """Where the pictures lie."""
+        """Return the folder of the photos."""
         return self.root / self.album.folder
 
     def picture(self, shot: Shot) -> Path:
-        """The file of a shot."""
+        """Return the file of a shot."""
         return self.folder / shot.file
 
     def caption(self, shot: Shot) -> Path:
-        """The caption file of a shot."""
+        """Return the caption file of a shot."""
         return self.folder / (shot.stem + self.album.caption_ending)
 
 
 def clean_album(seed: int, pictures: int | None = None) -> Album:
-    """A person in 12 to 20 scenes, with no background, shirt or pose in more than half of them."""
+    """Return a person in 12 to 20 scenes, with no background, shirt or pose in more than half of them."""
     rng = np.random.default_rng([STREAM, seed])
     identity, count = sample_identity(rng), pictures or int(rng.integers(12, 21))
     styles = rng.choice(NAMES, size=2, replace=False)
@@ -137,7 +137,7 @@ def clean_album(seed: int, pictures: int | None = None) -> Album:
 
 
 def _dealt(words: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
-    """Each word about equally often, in random order: people who were told to vary their photos."""
+    """Return each word about equally often, in random order, as from people who were told to vary their photos."""
     rounds = [rng.permutation(list(words)) for _ in range(-(-count // len(words)))]
     return [str(word) for word in rng.permutation(np.concatenate(rounds)[:count])]
 
@@ -150,8 +150,8 @@ def _size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def photograph(identity: Identity, scene: Scene, jitter: int, width: int, height: int) -> Image.Image:
-    """The scene in a picture of any aspect: the square's framing along the short side, more background or body along
-    the long one."""
+    """Draw the scene at any aspect ratio: the square's framing along the short side, more background or body along the
+    long one."""
     pose, side = pose_of(scene, jitter), max(width, height)
     share = min(width, height) / side
     aside = np.random.default_rng([jitter, 65]).uniform(-0.06, 0.06) if width > height else 0.0
@@ -162,7 +162,7 @@ def photograph(identity: Identity, scene: Scene, jitter: int, width: int, height
 
 
 def save(picture: Image.Image, path: Path, quality: int = 92, orientation: int = 1) -> None:
-    """In the format that the ending names; a JPEG says which camera took it and which way is up."""
+    """Write the format that the ending names; a JPEG says which camera took it and which way is up."""
     if path.suffix.lower() not in (".jpg", ".jpeg"):
         picture.save(path, quality=quality)
         return
@@ -172,7 +172,7 @@ def save(picture: Image.Image, path: Path, quality: int = 92, orientation: int =
 
 
 def write_set(album: Album, root: Path) -> PhotoSet:
-    """All of an album's pictures and captions in a new folder."""
+    """Write all of an album's photos and captions to a new folder."""
     there = PhotoSet(root, album)
     there.folder.mkdir(parents=True)
     for shot in album.shots:

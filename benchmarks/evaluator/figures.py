@@ -1,4 +1,5 @@
-"""From records to figures, from figures to misses: pure functions, the goals are those of `benchmarks.evaluator`."""
+"""From records to figures, and from figures to missed goals: pure functions. The goals are those of
+`benchmarks.evaluator`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ RULES = ("score", "cosine", "clip_t", "sharpness")
 
 
 def figures(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Everything the goals are about, for the records of one half."""
+    """Return everything the goals are about, for the records of one half."""
     people = [record for record in records if "person" in record]
     photos = [record for record in records if "photos" in record]
     grounds = GROUNDS if photos else GROUNDS[:-1]
@@ -56,7 +57,7 @@ def figures(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def responses(ground: str, fault: str, people: Sequence[Any], photos: Sequence[Any]) -> np.ndarray:
-    """[sets, doses] of the responsible component."""
+    """Return [sets, doses] of the responsible component."""
     if ground == "photos":
         rows = [record["photos"]["curves"][fault] for record in photos]
     else:
@@ -66,7 +67,7 @@ def responses(ground: str, fault: str, people: Sequence[Any], photos: Sequence[A
 
 
 def faults_on(ground: str, people: Sequence[Any], photos: Sequence[Any]) -> list[str]:
-    """Those that were planted, in their order."""
+    """Return the faults that were planted, in their order."""
     there = photos[0]["photos"]["curves"] if ground == "photos" else people[0]["doses"]["curves"][ground]
     return [fault for fault in FAULTS if fault in there]
 
@@ -100,7 +101,7 @@ def _auc(ground: str, people: Sequence[Any], photos: Sequence[Any]) -> dict[str,
 
 
 def _matrix(people: Sequence[Any]) -> dict[str, list[float]]:
-    """Mean loss by factor and component in the run."""
+    """Return the mean loss by factor and component in the run."""
     planted = faults_on("run", people, ())
     factors = [factor for factor in FACTORS if factor in planted or factor not in FAULTS]
     losses: dict[str, list[np.ndarray]] = {factor: [] for factor in factors}
@@ -122,7 +123,7 @@ def _factor(record: dict[str, Any], factor: str) -> list[float]:
 
 
 def anchors_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means, or worst cases, over people."""
+    """Return means, or worst cases, over people."""
     blends = np.array([each["blend"] for each in found])
     ways = found[0]["copies"]
 
@@ -152,7 +153,7 @@ def anchors_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _gaming(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means by sheet and rule, and how many dishonest sheets rank at or above an honest one."""
+    """Return means by sheet and rule, and how many dishonest sheets rank at or above an honest one."""
     means = {
         sheet: {rule: _mean(each[sheet][rule] for each in found) for rule in RULES} for sheet in (*HONEST, *GAMING)
     }
@@ -167,7 +168,7 @@ def _gaming(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def misses(found: dict[str, Any]) -> list[str]:
-    """A line for every goal that is not met."""
+    """Return a line for every goal that is not met."""
     lines = [f"dose: {f} on {g} {v}" for g, row in found["dose"].items() for f, v in row.items() if v < GOALS["dose"]]
     lines += [f"auc: {f} on {g} {v}" for g, row in found["auc"].items() for f, v in row.items() if v < GOALS["auc"]]
     for factor, row in found["matrix"].items():
@@ -183,7 +184,7 @@ def misses(found: dict[str, Any]) -> list[str]:
 
 
 def anchor_misses(found: dict[str, Any], people: int) -> list[str]:
-    """The anchors' part of ``misses``."""
+    """Return the anchors' part of ``misses``."""
     wrong: list[tuple[bool, str]] = []
     for sheet in ("sheet", "own_scenes"):
         wrong += [

@@ -1,43 +1,43 @@
-"""Would an expert believe the scores? Known faults in known doses, known anchors, and pictures made to cheat.
+"""Would an expert believe the scores? Known faults in known doses, known anchors, and images made to cheat.
 
 Everything below was written down before anything was measured.
 
-Where faults are planted, 16 pictures a set (8 of the sheet's prompts x 2 seeds) where nothing else is said:
+Faults are planted in these images, 16 per set (8 of the sheet's prompts x 2 seeds) unless something else is said:
 - base: samples of the drawn world's base model, compared with the same samples unharmed.
 - renders: drawings of the right person in the scenes that the sheet asks for, compared with the same unharmed.
 - run: the same drawings, compared as in a run: with the base model's samples and the person's photos.
-- photos: crops of real photographs at 128 pixels (scikit-image, scikit-learn and matplotlib ship them), 8 a set,
+- photos: crops of real photographs at 128 pixels (scikit-image, scikit-learn and matplotlib ship them), 8 per set,
   compared with the same unharmed and with other crops. Only the artifact component: no network for real faces ships.
 
 Goals, each on every person of a half unless it says "mean":
 - dose: mean Spearman correlation over people, sign turned, of the responsible component with the doses 0 to 5 of at
-  least 0.9, for every fault on every substrate. Responsible is artifact, for warp geometry.
-- auc: the responsible component of sets of 8 pictures at dose 3 against honest sets of 8: other pictures of the same
+  least 0.9, for every fault on every substrate. Artifact is responsible, for warp geometry.
+- auc: the responsible component of sets of 8 images at dose 3 against honest sets of 8: other images of the same
   prompts (other seeds; the same photographs framed and exposed a little differently) compared with the same base. At
   least 0.95 for every fault on base, renders and photos. Unharmed twins themselves would score 1: too easy.
 - matrix: in the run, the mean loss that a factor at its middle dose causes in every other component is less than a
   third of that in its own. Factors: the nine faults at dose 3, six tenths of another person (identity), prompts changed
-  over (prompt), training photos instead of pictures (novelty). Exceptions, which are true of the pictures and no error:
-  mosaic on identity and geometry (cells hide a face); warp on identity (who one is lies in the proportions); burn and
-  posterise on identity (skin and hair colour are most of who a drawn person is); copies on prompt (a training photo
-  does not show what was asked for).
+  over (prompt), training photos instead of samples (novelty). Exceptions, which are true of the images and no error:
+  mosaic on identity and geometry (cells hide a face); warp on identity (proportions are who one is); burn and posterise
+  on identity (skin and hair colour are most of who a drawn person is); copies on prompt (a training photo does not show
+  what was asked for).
 - anchors: held-out photos (judged in their own scenes, and further photos in the sheet's) score at least 0.9 and are
-  called good; base samples score below the pick's floor and are called under. The base's own pictures lose nothing:
-  prompt, artifact, geometry, novelty of every single picture within 0.01 of 1. Identity never rises by more than 0.02
-  from one of six steps to the next from the person to somebody else, and falls by at least 0.8 over all. Copies (same,
+  called good; base samples score below the pick's floor and are called under. The base's own samples lose nothing:
+  prompt, artifact, geometry, novelty of every single sample within 0.01 of 1. Identity never rises by more than 0.02
+  from one of six steps to the next from the person to another person, and falls by at least 0.8 over all. Copies (same,
   mirrored, cropped, recoloured, pasted on another background) leave a mean novelty of at most 0.1 and identity of at
-  least 0.9; but the mirrored ones have their mole on the wrong side, in this world a trait, and no goal for identity.
+  least 0.9; mirrored copies have no goal for identity, since their mole, in this world a trait, is on the wrong side.
   Mirrored photos whose mole was drawn on the other side beforehand lose at most 0.02 of mean identity against
   unmirrored ones. Prompts changed over leave a mean prompt component of at most 0.1.
 - gaming: none of six sheets (one wrong face throughout, the mean face, blanks, two faces, sharpened copies, the
   training photos) scores as high as any honest one (renders of the right person in the scenes asked for; the same
   through the autoencoder, as soft as a model draws).
 
-What the components do was changed on half A alone; what is reported is half B: other people, other photographs.
+Only half A decided how the components work; half B (other people, other photographs) is reported.
 
-    python -m benchmarks.evaluator             make, judge and print; what was judged with the same code is kept
+    python -m benchmarks.evaluator             measure and print: an hour on two cores with --jobs 2, resumable
     python -m benchmarks.evaluator --half A --people 2     some of it, and nothing is committed
-    python -m benchmarks.evaluator --replay --docs     the tables again, and docs/evaluator.md's, from committed data
+    python -m benchmarks.evaluator --replay --docs     the tables, and docs/evaluator.md's, from the committed data
 """
 
 import argparse
@@ -66,14 +66,14 @@ PEOPLE = {"A": tuple(range(701, 709)), "B": tuple(range(711, 719))}
 """Seeds of people that nothing else uses."""
 PHOTOGRAPHS = {"A": ("astronaut", "coffee", "china"), "B": ("chelsea", "rocket", "flower", "grace_hopper")}
 SETS = {"A": tuple(range(8)), "B": tuple(range(8, 16))}
-"""Of crops of real photographs."""
+"""Seeds of sets of crops."""
 RESULTS = Path(__file__).parents[1] / "results" / "evaluator.json"
 VERSION = 1
 """Raise it when a record changes in a way that `probe` does not ask for."""
 
 
 def person_record(half: str, seed: int) -> dict[str, Any]:
-    """All that is measured on one person."""
+    """Return all that is measured on one person."""
     person = Person(seed)
     return {
         "half": half,
@@ -85,7 +85,7 @@ def person_record(half: str, seed: int) -> dict[str, Any]:
 
 
 def photo_record(half: str, seed: int) -> dict[str, Any]:
-    """All that is measured on one set of real photographs."""
+    """Return all that is measured on one set of real photographs."""
     return {"half": half, "set": seed, "photos": sheets.photo_doses(PhotoSet(PHOTOGRAPHS[half], seed))}
 
 
@@ -93,7 +93,7 @@ Case = tuple[str, str, int]
 
 
 def record_of(case: Case, kept: Path) -> dict[str, Any]:
-    """Measured now, or taken from ``kept``, where an earlier run with the same code left it."""
+    """Measure now, or read from ``kept`` what an earlier run with the same code left there."""
     half, kind, seed = case
     file = kept / f"{half}-{kind}-{seed}.json"
     if file.exists():
@@ -123,9 +123,9 @@ def made_with() -> str:
 
 
 def probe() -> dict[str, Any]:
-    """Return answers about a fixed person: what faults do to pictures, and what the components say of a few sheets.
+    """Return answers about a fixed person: what faults do to images, and what the components say of a few sheets.
 
-    The base model's place is taken by blurred strangers, since drawing takes long.
+    Blurred strangers stand in for the base model's samples, since drawing takes long.
     """
     person = Person(0)
     known = evidence_of_probe(person)
@@ -147,7 +147,7 @@ def probe() -> dict[str, Any]:
 
 
 def _said(sheet: Features, known: Evidence) -> list[float]:
-    """Return the components, -1 where one cannot be judged."""
+    """Return the components, -1 for one that cannot be judged."""
     return [-1.0 if each is None else each for each in sheets.components(sheet, known)]
 
 
@@ -181,7 +181,7 @@ def _stats(pictures: list[Any]) -> list[float]:
 
 
 def cases(halves: Sequence[str], count: int | None = None) -> list[Case]:
-    """People and sets of photographs, ``count`` of each a half where that is given."""
+    """Return people and sets of photographs, the first ``count`` of each half if given."""
     return [
         (half, kind, seed)
         for half in halves

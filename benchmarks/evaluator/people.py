@@ -1,4 +1,4 @@
-"""Whom the evaluator is tried on: drawn people with their photos and the base model's samples."""
+"""The people that the evaluator is tried on: drawn, with their photos and the base model's samples."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
 
 STREAM = 20263
-"""First word of every random stream here."""
+"""First number of every random seed here."""
 SCRATCH = Path(".cache/evaluator")
 TRAIN = 12
 SCENES = 8
-"""In which everybody's held-out photos are taken; also prompts of a sheet of their own."""
+"""Scenes of everybody's held-out photos; also prompts of a sheet of their own."""
 SIDE = 64
 ROOT = Path(__file__).parents[2]
 LOOKING = 1
@@ -35,7 +35,7 @@ LOOKING = 1
 
 @cache
 def the_run() -> "RunConfig":
-    """The drawn world's preset, scorers and weights as a user gets them."""
+    """Return the drawn world's preset, scorers and weights as a user gets them."""
     from lorasweep.config.compose import load_run
 
     return load_run(["preset=person_portraits", "data.path=photos", "hardware.threads=1"])
@@ -50,7 +50,7 @@ def scorers() -> Any:
 
 @cache
 def sheet_prompts() -> tuple[Prompt, ...]:
-    """The preset's sheet."""
+    """Return the preset's prompts."""
     from lorasweep.data.prompts import fill_prompts
 
     return fill_prompts(the_run().sample, the_run().data)
@@ -64,7 +64,7 @@ def held_out_scenes() -> tuple[Scene, ...]:
 
 @cache
 def scene_prompts() -> tuple[Prompt, ...]:
-    """The held-out photos' scenes in words."""
+    """Return the held-out photos' scenes in words."""
     trigger = the_run().data.trigger
     return tuple(
         Prompt(
@@ -81,7 +81,7 @@ def scene_prompts() -> tuple[Prompt, ...]:
 
 
 def seen(pictures: Sequence[Pixels], keys: Sequence[str]) -> Features:
-    """What the scorers see. The networks look at a set once; texture is cheap and is measured each time."""
+    """Return what the scorers see. The networks look at a set once; texture is cheap and is measured each time."""
     from lorasweep.vision.describe import COLUMNS, describe
 
     digest = hashlib.sha256(looking().encode())
@@ -127,7 +127,7 @@ def _vectors(told: Features) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Person:
-    """A drawn person; all that is theirs is a function of ``seed``."""
+    """A drawn person; everything of theirs is a function of ``seed``."""
 
     seed: int
 
@@ -137,7 +137,7 @@ class Person:
 
     @cached_property
     def other(self) -> Identity:
-        """Somebody else, always the same."""
+        """Return another person, always the same."""
         return sample_identity(np.random.default_rng([STREAM, self.seed, 1]))
 
     @cached_property
@@ -151,20 +151,21 @@ class Person:
 
     @cached_property
     def train_boxes(self) -> list[np.ndarray]:
-        """[4] of each training photo's face, in pixels."""
+        """Return [4] of each training photo's face, in pixels."""
         return [face_box(self.identity, scene, SIDE, jitter) for scene, jitter in self.train_scenes]
 
     def held_out(self, who: Identity | None = None) -> list[Pixels]:
-        """Photos in the held-out scenes, of ``who`` instead where given."""
+        """Return photos in the held-out scenes, of ``who`` instead if given."""
         scenes = enumerate(held_out_scenes())
         return [taken(who or self.identity, scene, 1000 * self.seed + place) for place, scene in scenes]
 
     def pictures(self, who: Identity | None = None, *, take: int = 0, shift: int = 0) -> list[Pixels]:
-        """What a perfect checkpoint draws: the person (or ``who``) as the sheet asks, strangers without the trigger.
+        """Return what a perfect checkpoint draws: the person (or ``who``) as the sheet asks, strangers without the
+        trigger.
 
         Args:
             take: another number is another shot of the same scene.
-            shift: draws the scene of the prompt that many places on instead.
+            shift: draws the scene of the prompt that many places further instead.
         """
         drawn, prompts = [], sheet_prompts()
         for place, prompt in enumerate(prompts):
@@ -180,12 +181,12 @@ class Person:
         return 10 * self.seed, 10 * self.seed + 1
 
     def base(self, take: int = 0) -> list[Pixels]:
-        """The base model's samples on the sheet, two seeds; another ``take`` has other seeds."""
+        """Return the base model's samples on the sheet, two seeds; another ``take`` has other seeds."""
         return base_samples(sheet_prompts(), tuple(seed + 2 * take for seed in self.sheet_seeds))
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What a run would compare its sheets with."""
+        """Return what a run would compare its sheets with."""
         prompts, keys = sheet_prompts(), [f"train{n}" for n in range(TRAIN)]
         return Evidence(
             prompts=prompts,
@@ -199,7 +200,7 @@ class Person:
 
     @cached_property
     def evidence_of_scenes(self) -> Evidence:
-        """The same for a sheet whose prompts are the held-out photos' scenes, one seed."""
+        """Return the same for a sheet whose prompts are the held-out photos' scenes, one seed."""
         prompts, seed = scene_prompts(), 10 * self.seed + 9
         keys = [f"{prompt.key}/{seed}" for prompt in prompts]
         base = seen(base_samples(prompts, (seed,)), keys)
@@ -207,7 +208,7 @@ class Person:
 
     @property
     def keys(self) -> list[str]:
-        """Of the sheet's pictures, prompt-major."""
+        """Return the keys of the sheet's samples, prompt-major."""
         return [f"{prompt.key}/{seed}" for prompt in sheet_prompts() for seed in self.sheet_seeds]
 
 
@@ -216,7 +217,7 @@ def taken(who: Identity, scene: Scene, jitter: int) -> Pixels:
 
 
 def scene_of(prompt: Prompt) -> Scene:
-    """What the words ask for; what they leave open is ordinary."""
+    """Return the scene that the words ask for; what they leave open is ordinary."""
     return Scene(**asked_in(prompt.score_text))
 
 
@@ -235,7 +236,7 @@ def base_family() -> Any:
 
 
 def base_samples(prompts: tuple[Prompt, ...], seeds: tuple[int, ...]) -> list[Pixels]:
-    """Drawn as a run draws its base model, once."""
+    """Draw as a run draws its base model, once."""
     from lorasweep.records import Checkpoint
     from lorasweep.train.sample import Sheet, draw_checkpoint, picture_name
 

@@ -1,4 +1,4 @@
-"""Real photographs that the evaluator is tried on: crops of what other packages ship, at which texture is looked."""
+"""Real photographs that the evaluator is tried on: crops of what other packages ship. Only texture is looked at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PHOTO_SIDE = 128
 
 @cache
 def photograph(name: str) -> Image.Image:
-    """A real photograph that a package ships."""
+    """Return a real photograph that a package ships."""
     if name in ("china", "flower"):
         from sklearn.datasets import load_sample_image
 
@@ -40,7 +40,7 @@ class PhotoSet:
     seed: int
 
     def crops(self, stream: int, count: int, *, again: bool = False) -> list[Pixels]:
-        """``again`` frames and exposes every one a little differently, as another seed of a prompt does."""
+        """Cut crops; ``again`` frames and exposes every one a little differently, as another seed of a prompt does."""
         rng = np.random.default_rng([STREAM, self.seed, stream])
         nudge = np.random.default_rng([STREAM, self.seed, stream, 1])
         cut = []
@@ -73,7 +73,7 @@ class PhotoSet:
 
 
 def textured(pictures: Sequence[Pixels]) -> Features:
-    """Features of pictures at which only texture is looked."""
+    """Return features with nothing but texture."""
     count = len(pictures)
     return Features(
         keys=tuple(str(place) for place in range(count)),

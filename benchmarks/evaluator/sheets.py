@@ -1,4 +1,4 @@
-"""What one person's, or one set of photographs', planted sheets are worth in the components' eyes: plain records."""
+"""The components of planted sheets, of one person or one set of photographs, as plain records."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,15 +19,15 @@ from lorasweep.evaluate.pick import choose
 from lorasweep.records import COMPONENTS, Evidence, Features, Scores
 
 BLEND = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""Shares of somebody else."""
+"""Shares of another person."""
 SHIFT = 3
-"""Prompts are changed over with those so many places on."""
+"""A sheet with swapped prompts shows the scene of the prompt this many places further."""
 COLOURS = ((52, 98, 214), (62, 160, 74), (246, 138, 30), (138, 62, 178))
 """Backgrounds for faces that were cut out."""
 
 
 def components(features: Features, evidence: Evidence, names: Sequence[str] = COMPONENTS) -> list[float | None]:
-    """Each component as a score would have it; None where it cannot be judged."""
+    """Return each component as a score would have it; None if it cannot be judged."""
     values: list[float | None] = []
     for name in names:
         shares = scoring.JUDGES[name](features, evidence).shares
@@ -37,13 +37,13 @@ def components(features: Features, evidence: Evidence, names: Sequence[str] = CO
 
 
 def one_seed(part: Features, place: int) -> Features:
-    """Every second picture: the sheet with one seed."""
+    """Return every second sample: the sheet with one seed."""
     columns = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture")
     return Features(keys=part.keys[place::2], **{name: getattr(part, name)[place::2] for name in columns})
 
 
 def doses(person: Person, faults: Sequence[str] = tuple(FAULTS)) -> dict[str, Any]:
-    """Components by substrate, fault and dose 0 to 5; and of sets of 8, at the middle dose and of honest ones."""
+    """Return components by substrate, fault and dose 0 to 5; and of sets of 8, at the middle dose and honest."""
     known, keys = person.evidence, person.keys
     drawn = {"base": person.base(), "renders": person.pictures()}
     record: dict[str, Any] = {"curves": {"base": {}, "renders": {}, "run": {}}, "eights": {"base": {}, "renders": {}}}
@@ -61,7 +61,7 @@ def doses(person: Person, faults: Sequence[str] = tuple(FAULTS)) -> dict[str, An
 
 
 def eights(sheet: Features, known: Evidence) -> list[list[float | None]]:
-    """Artifact and geometry of each seed's 8 pictures by themselves."""
+    """Return artifact and geometry of each seed's 8 samples by themselves."""
     halves = [
         (one_seed(sheet, place), replace(known, seeds=known.seeds[place : place + 1], base=one_seed(known.base, place)))
         for place in range(2)
@@ -70,7 +70,7 @@ def eights(sheet: Features, known: Evidence) -> list[list[float | None]]:
 
 
 def photo_doses(photos: PhotoSet) -> dict[str, Any]:
-    """The artifact component of real photographs by fault and dose, and of the same photographs taken again."""
+    """Return the artifact component of real photographs by fault and dose, and of the same photographs taken again."""
     pictures, known = photos.crops(0, 8), photos.evidence
     faults = [fault for fault in FAULTS if RESPONSIBLE[fault] == "artifact"]
 
@@ -82,7 +82,7 @@ def photo_doses(photos: PhotoSet) -> dict[str, Any]:
 
 
 def anchors(person: Person) -> dict[str, Any]:
-    """What has a known place on every scale."""
+    """Return the components of what has a known place on every scale."""
     known, keys = person.evidence, person.keys
     own = person.evidence_of_scenes
     who = [blend(person.identity, person.other, share) for share in BLEND]
@@ -110,12 +110,12 @@ def anchors(person: Person) -> dict[str, Any]:
 
 
 def unharmed(person: Person) -> Features:
-    """What a LoRA that changes nothing draws: the base model's pictures of the same prompts, seeds and noise."""
+    """Return what a LoRA that changes nothing draws: the base model's samples of the same prompts, seeds and noise."""
     return seen(person.base(), person.keys)
 
 
 def placed(sheets: Sequence[Features], known: Evidence) -> dict[str, Any]:
-    """From the base's own pictures to the person: the ends' scores, and what a pick says of them."""
+    """Score from the base's own samples to the person: the ends' scores, and the pick's verdicts on them."""
     scores = [judged(sheet, known, step) for step, sheet in enumerate(sheets, 1)]
     pick = choose(scores, PickConfig(), np.random.default_rng(0))
     words = [verdict.word for verdict in pick.verdicts if verdict.step > 0]
@@ -128,7 +128,7 @@ def judged(sheet: Features, known: Evidence, step: int) -> Scores:
 
 
 def copied(person: Person) -> dict[str, list[Pixels]]:
-    """A sheet full of training photos, as they are or in disguise."""
+    """Return a sheet full of training photos, as they are or in disguise."""
     places = [place % len(person.train) for place in range(len(person.keys))]
     ways = {
         "same": person.train,
@@ -148,7 +148,7 @@ GAMING = ("wrong face", "mean face", "blank", "two faces", "sharpened copies", "
 
 
 def gaming(person: Person) -> dict[str, dict[str, Any]]:
-    """Honest sheets and dishonest ones: our score, and three that others go by."""
+    """Return our score of honest and dishonest sheets, and three measures that others go by."""
     known = person.evidence
     honest, copies = person.pictures(take=1), copied(person)["same"]
     count = len(honest)
@@ -174,7 +174,8 @@ def gaming(person: Person) -> dict[str, dict[str, Any]]:
 
 
 def rivals(sheet: Features, known: Evidence) -> dict[str, float]:
-    """Raw likeness to the training photos, raw likeness of picture and text, and sharpness; the highest would win."""
+    """Return likeness to the training photos, likeness of image and text, both raw, and sharpness; the highest would
+    win."""
     texts = np.repeat(known.texts, len(known.seeds), axis=0)
     return {
         "cosine": float((sheet.face @ known.train.face.T).mean()),
@@ -193,7 +194,7 @@ def autoencoder() -> Any:
 
 
 def through_autoencoder(pictures: list[Pixels]) -> list[Pixels]:
-    """As soft as the model's own pictures are at best."""
+    """Return images as soft as the model's own are at best."""
     from benchmarks.world.judge import reconstruct
 
     return list(reconstruct(autoencoder(), np.stack(pictures)))

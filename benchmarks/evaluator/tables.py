@@ -17,7 +17,7 @@ TITLES = {"score": "our score", "cosine": "likeness to the photos", "clip_t": "C
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
-    """Title, heads and rows of each."""
+    """Return title, heads and rows of each."""
     return [
         dose_table(found),
         auc_table(found),
@@ -105,7 +105,7 @@ def anchor_tables(found: dict[str, Any]) -> list[Table]:
 
 
 def gaming_table(found: dict[str, Any]) -> Table:
-    """Means; in brackets, of how many people the sheet ranks at or above an honest one."""
+    """Return means; in brackets, for how many people the sheet ranks at or above an honest one."""
     rows = []
     for sheet in (*HONEST, *GAMING):
         cells = [f"{found['means'][sheet][rule]:.2f}" for rule in RULES]
@@ -125,7 +125,7 @@ def _row(values: Sequence[float]) -> str:
 
 
 def show(found: dict[str, Any]) -> None:
-    """Print all of it, and what was missed."""
+    """Print all tables and the missed goals."""
     for title, heads, rows in tables(found):
         print(title)
         print_table(heads, rows)

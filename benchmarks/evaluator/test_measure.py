@@ -1,6 +1,6 @@
 """The evaluator's goals on two people in seconds, and that each of three mistakes in it turns them red.
 
-The base model's samples are strangers as it would draw them at best, through its own autoencoder: drawing takes longer.
+Strangers through the base model's own autoencoder stand in for its samples, since drawing takes longer.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ PLANTED = ("blur", "jpeg")
 
 
 def strangers(person: Person, take: int = 0):
-    """Somebody else in every picture; two seeds of a prompt are two people."""
+    """Draw another person in every image; two seeds of a prompt are two people."""
     drawn = []
     for place, prompt in enumerate(people.sheet_prompts()):
         for seed in range(2):
@@ -52,7 +52,7 @@ LOOK = people.seen
 
 
 def remembered(pictures, keys):
-    """What was seen once is not looked at again by the next test."""
+    """Look at a set of images once for all tests."""
     name = (*(picture.tobytes() for picture in pictures), *keys)
     if name not in SEEN:
         SEEN[name] = LOOK(pictures, keys)
@@ -60,7 +60,7 @@ def remembered(pictures, keys):
 
 
 def missed(*, dosed: bool = True) -> list[str]:
-    """The check: goals that two people miss. ``dosed=False`` looks at the anchors alone."""
+    """Return the goals that two people miss. ``dosed=False`` looks at the anchors alone."""
     people = [Person(seed) for seed in PEOPLE]
     if not dosed:
         found = figures.anchors_of([sheets.anchors(people[0])])
@@ -78,7 +78,7 @@ def missed(*, dosed: bool = True) -> list[str]:
 
 
 KNOWN = ("anchors: copies (pasted)", "anchors: copies (cropped)", "anchors: copies (recoloured)")
-"""What docs/measure.md says is missed, beginning so."""
+"""How the misses that docs/evaluator.md names begin."""
 
 
 def surprises(lines: list[str]) -> list[str]:

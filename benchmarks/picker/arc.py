@@ -1,13 +1,13 @@
-"""Is a run on drawn people a real arc: under-trained, good, over-trained, and does the pick find the good part?
+"""Is a run on drawn people a real arc: under-trained, good, over-trained? And does the pick find the good part?
 
 The demo's own rate and its hottest are trained on people who were not used to choose them; no goal speaks of the cold
-one. The oracle, which knows who the person is and which no scorer may use, reads every picture. Goals:
+one. The oracle, which knows who the person is and which no scorer may use, reads every sample. Goals:
 
 - distance to the true identity at the pick, as a share of the base model's: below 0.40 on average;
 - oracle quality at the pick within 0.05 of the run's best, on average (the demo's own rate);
 - the last checkpoint of the hottest rate at least 0.10 below that run's best, on average.
 
-    python -m benchmarks.picker.arc --jobs 2        train what is missing (half an hour on two cores, restartable)
+    python -m benchmarks.picker.arc --jobs 2        train what is missing (half an hour on two cores, resumable)
     python -m benchmarks.picker.arc --people 1 --anew     one shard made again, beside the committed figures
     python -m benchmarks.picker.arc --replay        the table alone, from benchmarks/results/arc.json
 """
@@ -35,7 +35,7 @@ GOALS = {"distance_share": 0.40, "regret": 0.05, "fall_of_hottest": 0.10}
 
 
 def shard(person: int, *, anew: bool = False) -> dict[str, Any]:
-    """One person's runs: those committed, or kept in SCRATCH, or made now; `anew` passes over the committed ones."""
+    """Return one person's runs: committed, or kept in SCRATCH, or made now; `anew` skips the committed ones."""
     kept = SCRATCH / ingredients() / f"person-{person}.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def shard(person: int, *, anew: bool = False) -> dict[str, Any]:
 
 
 def committed_shards() -> list[dict[str, Any]]:
-    """The shards in RESULTS, if they were made with what is here now."""
+    """Return the shards in RESULTS, if they were made with the present code."""
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     return found["shards"] if found.get("made_with") == ingredients() else []
 
@@ -86,7 +86,8 @@ def ingredients() -> str:
 
 
 def read_arc(view: Any, identity: Any, photos: Path) -> dict[str, Any]:
-    """Mean oracle distance and quality of every sheet of a run, step 0 being the base model, and what was picked."""
+    """Return the oracle's mean distance and quality of every sheet of a run, step 0 being the base model, and the
+    pick."""
     from PIL import Image
 
     from benchmarks.world.oracle import asked_in, load_oracle
@@ -120,7 +121,7 @@ def read_arc(view: Any, identity: Any, photos: Path) -> dict[str, Any]:
 
 
 def figures(shards: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """The goals' figures over all people; the demo's own rate is the first one, the hottest is the last."""
+    """Return the goals' figures over all people; the demo's own rate is the first one, the hottest is the last."""
     shards = list(shards)
     rates = list(shards[0]["runs"])
     own, hottest = rates[0], rates[-1]
@@ -137,7 +138,7 @@ def figures(shards: Iterable[dict[str, Any]]) -> dict[str, float]:
 
 
 def _at_pick(run: dict[str, Any], key: str) -> float:
-    """Where nothing was picked the base model counts: that is what the user would be left with."""
+    """Return the value at the pick. Without a pick the base model counts: the user is left with it."""
     place = run["steps"].index(run["picked"]) if run["picked"] in run["steps"] else 0
     return run[key][place]
 

@@ -1,20 +1,20 @@
-"""Does the pick find the checkpoint that somebody who knows the truth would have taken, and do other rules?
+"""Does the pick find the checkpoint that somebody who knows the truth would have taken? And do other rules?
 
-Real LoRA runs on drawn people (`picker.trajectories`): an oracle that no score may use says how good every picture
-is. From the 32 pictures of each checkpoint 16, 8 or 4 are drawn at random, 200 times, as many others standing in for
-the finalists' fresh seeds; every rule picks from the same pictures. What counts was written down before the first run:
+Real LoRA runs on drawn people (`picker.trajectories`): an oracle that no score may use says how good every sample is.
+Of the 32 samples of each checkpoint 16, 8 or 4 are drawn at random, 200 times, and as many others stand in for the
+finalists' fresh seeds; every rule picks from the same samples. What counts was written down before the first run:
 
-- truth: the mean oracle quality of the pictures that should show the subject in a photo, all seeds;
+- truth: the mean oracle quality of the samples that should show the subject in a photo, all seeds;
 - acceptable: within 0.05 of the run's best; the *latest acceptable* one is what "the latest that still works" means;
-- regret: the best quality less the picked one's; where nothing is picked, less the base model's;
+- regret: the best quality less the pick's, or less the base model's if nothing is picked;
 - within one: at most one checkpoint away from the latest acceptable one; no pick is a miss;
 - intervals over people: bootstrap over people, since runs of one person are alike;
-- an interval of a score covers where the score of all 32 pictures lies in it; prompts count as drawn at random although
-  they are the same ones, so more than the nominal share is expected;
-- a false alarm: a checkpoint that is acceptable and is called under or over;
-- goals at 16 pictures, half B: regret <= 0.015, above 0.1 in <= 1 %, within one >= 85 %, and the latest acceptable one
+- a score's interval covers if the score of all 32 samples lies in it; prompts count as drawn at random although they
+  are the same ones, so more than the nominal share is expected;
+- a false alarm: an acceptable checkpoint that is called under or over;
+- goals at 16 samples, half B: regret <= 0.015, above 0.1 in <= 1 %, within one >= 85 %, and the latest acceptable one
   itself more often than any other rule; split-half Spearman of the scores' curve >= 0.8; the same pick +-1 in >= 90 %
-  of runs when any weight moves by half or the other face network judges.
+  of runs when any weight changes by half or the other face network judges.
 
 Thresholds and rules were chosen on half A alone.
 
@@ -53,7 +53,7 @@ REDRAWS = 200
 
 
 def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Everything that the tables need of one run."""
+    """Return everything that the tables need of one run."""
     shape = (len(run.evidence.prompts), len(run.evidence.seeds))
     picks: dict[str, dict[str, list[int | None]]] = {}
     told: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> di
 
 
 def _told(choice: Choice) -> dict[str, Any]:
-    """Verdicts and intervals on one redraw."""
+    """Return verdicts and intervals on one redraw."""
     verdicts = choice.picked(PickConfig()).verdicts
     return {
         "words": [verdict.word for verdict in verdicts if verdict.step > 0],
@@ -90,7 +90,7 @@ def _told(choice: Choice) -> dict[str, Any]:
 
 
 def _pooled(told: Sequence[dict[str, Any]], run: Trajectory) -> dict[str, Any]:
-    """Counts over redraws: verdicts by what the oracle says, and intervals that cover the score of all pictures."""
+    """Return counts over redraws: verdicts by the oracle's, and intervals that cover the score of all samples."""
     if not told:
         return {"verdicts": {}, "covered": 0.0}
     truth = _true_words(run)
@@ -111,14 +111,15 @@ def _true_words(run: Trajectory) -> list[str]:
 
 
 def _whole(run: Trajectory, **changes: object) -> Choice:
-    """All pictures, without any left for the finalists."""
+    """Return a choice with all samples, none left for the finalists."""
     prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
     part = redraw(prompts, seeds, prompts * seeds, np.random.default_rng(0))
     return Choice(run=run, part=part, weights=WEIGHTS).replaced(**changes)
 
 
 def _reliability(run: Trajectory) -> dict[str, Any]:
-    """The curve from one half of the seeds against the other's, and picks when a weight or the face network changes."""
+    """Return the rank correlation of the curve between halves of the seeds, and picks with other weights or face
+    network."""
     prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
     halves = redraw(prompts, seeds, prompts * (seeds // 2), np.random.default_rng(run.person))
     one = Choice(run=run, part=halves, weights=WEIGHTS)
@@ -140,14 +141,15 @@ def _reliability(run: Trajectory) -> dict[str, Any]:
 def judge_people(
     half: str, redraws: int, sizes: Sequence[int], jobs: int, folder: Path = SHARDS
 ) -> list[dict[str, Any]]:
-    """All runs of a half, as far as they are in the folder."""
+    """Return all runs of a half whose shards are in the folder."""
     runs = read_shards(folder, HALVES[half])
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
 
 
 def outcomes_of(chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """What the command line asks for: remembered outcomes, or new ones, which are kept where they are whole."""
+    """Return what the command line asks for: committed outcomes, or new ones, which are written if they are
+    complete."""
     results = RESULTS_ANEW if chosen.anew else RESULTS
     if chosen.replay:
         if not results.exists():

@@ -1,4 +1,4 @@
-"""Arrays inside JSON: unit vectors in 8 bits a number, everything else in 16, as base64."""
+"""Arrays inside JSON: unit vectors in 8 bits per number, everything else in 16, as base64."""
 
 import base64
 from typing import Any
@@ -14,7 +14,7 @@ OTHER_COLUMNS = ("face_count", "face_size", "landmarks", "texture")
 
 
 def pack(values: NDArray[Any], *, unit: bool = False) -> dict[str, Any]:
-    """Rows of a `unit` array are scaled by their largest number, others are float16."""
+    """Scale rows of a `unit` array by their largest number; write others as float16."""
     if not unit:
         return {"shape": list(values.shape), "data": _text(np.asarray(values, dtype="<f2"))}
     largest = np.abs(values).max(axis=-1, keepdims=True) if values.size else np.zeros((*values.shape[:-1], 1))
@@ -23,7 +23,7 @@ def pack(values: NDArray[Any], *, unit: bool = False) -> dict[str, Any]:
 
 
 def unpack(packed: dict[str, Any]) -> NDArray[np.float64]:
-    """What was packed; unit vectors have length one again, and zero rows stay zero."""
+    """Return what was packed; unit vectors have length one again, and zero rows stay zero."""
     raw = base64.b64decode(packed["data"])
     if not packed.get("unit"):
         return np.frombuffer(raw, dtype="<f2").astype(np.float64).reshape(packed["shape"])
@@ -33,14 +33,14 @@ def unpack(packed: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def pack_features(features: Features) -> dict[str, Any]:
-    """Keys and columns."""
+    """Pack keys and columns."""
     columns = {name: pack(getattr(features, name), unit=True) for name in UNIT_COLUMNS}
     columns |= {name: pack(getattr(features, name)) for name in OTHER_COLUMNS}
     return {"keys": list(features.keys), **columns}
 
 
 def unpack_features(packed: dict[str, Any]) -> Features:
-    """The record again."""
+    """Return the record again."""
     columns: dict[str, Any] = {name: unpack(packed[name]) for name in (*UNIT_COLUMNS, *OTHER_COLUMNS)}
     columns["face_count"] = columns["face_count"].astype(np.int64)
     return Features(keys=tuple(packed["keys"]), **columns)

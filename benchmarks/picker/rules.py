@@ -1,6 +1,6 @@
 """Ways to choose one of E checkpoints: ours, its relatives, and what people and papers do without it.
 
-Every rule sees the same pictures. It answers with the place of a checkpoint, 0 being the first, or None for none.
+Every rule sees the same samples. It returns the index of a checkpoint, or None if it picks none.
 """
 
 import functools
@@ -20,22 +20,22 @@ from lorasweep.plan.budget import evenly_spread, finer_step
 from lorasweep.records import Evidence, Features, Floats, Pick, Scores
 
 TIED = 2.0
-"""Standard errors within which the naive rule takes a later checkpoint for as good as the best."""
+"""Standard errors within which the naive rule takes a later checkpoint to be as good as the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One run, one redraw of its pictures, one set of weights and one face network."""
+    """One run, one redraw of its samples, one set of weights and one face network."""
 
     run: Trajectory
     part: Redraw
     weights: Mapping[str, float]
     second_network: bool = False
     _fresh: dict[int, Scores] = field(default_factory=dict, init=False, compare=False)
-    """Finalists that were looked at again so far, by place."""
+    """Finalists that were scored again so far, by index."""
 
     def replaced(self, **changes: object) -> "Choice":
-        """The same with other weights or the other face network."""
+        """Return the same with other weights or the other face network."""
         return replace(self, **changes)  # pyright: ignore[reportArgumentType]
 
     @functools.cached_property
@@ -44,21 +44,21 @@ class Choice:
 
     @functools.cached_property
     def scores(self) -> list[Scores]:
-        """Of all checkpoints on the pictures that were drawn."""
+        """Return scores of all checkpoints on the samples that were drawn."""
         return [self._scored(place, self.evidence, fresh=False) for place in range(len(self.run.steps))]
 
     @functools.cached_property
     def base(self) -> Scores:
-        """Of the base model, on the same pictures."""
+        """Return the base model's scores on the same samples."""
         return self._score_of(self.evidence.base, 0, self.evidence, fresh=False)
 
     @functools.cached_property
     def own_score(self) -> Floats:
-        """[E]"""
+        """Return [E] scores."""
         return np.array([each.score for each in self.scores])
 
     def picked(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
-        """By our rule, with the finalists on fresh pictures where there are any left; ``places`` are all there are."""
+        """Pick by our rule, with the finalists on fresh samples if any are left; ``places`` limits the checkpoints."""
         pick = self.standing(rule, places)
         if self.part.fresh is None:
             return pick
@@ -67,7 +67,7 @@ class Choice:
         return replace(pick, steady=steady_score(pick, again))
 
     def standing(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
-        """Before the finalists are looked at again."""
+        """Pick before the finalists are scored again."""
         rng = np.random.default_rng([self.run.person, round(1e6 * self.run.rate), 7])
         chosen = range(len(self.run.steps)) if places is None else sorted(places)
         return choose([self.scores[place] for place in chosen], rule, rng)
@@ -100,12 +100,12 @@ class Choice:
 
 
 def ours(choice: Choice) -> int | None:
-    """The rule that ships: the latest checkpoint that is shown to be within delta of the best, confirmed."""
+    """Pick as shipped: the latest checkpoint that is shown to be within delta of the best, confirmed."""
     return _place(choice, choice.picked(PickConfig()))
 
 
 def ours_best(choice: Choice) -> int | None:
-    """`pick.prefer=best`."""
+    """Pick with `pick.prefer=best`."""
     return _place(choice, choice.picked(PickConfig(prefer="best")))
 
 
@@ -114,7 +114,7 @@ def _place(choice: Choice, pick: Pick) -> int | None:
 
 
 def evenly(choice: Choice, coarse: int, finer: int = 0) -> int | None:
-    """Ours where ``coarse`` evenly spread checkpoints are looked at, then ``finer`` more next to the pick."""
+    """Ours if fewer checkpoints are drawn."""
     steps = choice.run.steps
     places = set(evenly_spread(len(steps), coarse))
     for _ in range(finer):
@@ -125,17 +125,17 @@ def evenly(choice: Choice, coarse: int, finer: int = 0) -> int | None:
 
 
 def last(choice: Choice) -> int:
-    """What a trainer leaves under the plain name."""
+    """Pick what a trainer leaves under the plain name."""
     return len(choice.run.steps) - 1
 
 
 def middle(choice: Choice) -> int:
-    """Halfway."""
+    """Pick the middle checkpoint."""
     return len(choice.run.steps) // 2
 
 
 def raw_identity(choice: Choice) -> int:
-    """Largest mean cosine of the drawn faces to the training photos: what most scripts that score a LoRA do."""
+    """Pick the largest mean cosine of the drawn faces to the training photos, as most scripts that score a LoRA do."""
     references = choice.run.evidence.train
     center = references.face[has_face(references)].mean(axis=0)
     rows = asked(choice.evidence, face=True)
@@ -143,35 +143,35 @@ def raw_identity(choice: Choice) -> int:
 
 
 def clip_text(choice: Choice) -> int:
-    """Largest mean cosine to the prompt's own text."""
+    """Pick the largest mean cosine to the prompt's own text."""
     own = np.repeat(choice.evidence.texts, len(choice.evidence.seeds), axis=0)
     return int(np.argmax([float((sheet.image * own).sum(axis=1).mean()) for sheet in _sheets(choice)]))
 
 
 def validation_loss(choice: Choice) -> int:
-    """Smallest loss on held-out photos at fixed noise and timesteps."""
+    """Pick the smallest loss on held-out photos at fixed noise and timesteps."""
     return int(np.argmin(choice.run.validation))
 
 
 def dvar(choice: Choice) -> int:
-    """The first checkpoint after DVAR (Voronov et al. 2023) would have stopped; the last one where it would not."""
+    """Pick the first checkpoint after DVAR (Voronov et al. 2023) would have stopped; the last one if it would not."""
     stop = choice.run.dvar_stop
     late = [place for place, step in enumerate(choice.run.steps) if stop is not None and step >= stop]
     return late[0] if late else last(choice)
 
 
 def own_argmax(choice: Choice) -> int:
-    """The best score."""
+    """Pick the best score."""
     return int(np.argmax(choice.own_score))
 
 
 def own_smoothed(choice: Choice) -> int:
-    """The best score after averaging with both neighbours."""
+    """Pick the best score after averaging with both neighbours."""
     return int(np.argmax(_smoothed(choice)))
 
 
 def tied(choice: Choice) -> int:
-    """The latest checkpoint whose paired difference to the best is below two standard errors: not shown to differ."""
+    """Pick the latest checkpoint whose paired difference to the best is below two standard errors."""
     shares = np.stack([each.by_prompt for each in choice.scores])
     weights = exponents(tuple(choice.scores[0].components), choice.weights)
     draws = prompt_draws(shares.shape[1], 500, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""The trajectories as records: what was drawn, what the oracle says of it, and smaller sheets taken from it."""
+"""The trajectories as records: what was drawn, the oracle's readings, and smaller sheets taken from it."""
 
 import functools
 import json
@@ -14,14 +14,14 @@ from benchmarks.picker.packing import unpack, unpack_features
 from lorasweep.records import Evidence, Features, Floats, Prompt
 
 DEFAULT_RANK = 16
-"""Of a run that is called after its rate alone; others are called RATE/RANK."""
+"""Rank of a run that is called after its rate alone; others are called RATE/RANK."""
 DELTA = 0.05
-"""A checkpoint is acceptable where the oracle puts it no further than this below the run's best."""
+"""A checkpoint is acceptable if its oracle quality is no further than this below the run's best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """One run of E checkpoints, N pictures each."""
+    """One run of E checkpoints, N samples each."""
 
     person: int
     rate: float
@@ -40,17 +40,17 @@ class Trajectory:
     dvar_stop: int | None
     """The step at which DVAR would have stopped."""
     read: Floats
-    """[E, J] the truth: oracle quality of the pictures that should show the subject in a photo, prompt-major."""
+    """[E, J] the truth: oracle quality of the samples that should show the subject in a photo, prompt-major."""
     base_quality: float
 
     @functools.cached_property
     def quality(self) -> Floats:
-        """[E] mean of what the oracle read."""
+        """Return [E] means of the oracle's readings."""
         return self.read.mean(axis=1)
 
     @functools.cached_property
     def acceptable(self) -> NDArray[np.bool_]:
-        """[E]"""
+        """Return [E] booleans."""
         return self.quality >= self.quality.max() - DELTA
 
     @property
@@ -62,31 +62,31 @@ class Trajectory:
         return int(np.flatnonzero(self.acceptable)[-1])
 
     def regret(self, place: int | None) -> float:
-        """Of a pick; without one the user is left with the base model."""
+        """Return the regret of a pick; without one the user is left with the base model."""
         return float(self.quality.max() - (self.base_quality if place is None else self.quality[place]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redraw:
-    """A smaller sheet, as if only these pictures had been drawn, and as many others on fresh seeds."""
+    """A smaller sheet, as if only these samples had been drawn, and as many others on fresh seeds."""
 
     rows: NDArray[np.intp]
-    """[P', S'] of the trajectory's pictures."""
+    """[P', S'] indices into the trajectory's samples."""
     fresh: NDArray[np.intp] | None
-    """[P', S'] none of which is in `rows`; None where all pictures are used."""
+    """[P', S'] none of which is in `rows`; None if all samples are used."""
 
     def sheet(self, features: Features, *, fresh: bool = False) -> Features:
         rows = self.fresh if fresh and self.fresh is not None else self.rows
         return take(features, rows.ravel())
 
     def swapped(self) -> "Redraw":
-        """The fresh pictures as the sheet. Raises ValueError where there are none."""
+        """Return the fresh samples as the sheet. Raise ValueError if there are none."""
         if self.fresh is None:
             raise ValueError("all pictures are in the sheet; none are left")
         return Redraw(rows=self.fresh, fresh=self.rows)
 
     def evidence(self, whole: Evidence, *, fresh: bool = False) -> Evidence:
-        """The same photos, fewer prompts or seeds; seeds are numbered anew, since each prompt has its own."""
+        """Return the same photos with fewer prompts or seeds; seeds are renumbered, since each prompt has its own."""
         per_prompt = len(whole.seeds)
         prompts = self.rows[:, 0] // per_prompt
         return replace(
@@ -99,7 +99,7 @@ class Redraw:
 
 
 def redraw(prompts: int, seeds: int, pictures: int, rng: np.random.Generator) -> Redraw:
-    """`pictures` of prompts x seeds: every prompt where they suffice for one seed each, else some prompts."""
+    """Draw `pictures` samples of prompts x seeds: every prompt if they suffice for one seed each, else some prompts."""
     per_prompt = max(1, pictures // prompts)
     chosen = np.arange(prompts) if pictures >= prompts else np.sort(rng.permutation(prompts)[:pictures])
     orders = np.stack([rng.permutation(seeds) for _ in chosen])
@@ -110,20 +110,20 @@ def redraw(prompts: int, seeds: int, pictures: int, rng: np.random.Generator) ->
 
 
 def take(features: Features, rows: NDArray[np.intp]) -> Features:
-    """The pictures in `rows`; the keys stay theirs, and columns that nobody looked for stay empty."""
+    """Return the samples in `rows`; keys stay, and columns that nobody filled stay empty."""
     columns = {part.name: getattr(features, part.name) for part in fields(Features) if part.name != "keys"}
     seen = {name: values for name, values in columns.items() if values is not None and len(values)}
     return replace(features, keys=tuple(features.keys[row] for row in rows), **{n: v[rows] for n, v in seen.items()})
 
 
 def read_shards(folder: Path, people: Iterable[int]) -> list[Trajectory]:
-    """All runs of these people, as far as they are there."""
+    """Return all runs of these people whose shards exist."""
     files = [folder / f"person-{person}.json" for person in people]
     return [run for file in files if file.exists() for run in read_shard(json.loads(file.read_text(encoding="utf-8")))]
 
 
 def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
-    """One person's runs."""
+    """Return one person's runs."""
     prompts = tuple(Prompt(**prompt) for prompt in shard["prompts"])
     parts = {part: unpack_features(shard[part]) for part in ("train", "mirrored", "held_out", "base")}
     evidence = Evidence(prompts=prompts, seeds=tuple(shard["seeds"]), texts=unpack(shard["texts"]), **parts)  # pyright: ignore[reportArgumentType]

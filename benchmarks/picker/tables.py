@@ -1,4 +1,4 @@
-"""What `benchmarks.picker` prints and puts into docs/evaluator.md, from its committed outcomes."""
+"""The tables that `benchmarks.picker` prints and writes into docs/evaluator.md, from its committed outcomes."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ Runs = Sequence[dict[str, Any]]
 Table = tuple[str, list[str], list[list[object]]]
 GOALS = {"mean_regret": 0.015, "share_regret_above_0_1": 0.01, "within_one_epoch": 0.85}
 WHOLE = 16
-"""Pictures of the sheets that everything but the comparison of rules is reported for."""
+"""Samples per checkpoint in every table except the comparison of sheet sizes."""
 
 
 def figures(runs: Runs, rule: str = OURS, size: int = WHOLE) -> dict[str, float]:
-    """One rule's figures over all redraws of all runs."""
+    """Return one rule's figures over all redraws of all runs."""
     rows = [_outcome(run, place) for run in runs for place in run["picks"][str(size)][rule]]
     regrets, away = (np.array(column) for column in zip(*rows, strict=True))
     return {
@@ -30,7 +30,7 @@ def figures(runs: Runs, rule: str = OURS, size: int = WHOLE) -> dict[str, float]
 
 
 def interval(runs: Runs, name: str, rule: str = OURS, size: int = WHOLE) -> tuple[float, float]:
-    """90 % of a figure, from drawing people again with all of their runs."""
+    """Return the 90 % interval of a figure, from redrawing people with all of their runs."""
     people = sorted({run["person"] for run in runs})
     each = [figures([run for run in runs if run["person"] == person], rule, size)[name] for person in people]
     rng = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def interval(runs: Runs, name: str, rule: str = OURS, size: int = WHOLE) -> tupl
 
 
 def reliability(runs: Runs) -> dict[str, float]:
-    """How much the curve and the pick owe to chance, to the weights and to the face network."""
+    """Return how much the curve and the pick owe to chance, to the weights and to the face network."""
     moved = [_near(place, run["standing"]) for run in runs for place in run["moved"]]
     curves = [run["split_half"] for run in runs if not np.isnan(run["split_half"])]
     return {
@@ -51,7 +51,7 @@ def reliability(runs: Runs) -> dict[str, float]:
 
 
 def verdicts(runs: Runs) -> dict[str, float]:
-    """What is said of single checkpoints, against the oracle."""
+    """Return how the verdicts on single checkpoints agree with the oracle."""
     counts: dict[str, int] = {}
     for run in runs:
         for pair, count in run["verdicts"].items():
@@ -69,7 +69,7 @@ def verdicts(runs: Runs) -> dict[str, float]:
 
 
 def summary(runs: Runs) -> dict[str, Any]:
-    """All figures under stable names: ours at 16 pictures on top."""
+    """Return all figures under stable names: ours at 16 samples on top."""
     sizes = sorted((int(size) for size in runs[0]["picks"]), reverse=True)
     baselines = {name: figures(runs, name) for name in RULES if name != OURS}
     return {
@@ -87,7 +87,7 @@ def summary(runs: Runs) -> dict[str, Any]:
 
 
 def met(runs: Runs) -> dict[str, bool]:
-    """The goals, one by one."""
+    """Return the goals, one by one."""
     found, steady = figures(runs), reliability(runs)
     others = [figures(runs, name)["latest_acceptable"] for name in RULES if name != OURS]
     return {
@@ -102,7 +102,7 @@ def met(runs: Runs) -> dict[str, bool]:
 
 
 def tables(runs: Runs) -> list[Table]:
-    """Title, heads and rows of everything there is to print."""
+    """Return title, heads and rows of everything there is to print."""
     return [_rules(runs), _sizes(runs), _goals(runs), _runs(runs)]
 
 
@@ -117,7 +117,7 @@ def _rules(runs: Runs) -> Table:
 
 
 def _sizes(runs: Runs) -> Table:
-    """All ways of drawing less, by the share of pictures that they draw."""
+    """Return all ways of drawing less, by the share of samples that they draw."""
     everything = WHOLE * 12
     ways = [(OURS, "all 12", 12), *((name, name, _checkpoints(name)) for name in BUDGETS)]
     found = [
@@ -144,7 +144,7 @@ def _sizes(runs: Runs) -> Table:
 
 
 def _checkpoints(name: str) -> int:
-    """`6 of 12, then 2 next to the pick` draws 8."""
+    """Return how many checkpoints a way draws: `6 of 12, then 2 next to the pick` draws 8."""
     first, _, *then = [int(number) for number in re.findall(r"\d+", name)]
     return first + sum(then)
 
@@ -166,7 +166,7 @@ def _goals(runs: Runs) -> Table:
 
 
 def _runs(runs: Runs) -> Table:
-    """One line a rate: what the runs are like."""
+    """Return one line a rate: what the runs are like."""
     rates = sorted({run["rate"] for run in runs})
     rows: list[list[object]] = []
     for rate in rates:
@@ -197,7 +197,7 @@ def _near(place: int | None, other: int | None) -> bool:
 
 
 def _outcome(run: dict[str, Any], place: int | None) -> tuple[float, float]:
-    """Regret, and checkpoints between the pick and the latest acceptable one."""
+    """Return regret, and the number of checkpoints between the pick and the latest acceptable one."""
     quality = np.array(run["quality"])
     latest = int(np.flatnonzero(quality >= quality.max() - DELTA)[-1])
     value = run["base_quality"] if place is None else quality[place]

@@ -96,7 +96,7 @@ def test_a_smaller_sheet_keeps_prompts_texts_and_base_together(evidence):
 
 
 def outcome(picks, **others):
-    """A run of five checkpoints whose third and fourth are acceptable."""
+    """Return a run of five checkpoints whose third and fourth are acceptable."""
     chosen = {name: [4] * len(picks) for name in RULES} | {OURS: picks}
     return {
         "person": 1,

@@ -1,14 +1,14 @@
-"""LoRA runs on drawn people from too cold to too hot, and what is to be seen on everything that their checkpoints draw.
+"""LoRA runs on drawn people from too cold to too hot, and what can be seen in every sample of their checkpoints.
 
 This is the data of `benchmarks.picker`. For every checkpoint of every run it holds what the scorers saw in each of 32
-pictures (never a score: rules may change, hours of training need not be repeated), and what the oracle, which knows who
-the person is, says of each; so any evaluator and any rule can be judged against the truth.
+samples (never a score: rules may change, hours of training need not be repeated), and the reading of the oracle, which
+knows who the person is. So any evaluator and any rule can be judged against the truth.
 
-    python -m benchmarks.picker.trajectories --jobs 2       make what is missing: hours, one file a person, restartable
+    python -m benchmarks.picker.trajectories --jobs 2       make what is missing: hours, one file a person, resumable
     python -m benchmarks.picker.trajectories --people 601 --anew     one shard made again, beside the committed one
     python -m benchmarks.picker.trajectories --draw          only train and draw, all side by side: minutes on a card
 
-People of half A are for choosing rules and thresholds, those of half B for reporting.
+Rules and thresholds are chosen on the people of half A and reported on those of half B.
 """
 
 import argparse
@@ -54,10 +54,10 @@ PLAN = Plan(
 
 
 def make(plan: Plan, people: Sequence[int], jobs: int) -> Iterator[dict[str, Any]]:
-    """Shards as they become whole; latents that are there are not drawn again.
+    """Yield shards as they are finished; latents that exist are not drawn again.
 
-    As many people as there are processes are drawn at once and looked at before the next ones are, so that what an
-    interrupted night has made is kept.
+    As many people as there are processes are drawn at once and looked at before the next ones are, so that an
+    interrupted night keeps what it has made.
     """
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for start in range(0, len(people), jobs):
@@ -77,7 +77,7 @@ def _sample_one(plan: Plan, person: int) -> None:
 def shards(
     plan: Plan, people: Sequence[int], folder: Path, jobs: int, *, anew: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """One a person: those in `folder` that were made with what is here now, then the others, made and kept there."""
+    """Yield one shard a person: those in `folder` that the present code made, then the others, made and kept there."""
     missing = []
     for person in people:
         file = folder / f"person-{person}.json"
@@ -92,13 +92,13 @@ def shards(
 
 
 def made_anew(plan: Plan) -> Path:
-    """The folder of shards that are there to be compared with the committed ones."""
+    """Return the folder of shards that are compared with the committed ones."""
     return plan.root / "anew"
 
 
 def compare(made: dict[str, Any], committed: dict[str, Any]) -> list[list[object]]:
-    """By run: the largest difference of the oracle's mean quality at a checkpoint, that of the best ones, and by how
-    many checkpoints the latest acceptable one has moved."""
+    """Return by run the largest difference of the oracle's mean quality at a checkpoint, that of the best checkpoints,
+    and by how many checkpoints the latest acceptable one has moved."""
     rows: list[list[object]] = []
     for one, other in zip(read_shard(made), read_shard(committed), strict=True):
         largest, best = np.abs(one.quality - other.quality).max(), one.quality.max() - other.quality.max()

@@ -1,9 +1,9 @@
 """The pictures of docs/evaluator.md: what the planted faults look like, and what one person's five runs drew.
 
-    python -m benchmarks.pictures.evidence     both; the runs from what `benchmarks.picker.trajectories --anew` left
+    python -m benchmarks.pictures.evidence     both, a minute; the runs from `benchmarks.picker.trajectories --anew`
 
-Numbers below a picture are those of the committed results. The person is the first of half B, the faults are planted in
-the first picture of the first person of half B, so neither was chosen for its looks.
+Numbers below an image are those of the committed results. The person is the first of half B, the faults are planted in
+the first image of the first person of half B, so neither was chosen for its looks.
 """
 
 import argparse
@@ -30,11 +30,11 @@ TILE, LEFT, TOP, BELOW, GAP = 80, 96, 24, 17, 6
 INK, PAPER, PICKED, LATEST = "#20242b", "#ffffff", "#1f9d55", "#000000"
 
 Cell = tuple[Pixels, str, Sequence[str]]
-"""A picture, what stands below it, and the colours of its frames from the outside in."""
+"""An image, what stands below it, and the colours of its frames from the outside in."""
 
 
 def grid(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> Image.Image:
-    """Rows of pictures with a name before each and a word below every picture."""
+    """Draw rows of images with a name before each row and a word below every image."""
     pitch = TILE + GAP
     sheet = Image.new("RGB", (LEFT + len(heads) * pitch, TOP + len(rows) * (pitch + BELOW)), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
@@ -54,7 +54,7 @@ def grid(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> Im
 
 
 def faults_sheet() -> Image.Image:
-    """Faults down, doses across; below, what the responsible component was on average in a run of half B."""
+    """Draw faults down, doses across; below, the mean of the responsible component in a run of half B."""
     records = json.loads(FAULT_RESULTS.read_text(encoding="utf-8"))["records"]
     curves = figures([record for record in records if record["half"] == "B"])["curves"]["run"]
     seed = PEOPLE["B"][0]
@@ -68,7 +68,7 @@ def faults_sheet() -> Image.Image:
 
 
 def runs_sheet() -> Image.Image:
-    """Rates down, checkpoints across, the first prompt and seed; below, the oracle's mean of the checkpoint."""
+    """Draw rates down, checkpoints across, the first prompt and seed; below, the oracle's mean of the checkpoint."""
     person = HALVES["B"][0]
     outcomes = json.loads(RESULTS_ANEW.read_text(encoding="utf-8"))["runs"]
     size = len(sheet_of(PLAN.config(PLAN.first)).cells)

@@ -1,9 +1,9 @@
 """The README's pictures: MLflow's pages and our report, as a browser shows them for a store that a demo left.
 
-    lorasweep demo && python -m benchmarks.pictures.pages [--root mlruns] [--to docs/pictures]
+    lorasweep demo && python -m benchmarks.pictures.pages [--root mlruns] [--to docs/pictures]     a minute
 
 It drives Debian's Chromium (``apt-get install chromium``) and starts ``lorasweep ui`` itself; the test of MLflow's
-pages does the same with the functions below. It fails rather than photograph a page on which a picture did not load.
+pages does the same with the functions below. It fails rather than take a screenshot with an image that did not load.
 """
 
 import argparse
@@ -41,19 +41,19 @@ FLAGS = (
 NO_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 WIDTH, HEIGHT = 1600, 1000
 PATIENCE = 120.0
-"""Seconds for a server that starts, or a page that loads, on a machine that is busy training."""
+"""Seconds for a server to start, or a page to load, on a machine that is busy training."""
 LOADED = "images => images.length > 0 && images.every(image => image.complete && image.naturalWidth > 0)"
 LARGEST = 300_000
 
 
 def chromium() -> str | None:
-    """Where Chromium is; None where there is none."""
+    """Return the path of Chromium, or None."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
 def served(root: Path) -> Iterator[str]:
-    """``lorasweep ui`` on a free port, and its address; it and all its children are gone afterwards."""
+    """Run ``lorasweep ui`` on a free port and yield its address; it and all its children are gone afterwards."""
     port = _free_port()
     command = [sys.executable, "-m", "lorasweep", "ui", "--root", str(root), "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
@@ -71,7 +71,7 @@ def served(root: Path) -> Iterator[str]:
 
 @contextmanager
 def browser_page() -> Iterator[Page]:
-    """An empty page of a browser that starts without any settings of its own."""
+    """Yield an empty page of a browser without any settings of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
@@ -82,7 +82,7 @@ def browser_page() -> Iterator[Page]:
 
 
 def open_table(page: Page, address: str, store: "Store") -> None:
-    """The view's table of runs, once it shows all of them, children below their parents."""
+    """Open the view's table of runs and wait until it shows all of them, children below their parents."""
     from lorasweep.track.view import table_page
 
     page.goto(f"{address}/{table_page(store.experiment_id)}")
@@ -90,7 +90,7 @@ def open_table(page: Page, address: str, store: "Store") -> None:
 
 
 def open_grid(page: Page, address: str, store: "Store") -> Locator:
-    """The view's image grid with every run in it, once all its pictures are there."""
+    """Open the view's image grid with every run in it and wait for all its images."""
     from lorasweep.track.view import pictures_page
 
     page.goto(f"{address}/{pictures_page(store.experiment_id)}")
@@ -99,7 +99,7 @@ def open_grid(page: Page, address: str, store: "Store") -> Locator:
 
 
 def open_run_images(page: Page, address: str, run: Any, keys: Sequence[str]) -> dict[str, Locator]:
-    """The charts of a run's own page that hold pictures, by image key, once all of them are there."""
+    """Return the charts of a run's own page that hold images, by image key, once all of them are there."""
     page.goto(f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
     # The page draws only charts that are in sight.
     page.get_by_placeholder("Search metric charts").fill("|".join(f"^{re.escape(key)}$" for key in keys))
@@ -108,7 +108,7 @@ def open_run_images(page: Page, address: str, run: Any, keys: Sequence[str]) -> 
 
 
 def shown(card: Locator) -> Locator:
-    """A chart, once every picture in it has loaded; it waits, and fails where one does not."""
+    """Return a chart once every image in it has loaded; fail if one does not."""
     pictures = card.locator("img.rc-image-img")
     pictures.first.wait_for(state="attached")
     handle = card.element_handle()
@@ -117,7 +117,7 @@ def shown(card: Locator) -> Locator:
 
 
 def slide_to_end(card: Locator) -> str:
-    """Move a chart's step slider to its last step, and return that step once its pictures are there."""
+    """Move a chart's step slider to its last step; return that step once its images are there."""
     slider = card.get_by_role("slider")
     last = slider.get_attribute("aria-valuemax") or ""
     while slider.get_attribute("aria-valuenow") != last:
@@ -129,7 +129,7 @@ def slide_to_end(card: Locator) -> str:
 
 
 def save(shot: bytes, path: Path) -> None:
-    """A screenshot as a PNG with as many colours as ``LARGEST`` bytes can hold."""
+    """Write a screenshot as a PNG with as many colours as ``LARGEST`` bytes can hold."""
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
     for colours in (None, 256, 64):
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def runs_of(store: "Store") -> list[Any]:
-    """MLflow's runs of the store's experiment, oldest first."""
+    """Return MLflow's runs of the store's experiment, oldest first."""
     return list(store.client.search_runs([store.experiment_id], order_by=["attributes.start_time"]))
 
 

@@ -1,4 +1,4 @@
-"""A folder that diffusers' own DreamBooth script trained, scored and picked from, held against the oracle.
+"""Is a folder that diffusers' own DreamBooth script trained scored and picked from rightly? Held against the oracle.
 
 Runs ``examples/dreambooth/train_dreambooth_lora.py`` of a diffusers checkout, unchanged, on the portraits model for a
 drawn person, then ``lorasweep evaluate FOLDER`` and ``lorasweep pick FOLDER``. The oracle, which no scorer may use,
@@ -31,11 +31,11 @@ PERSON = 519
 """Seed of a drawn person that nothing was tuned on."""
 STEPS, EVERY = 400, 50
 MOST_REGRET = 0.05
-"""Oracle quality that the pick may lie below the best file."""
+"""How far the pick's oracle quality may lie below the best file's."""
 
 
 class Trained(NamedTuple):
-    """What a run of the script took, and what it said."""
+    """What a run of the script took, and its losses."""
 
     seconds: float
     to_last_file: float
@@ -83,14 +83,14 @@ def train_with_diffusers(script: Path, photos: Path, output: Path, steps: int, e
 
 
 def losses_in(progress: str) -> list[float]:
-    """The loss after each step, from what a progress bar wrote: it is drawn several times a step."""
+    """Return the loss after each step, from a progress bar that was drawn several times a step."""
     shown = re.findall(r"(\d+)/\d+ \[[^\]]*loss=([0-9.e+-]+|nan|inf)", progress)
     found = {int(step): float(loss) for step, loss in shown}
     return [found[step] for step in sorted(found)]
 
 
 def evaluate(folder: Path, home: Path, root: Path) -> tuple[Any, Any]:
-    """``lorasweep evaluate`` and ``pick`` on the folder, as a user would give them: the outcome and the answer."""
+    """Run ``lorasweep evaluate`` and ``pick`` on the folder, as a user would; return the outcome and the answer."""
     from lorasweep.commands.evaluate import evaluate
     from lorasweep.commands.pick import pick
 

@@ -1,9 +1,9 @@
 """A real face on its way through check, buckets and crop: scikit-image's astronaut, and faults planted in her photo.
 
-She is Eileen Collins in a photo of NASA's, which is in the public domain. ``write_set`` plants one fault in each copy
+She is Eileen Collins, in a photo by NASA that is in the public domain. ``write_set`` plants one fault in each copy
 of the photo; FaceNet's detector, whose weights come with its library, looks for faces as ``lorasweep check`` does.
 
-    python -m benchmarks.real.face [--to docs/pictures/real_face.jpg]
+    python -m benchmarks.real.face [--to docs/pictures/real_face.jpg]     half a minute
 """
 
 import argparse
@@ -51,7 +51,7 @@ WIDTH, LARGEST = 900, 150_000
 
 
 def astronaut() -> Image.Image:
-    """512 x 512 pixels, RGB."""
+    """Return 512 x 512 pixels, RGB."""
     import skimage
 
     with Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png") as picture:
@@ -59,7 +59,7 @@ def astronaut() -> Image.Image:
 
 
 def write_set(folder: Path) -> Path:
-    """The photo and six copies of it, each with its own fault and caption."""
+    """Write the photo and six copies of it, each with its own fault and caption."""
     plain = astronaut()
     folder.mkdir(parents=True, exist_ok=True)
     save(plain, folder / "astronaut.png")
@@ -75,14 +75,15 @@ def write_set(folder: Path) -> Path:
 
 
 def run_for(folder: Path) -> Any:
-    """The run that the set is judged for."""
+    """Return the run that the set is judged for."""
     from lorasweep.config.compose import as_override, load_run
 
     return load_run([*WORDS, as_override("data.path", str(folder))], when_missing={"model.path": ""})
 
 
 def draw(folder: Path, sheet: Path) -> Image.Image:
-    """The check's sheet; below it where the face was found, the crop that is compared, and a picture in its bucket."""
+    """Draw the check's sheet; below it the face that was found, the crop that is compared, and a photo in its
+    bucket."""
     from lorasweep.check.inspection import finder_for
     from lorasweep.data.buckets import bucket_rule, place_pictures
     from lorasweep.data.pictures import open_picture, placed

@@ -1,6 +1,6 @@
-"""Write ``tests/config/kohya_keys.txt``: what Kohya's GUI and sd-scripts call their settings for LoRAs.
+"""Write ``tests/kohya/kohya_keys.txt``: what Kohya's GUI and sd-scripts call their settings for LoRAs.
 
-    python -m benchmarks.real.kohya_keys KOHYA_SS SD_SCRIPTS
+    python -m benchmarks.real.kohya_keys KOHYA_SS SD_SCRIPTS     seconds
 
 Both are git directories (a checkout's ``.git``, or a bare one). Names are facts; nothing else is taken over.
 """
@@ -38,32 +38,32 @@ PARSERS = {
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git says of a git directory."""
+    """Return git's output for a git directory."""
     command = ["git", f"--git-dir={folder}", *words]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def functions(folder: Path, path: str, names: set[str]) -> Iterator[ast.FunctionDef]:
-    """The functions of a file by name."""
+    """Yield the functions of a file by name."""
     for node in ast.walk(ast.parse(git(folder, "show", f"HEAD:{path}"))):
         if isinstance(node, ast.FunctionDef) and node.name in names:
             yield node
 
 
 def tab_keys(gui: Path) -> set[str]:
-    """The arguments that the LoRA tab saves and opens."""
+    """Return the arguments that the LoRA tab saves and opens."""
     found = functions(gui, "kohya_gui/lora_gui.py", {"save_configuration", "open_configuration"})
     return {argument.arg for node in found for argument in node.args.args} - NOT_SETTINGS
 
 
 def preset_keys(gui: Path) -> set[str]:
-    """The keys of the presets that the GUI ships, older ones too."""
+    """Return the keys of the presets that the GUI ships, older ones too."""
     files = git(gui, "ls-tree", "-r", "-z", "--name-only", "HEAD", "presets/lora").split("\0")
     return {key for file in files if file.endswith(".json") for key in json.loads(git(gui, "show", f"HEAD:{file}"))}
 
 
 def script_keys(scripts: Path) -> set[str]:
-    """The arguments of sd-scripts' programs for LoRAs of SD, SDXL and FLUX."""
+    """Return the arguments of sd-scripts' programs for LoRAs of SD, SDXL and FLUX."""
     return {
         word.value.removeprefix("--")
         for path, names in PARSERS.items()

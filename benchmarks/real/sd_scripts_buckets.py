@@ -1,4 +1,4 @@
-"""What sd-scripts itself makes of 200 random sets of picture sizes: bucket, scaled size and steps an epoch.
+"""Write what sd-scripts itself makes of 200 random sets of image sizes: bucket, scaled size and steps an epoch.
 
 Runs the real ``BaseDataset.adjust_min_max_bucket_reso_by_steps`` and ``BaseDataset.make_buckets`` (which calls
 ``BucketManager`` and ``make_bucket_resolutions``) of a checkout; what that imports and is not installed here (cv2,
@@ -7,7 +7,7 @@ toml, einops, ...) is replaced by an empty stand-in, since sizes need none of it
 https://github.com/kohya-ss/sd-scripts (16 February 2026).
 
     git clone https://github.com/kohya-ss/sd-scripts CHECKOUT
-    python -m benchmarks.real.sd_scripts_buckets --sd-scripts CHECKOUT --commit NAME [--json FILE]
+    python -m benchmarks.real.sd_scripts_buckets --sd-scripts CHECKOUT --commit NAME [--json FILE]     seconds
 """
 
 import argparse
@@ -30,13 +30,13 @@ SETS, SEED = 200, 0
 TARGETS = (512, 768, 1024)
 SHORTEST, LONGEST, STEPS = (256, 320, 300, 512), (1024, 1536, 2048, 2000), (32, 64, 64, 64, 128)
 PIPELINES = ("library.lpw_stable_diffusion", "library.sdxl_lpw_stable_diffusion")
-"""They draw, and want names that newer transformers have no more."""
+"""They draw, and want names that newer transformers no longer have."""
 TABLE = Path(__file__).parents[2] / "tests" / "data" / "sd_scripts_buckets.json"
 Size = tuple[int, int]
 
 
 def library(checkout: Path, name: str) -> Any:
-    """A module of sd-scripts, with stand-ins for what is not installed."""
+    """Return a module of sd-scripts, with stand-ins for what is not installed."""
     sys.path.insert(0, str(checkout))
     sys.modules |= {pipeline: MagicMock(name=pipeline) for pipeline in PIPELINES}
     while True:
@@ -49,7 +49,8 @@ def library(checkout: Path, name: str) -> Any:
 
 
 def random_size(rng: Random, target: int) -> Size:
-    """Most are camera and web pictures of all shapes; some are exactly a common size, some small, some very long."""
+    """Return a size: mostly camera and web images of all shapes; some exactly a common size, some small, some very
+    long."""
     kind = rng.random()
     if kind < 0.1:
         side = rng.choice((512, 640, 768, 1024, target))
@@ -62,7 +63,7 @@ def random_size(rng: Random, target: int) -> Size:
 
 
 def random_set(rng: Random) -> dict[str, Any]:
-    """Settings and pictures (width, height, repeats) of one training."""
+    """Return settings and images (width, height, repeats) of one training."""
     target = rng.choice(TARGETS)
     longest = rng.choice([length for length in LONGEST if length >= target])
     return {
@@ -77,7 +78,7 @@ def random_set(rng: Random) -> dict[str, Any]:
 
 
 def answer(train_util: Any, made: dict[str, Any]) -> dict[str, Any]:
-    """What sd-scripts does with a set: (bucket, scaled size) of each picture, and its steps an epoch."""
+    """Return what sd-scripts does with a set: (bucket, scaled size) of each image, and its steps an epoch."""
     side, pictures = made["target"], made["pictures"]
     dataset = train_util.BaseDataset.__new__(train_util.BaseDataset)  # its constructor asks for captions and models
     dataset.width = dataset.height = side
@@ -98,7 +99,7 @@ def answer(train_util: Any, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit_of(checkout: Path) -> str:
-    """The commit that is checked out, where it is a work tree."""
+    """Return the commit that is checked out, if it is a work tree."""
     asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -125,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def report(sets: Sequence[dict[str, Any]]) -> None:
-    """Counts, by target and by whether pictures may be enlarged."""
+    """Print counts, by target and by whether images may be enlarged."""
     heads = ["target", "upscale", "sets", "pictures", "sizes", "steps an epoch", "if all had one size"]
     rows = []
     for target in TARGETS:

@@ -1,9 +1,9 @@
 """kill -9 at random moments of a run: is every checkpoint file the undisturbed run's, and is nothing lost or doubled?
 
 A run on the shipped model of drawn people is made once undisturbed and once killed again and again, with the commands
-that a user would type. Moments are seeded and drawn from what the undisturbed run spent its time with, in turn from its
-steps, the writing of its checkpoints and states, and the drawing of its sheets; so they wait for the journal to come
-that far, then for a random part of what comes next. One more kill comes when the run has a name and has not begun; it
+that a user would type. Moments are seeded and drawn from what the undisturbed run spent its time on, in turn from its
+steps, the writing of its checkpoints and states, and the drawing of its sheets: each waits for the journal to come that
+far, then for a random part of what comes next. One more kill comes after the run got its name and before it begins; it
 is not counted, and the same command is given again.
 
     python -m benchmarks.recovery.kill [--kills 10] [--steps 60] [--seed 0] [--json FILE]     five minutes
@@ -32,14 +32,14 @@ from lorasweep.track.mlflow_terms import image_key
 
 RESULTS = Path(__file__).parents[1] / "results" / "kill.json"
 NAME = "anna"
-"""Of both runs, since the header of a LoRA file names its run."""
+"""Name of both runs, since the header of a LoRA file names its run."""
 DOING = {"step": "training", "checkpoint": "saving", "sample": "drawing", "scores": "judging"}
-"""What a run is doing before it writes each kind of entry; ``saving`` is a checkpoint's LoRA file and its state."""
+"""What a run does before it writes each kind of entry; ``saving`` is a checkpoint's LoRA file and its state."""
 AIMED_AT = ("training", "saving", "drawing")
 SMALL = ("sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=4", "save.count=6", "hardware.threads=1")
 FOREIGN = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "LORASWEEP_CONF")
 PATIENCE = 900.0
-"""Seconds after which a program that neither ends nor gets anywhere is given up."""
+"""Seconds after which a program that neither ends nor progresses is killed."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Program:
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """Return seconds since it was started."""
         return time.monotonic() - self._started
 
     def kill(self, moment: Moment | None) -> bool:
-        """End it without a word; no moment is as soon as it has a name. False where it came to its end first."""
+        """Kill it at the moment, or as soon as it has a name if none is given. Return False if it ended before."""
         while self._running() and not (self._reached(moment.entry) if moment else self._named()):
             time.sleep(0.001)
         until = time.monotonic() + (moment.delay if moment else 0)
@@ -93,7 +93,7 @@ class Program:
         return alive
 
     def finish(self) -> None:
-        """Let it come to its end."""
+        """Wait for its end."""
         while self._running():
             time.sleep(0.05)
         if self._process.returncode not in (0, 3):  # so short a run may have no checkpoint to recommend
@@ -108,7 +108,7 @@ class Program:
         return (self.run / "lock").exists()
 
     def _reached(self, entry: tuple[str, str]) -> bool:
-        """Whether this process has begun and the journal, to which earlier ones wrote too, has the entry."""
+        """Return whether this process has begun and the journal, to which earlier ones wrote too, has the entry."""
         self._look()
         return self._starts > self._starts_before and entry in self._seen
 
@@ -119,7 +119,7 @@ class Program:
 
 
 def experiment(scratch: Path, kills: int, steps: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Both runs, and what came out; every moment is a function of ``seed`` and of the undisturbed run's journal."""
+    """Return what came of both runs; every moment is a function of ``seed`` and of the undisturbed run's journal."""
     from lorasweep.portraits.folder import write_person
 
     rng = Random(seed)
@@ -146,12 +146,12 @@ def experiment(scratch: Path, kills: int, steps: int, seed: int, changes: Sequen
 
 
 def run_of(root: Path) -> Path:
-    """The run's folder under a track root."""
+    """Return the run's folder under a track root."""
     return root / "runs" / NAME
 
 
 def train_words(scratch: Path, root: Path, steps: int, changes: Sequence[str]) -> list[str]:
-    """A small sheet, glimpses between checkpoints, and a state every few seconds besides."""
+    """Return a command with a small sheet, glimpses between checkpoints, and a state every few seconds besides."""
     from lorasweep.config.compose import as_override
 
     places = {"data.held_out_path": scratch / "held_out", "track.root": root}
@@ -162,7 +162,7 @@ def train_words(scratch: Path, root: Path, steps: int, changes: Sequence[str]) -
 
 
 def moments(story: Sequence[Entry], kills: int, rng: Random) -> list[Moment]:
-    """Random moments in the order of the run, in turn from each kind of work for as long as there is some left."""
+    """Return random moments in the order of the run, in turn from each kind of work as long as some is left."""
     spans: dict[str, list[tuple[int, Moment]]] = {doing: [] for doing in AIMED_AT}
     for before, after in itertools.pairwise(story):
         doing = DOING.get(after.kind)
@@ -177,7 +177,7 @@ def moments(story: Sequence[Entry], kills: int, rng: Random) -> list[Moment]:
 
 
 def found_at(run: Path, story: Sequence[Entry]) -> dict[str, Any]:
-    """How far the killed run had come, by its journal, and which files it left half-written."""
+    """Return how far the killed run had come, by its journal, and which files it left half-written."""
     there = {(entry.kind, entry.key) for entry in read(run)}
     step = max((int(key) for kind, key in there if kind == "step"), default=0)
     missing = (entry for entry in story if entry.kind in DOING and (entry.kind, entry.key) not in there)
@@ -187,7 +187,7 @@ def found_at(run: Path, story: Sequence[Entry]) -> dict[str, Any]:
 
 
 def compare(whole: Path, killed: Path) -> dict[str, Any]:
-    """Files by sha256; journals entry by entry, but for the clock and for what each process says of itself."""
+    """Compare files by sha256; journals entry by entry, except the clock and what each process says of itself."""
     from lorasweep.train.checkpoint import list_checkpoints
 
     right, left = ({each.step: each.sha256 for each in list_checkpoints(run, NAME)} for run in (whole, killed))
@@ -205,7 +205,7 @@ def compare(whole: Path, killed: Path) -> dict[str, Any]:
 
 
 def in_mlflow(root: Path) -> dict[str, Any]:
-    """What the store holds of the killed run, and whether that is what its journal holds, once."""
+    """Return what the store holds of the killed run, and whether it is what its journal holds, once."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{(root / 'mlflow.db').as_posix()}")
@@ -230,7 +230,7 @@ def in_mlflow(root: Path) -> dict[str, Any]:
 
 
 def fine(found: dict[str, Any], kills: int) -> bool:
-    """Whether all of it is as it must be."""
+    """Return whether all of it is as it must be."""
     store = found["mlflow"]
     return (
         sum(row["kill"] > 0 for row in found["kills"]) == kills
@@ -242,7 +242,7 @@ def fine(found: dict[str, Any], kills: int) -> bool:
 
 
 def show(found: dict[str, Any]) -> None:
-    """Tables for a reader."""
+    """Print the tables."""
     heads = ("kill", "command", "after s", "step reached", "doing", "half-written")
     keys = ("kill", "command", "seconds", "step", "doing", "half_written")
     rows = [[f"{row[key]:.1f}" if key == "seconds" else row[key] for key in keys] for row in found["kills"]]
@@ -255,7 +255,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Kill and print; the exit code is 1 where anything is not as it must be."""
+    """Kill and print; the exit code is 1 if anything is not as it must be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=60)

@@ -1,18 +1,17 @@
-"""How good what a search finds is, and what it costs: searches replayed on the table of rates and ranks.
+"""How good is what a search finds, and what does it cost? Searches replayed on the table of rates and ranks.
 
-A trial of the search is the cell next to what the sampler suggests: scores of eight pictures a checkpoint decide when
-it ends and what it is picked at, eight others say what the pick is worth, and the search's winner is the trial of most
-worth. All of that is the shipped code: the space, the sampler, the rules, the pick. Trials follow one another where
-nothing else is said; side by side (`at once`) they hear of each other only when all are over.
+A trial of the search is the cell next to the sampler's suggestion: scores of eight samples a checkpoint decide when it
+ends and what it is picked at, eight others what the pick is worth, and the search's winner is the trial worth most. So
+a replayed search sees half of what a run draws and is noisier than a real one. All of it is the shipped code: space,
+sampler, rules, pick. Trials follow one another; side by side (`at once`) they learn of each other only after all ended.
 
-- regret: what the oracle's quality of the winner's picked checkpoint lacks of the best checkpoint of the whole table
-  (for `lr`: of the default rank's rows). The best of many noisy means looks better than it is, so that even who always
-  knew the best cell would seem to lose; `fair` takes the best by one half of the oracle's pictures at what the other
-  half says of it.
+- regret: the oracle's quality of the best checkpoint of the whole table (for `lr`: of the default rank's rows), less
+  that of the winner's pick. The best of 192 noisy means looks better than it is, so that even somebody who always knew
+  the best cell would seem to lose; `fair` chooses the best by one half of the oracle's samples and reads the other.
 - cost: optimiser steps. Goals: `lr` within 0.02 at no more than half of eight log-spaced rates, `lr_rank` within 0.02
   at no more than 35 % of the table.
 
-Numbers of trials and samplers are chosen on the first two people, and reported on the others.
+Numbers of trials and samplers were chosen on the first two people and are reported on the others.
 
     python -m benchmarks.search.quality --jobs 2       some minutes
     python -m benchmarks.search.quality --replay       the tables from committed outcomes
@@ -61,10 +60,10 @@ SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"lr, tpe, {count} trials": ("lr", {"sampler": "tpe", "trials": count, "prune": True}) for count in (6, 8)},
     **{f"lr_rank, {count} trials": ("lr_rank", {"trials": count}) for count in (6, 8, 14, 18)},
 }
-"""Name to the shipped search and what is changed of it: `lr` ships with GP and 4 trials of which none is given up,
-`lr_rank` with TPE and 11."""
+"""Name to the shipped search and its changes: `lr` ships with GP and 4 trials without pruning, `lr_rank` with TPE and
+11."""
 BEGUN = {f"lr, begun at {rate:g}": rate for rate in (1e-3, 2e-3, 8e-3, 1.5e-2)}
-"""The shipped `lr` where the rate that is tried first is not the preset's 4e-3, which does well for many people."""
+"""The shipped `lr`, begun at another rate than the preset's 4e-3, which does well for many people."""
 SEARCHES |= {name: ("lr", {}) for name in BEGUN}
 GOALS = {"lr": (0.02, 0.5), "lr_rank": (0.02, 0.35)}
 """Regret and share of the cost."""
@@ -73,19 +72,19 @@ Cell = tuple[float, int]
 
 @dataclass(frozen=True)
 class Table:
-    """One person's cells on one draw of pictures."""
+    """One person's cells on one draw of samples."""
 
     trials: Mapping[Cell, Trial]
 
     def near(self, rate: float, rank: int) -> Trial:
-        """The cell of this rank whose rate is nearest on a logarithmic scale."""
+        """Return the cell of this rank whose rate is nearest on a logarithmic scale."""
         cells = [cell for cell in self.trials if cell[1] == rank]
         return self.trials[min(cells, key=lambda cell: abs(np.log(cell[0] / rate)))]
 
 
 @cache
 def shipped(name: str) -> SearchConfig:
-    """A search as it ships."""
+    """Return a search as it ships."""
     from lorasweep.config.search import load_search
 
     return load_search(name, {"width": 1})
@@ -93,7 +92,7 @@ def shipped(name: str) -> SearchConfig:
 
 @cache
 def _space(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The search's dimensions around the table's run, and the run's own values."""
+    """Return the search's dimensions around the table's run, and the run's own values."""
     from lorasweep.config.compose import load_run
     from lorasweep.config.signature import leaves
     from lorasweep.search.space import resolve
@@ -105,9 +104,9 @@ def _space(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def play(search: SearchConfig, table: Table, seed: int, first: float | None = None) -> dict[str, float]:
-    """One search: oracle quality of what it finds, steps that it trains, trials, and how many were given up.
+    """Replay one search: oracle quality of what it finds, steps that it trains, trials, and how many were pruned.
 
-    ``search.width`` trials are asked for at a time and told when all of them are over; those of one wave do not hear
+    ``search.width`` trials are asked for at a time and told when all of them are over; trials of one wave do not learn
     of each other. ``first`` is the rate that is tried first; None stands for the preset's.
     """
     import optuna
@@ -139,7 +138,7 @@ def play(search: SearchConfig, table: Table, seed: int, first: float | None = No
 
 
 def _study(search: SearchConfig, seed: int, first: float | None) -> tuple[Any, int]:
-    """An empty study with what is tried first, and the number of its trials."""
+    """Return an empty study with what is tried first, and the number of its trials."""
     import optuna
 
     from lorasweep.search.study import enqueue, make_sampler
@@ -160,7 +159,7 @@ def _study(search: SearchConfig, seed: int, first: float | None) -> tuple[Any, i
 
 
 def best_of(runs: Iterable[Trajectory]) -> dict[str, float]:
-    """The best checkpoint by the oracle: as it looks, and fairly, chosen by one half of its pictures."""
+    """Return the oracle quality of the best checkpoint: as it looks, and fairly, chosen by one half of its samples."""
     read = np.concatenate([run.read for run in runs])
     halves = [read[:, place::2].mean(axis=1) for place in (0, 1)]
     fair = np.mean([halves[1][halves[0].argmax()], halves[0][halves[1].argmax()]])
@@ -168,7 +167,7 @@ def best_of(runs: Iterable[Trajectory]) -> dict[str, float]:
 
 
 def judge(person: int) -> dict[str, Any]:
-    """All searches of one person, by name."""
+    """Return all searches of one person, by name."""
     from dataclasses import replace
 
     runs = read_shards(SHARDS, [person])
@@ -188,12 +187,12 @@ def judge(person: int) -> dict[str, Any]:
 
 
 def _seeds(search: SearchConfig) -> int:
-    """A grid tried whole is the same in any order."""
+    """Return 1 for a grid tried whole, which is the same in any order."""
     return 1 if search.sampler == "grid" and search.trials == ALL and not search.prune else SEEDS
 
 
 def summary(name: str, people: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means over people of what a search loses and costs."""
+    """Return means over people of what a search loses and costs."""
     kind, _ = SEARCHES[name]
     cells = sum(rank == DEFAULT_RANK or kind == "lr_rank" for _, rank in (_cell(run) for run in PLAN.runs))
     rows = []
@@ -219,7 +218,7 @@ def _cell(run: str) -> Cell:
 
 
 def table_of(people: Sequence[Mapping[str, Any]]) -> list[list[object]]:
-    """A row a search."""
+    """Return a row for each search."""
     rows: list[list[object]] = []
     for name in SEARCHES:
         found = summary(name, people)
@@ -235,7 +234,7 @@ def table_of(people: Sequence[Mapping[str, Any]]) -> list[list[object]]:
 
 
 def figures(people: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What has a goal, under names that stay; of the people who nothing was chosen on."""
+    """Return what has a goal, under names that stay; of the people whom nothing was chosen on."""
     reported = [person for person in people if person["person"] in REPORTED]
     found = {name: summary(name, reported) for name in GOALS}
     return {f"{name}_{key}": round(found[name][key], 4) for name in GOALS for key in ("regret", "fair", "cost")}

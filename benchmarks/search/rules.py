@@ -1,11 +1,11 @@
-"""What ending trials early costs a search and what it saves, replayed on the trajectories of drawn people.
+"""What does ending trials early cost a search, and what does it save? Replayed on the trajectories of drawn people.
 
-A person's five rates are trials, each on two draws of 16 pictures a checkpoint and as many fresh ones, in a random
-order, one after the other. A trial that is past its peak is picked from what it has; one that stays behind is given up.
-The winner is the trial with the best score of its pick on fresh pictures. Regret is what its oracle quality lacks of
-the winner's where every trial runs whole, on the same pictures in the same order; it can be negative by luck.
+A person's five rates are trials, each on two draws of 16 samples a checkpoint and as many fresh ones, in a random
+order, one after the other. A trial past its peak is picked from what it has; one that stays behind is pruned. The
+winner is the trial with the best score of its pick on fresh samples. Regret is its oracle quality below that of the
+winner among whole trials, on the same samples in the same order; it can be negative by luck.
 
-Five rates of ten trials are no search, since they are far apart and the same each time: this says whether the rules do
+Five rates of ten trials are no search, since they are far apart and always the same: this says whether the rules do
 harm, not how good a search is.
 
     python -m benchmarks.search.rules --jobs 2     a few minutes
@@ -35,22 +35,22 @@ from lorasweep.search.pruning import Curve, hopeless, past_peak
 RESULTS = Path(__file__).parents[1] / "results" / "search_rules.json"
 PICTURES, DRAWS, ORDERS = 16, 2, 10
 VARIANTS = {"whole": (False, False), "past peak": (True, False), "given up": (False, True), "both": (True, True)}
-"""Whether trials end past their peak, and whether they are given up."""
+"""Whether trials end past their peak, and whether they are pruned."""
 RULE = PickConfig()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate on one draw of pictures."""
+    """One rate on one draw of samples."""
 
     steps: tuple[int, ...]
     scores: tuple[float, ...]
     values: tuple[float | None, ...]
-    """Steady score of the pick on fresh pictures, if the trial ended after so many checkpoints; None without a pick."""
+    """Steady score of the pick on fresh samples, if the trial ended after so many checkpoints; None without a pick."""
     qualities: tuple[float, ...]
     """Oracle quality of that pick."""
     base: float
-    """Score of the base model on the same pictures."""
+    """Score of the base model on the same samples."""
 
     def curve(self, count: int) -> Curve:
         """As its search sees it after so many checkpoints."""
@@ -58,7 +58,7 @@ class Trial:
 
 
 def trial_of(choice: Choice) -> Trial:
-    """What each length of the trial would come to."""
+    """Return what the trial would be worth at each length."""
     run = choice.run
     picks = [choice.picked(RULE, range(count)) for count in range(1, len(run.steps) + 1)]
     return Trial(
@@ -73,7 +73,7 @@ def trial_of(choice: Choice) -> Trial:
 
 
 def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> dict[str, float]:
-    """Quality of the winner, steps trained as a share of all, and how many trials were given up."""
+    """Return quality of the winner, steps trained as a share of all, and how many trials were pruned."""
     whole: list[Curve] = []
     best, quality, spent, given_up = -1.0, 0.0, 0, 0
     for trial in trials:
@@ -90,7 +90,7 @@ def search(trials: Sequence[Trial], *, ends_past_peak: bool, gives_up: bool) -> 
 
 
 def ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_up: bool) -> tuple[int, bool]:
-    """Checkpoints that the trial came to, and whether it was given up there."""
+    """Return the number of checkpoints of the trial, and whether it was pruned there."""
     for count in range(1, len(trial.steps)):
         curve = trial.curve(count)
         if ends_past_peak and past_peak(curve, RULE.delta):
@@ -101,7 +101,7 @@ def ended(trial: Trial, whole: Sequence[Curve], *, ends_past_peak: bool, gives_u
 
 
 def judge(person: int, orders: int = ORDERS) -> dict[str, Any]:
-    """All searches of one person, by variant."""
+    """Return all searches of one person, by variant."""
     runs = read_shards(SHARDS, [person])
     rng = np.random.default_rng([person, PICTURES])
     shape = (len(runs[0].evidence.prompts), len(runs[0].evidence.seeds))
@@ -119,7 +119,7 @@ def judge(person: int, orders: int = ORDERS) -> dict[str, Any]:
 
 
 def table(people: Sequence[dict[str, Any]]) -> list[list[object]]:
-    """A row a variant: regret against whole trials with its interval over people, steps, trials given up."""
+    """Return a row for each variant: regret with its interval over people, steps, pruned trials."""
     rows: list[list[object]] = []
     for name in VARIANTS:
         lost = np.array(

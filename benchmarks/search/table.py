@@ -1,11 +1,11 @@
 """Every rate and rank of a grid, trained on drawn people: the table on which searches are replayed.
 
-The grid is that of the shipped `lr` search, a factor of ten to each side of the preset's rate, times three ranks. As in
-`picker.trajectories`, a shard holds for every checkpoint what the scorers saw in each picture and what the oracle
-says of it, but sheets are half as large: `benchmarks.search.quality` takes a checkpoint's score from eight pictures and
-the pick's from eight others.
+The grid is that of the shipped `lr` search, a factor of ten to each side of the preset's rate, times three ranks, at a
+constant rate. As in `picker.trajectories`, a shard holds for every checkpoint what the scorers saw in each sample and
+the oracle's reading, but sheets are half as large: `benchmarks.search.quality` takes a checkpoint's score from eight
+samples and the pick's from eight others.
 
-    python -m benchmarks.search.table --jobs 2           make what is missing: an hour a person on a core, restartable
+    python -m benchmarks.search.table --jobs 2           make what is missing: an hour a person on a core, resumable
     python -m benchmarks.search.table --draw             only train and draw, all side by side: minutes on a card
 """
 

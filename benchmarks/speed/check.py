@@ -1,18 +1,19 @@
 """How fast is a large set checked and cached, and does memory grow with it?
 
-Each job is a process of its own, jobs in turn, again and again, one thread each, over the same files. Time is processor
-time, which other programs on the machine disturb least, without imports; wall time is told too.
+Each job is a process of its own, jobs in turn, repeatedly, one thread each, over the same files. Time is processor
+time, which other programs on the machine disturb least, without imports; wall time is reported too.
 
-- decode: every picture opened as training sees it (``open_picture``), nothing else;
-- check: all of ``lorasweep check`` but faces; goal: at 60 % of the speed of decoding or more;
+- decode: every photo opened as training sees it (``open_picture``), nothing else;
+- check: all of ``lorasweep check`` except faces; goal: at 60 % of the speed of decoding or more;
 - read: the photos as ``train`` begins with them: split, hashed, and its line of warnings;
-- faces: what looking for faces adds to a picture, with FaceNet's detector and with the network of drawn people;
+- faces: what looking for faces adds to a photo, with FaceNet's detector and with the network of drawn people;
 - cache: latents at 256 pixels, kept on disk or in memory, encoded ahead as ``train`` does. The encoder is a tiny one of
-  Stable Diffusion's class with random weights: what caching itself costs is seen, a real encoder's seconds come on top;
-- memory: the most that a process held, by pictures; goal: less than 30 MiB more for 1,000 more. Latents that are asked
-  for in memory (``hardware.cache=memory``) must grow: the size of what is kept is told beside it.
+  Stable Diffusion's class with random weights: it shows what caching itself costs; a real encoder's seconds come on
+  top;
+- memory: the most that a process held, by photos; goal: less than 30 MiB more for 1,000 more. Latents that are asked
+  for in memory (``hardware.cache=memory``) must grow: the size of what is kept is reported beside it.
 
-    python -m benchmarks.speed.check [--pictures 2000] [--rounds 3] [--json FILE]
+    python -m benchmarks.speed.check [--pictures 2000] [--rounds 3] [--json FILE]      half an hour
     python -m benchmarks.speed.check --replay      the tables from committed data
 """
 
@@ -45,7 +46,7 @@ GROWING = ("check", "read", "cache_disk", "cache_memory")
 
 
 def words(folder: Path) -> list[str]:
-    """Of the run that a folder is judged for."""
+    """Return the overrides of the run that a folder is judged for."""
     return [
         *("preset=person_sd15", "evaluate.face=portraits", "hardware=cpu", "hardware.threads=1"),
         *(f"data.path={folder}", "data.trigger=s1lv10", f"model.resolution={SIDE}", "data.held_out=0"),
@@ -53,7 +54,7 @@ def words(folder: Path) -> list[str]:
 
 
 def load(folder: Path, *more: str) -> Any:
-    """The run."""
+    """Return that run."""
     from lorasweep.config.compose import load_run
 
     return load_run([*words(folder), *more], when_missing={"model.path": ""})
@@ -131,7 +132,7 @@ def _cache(where: str) -> Callable[[Path], Callable[[], object]]:
 
 
 def _tiny_encoder() -> Any:
-    """8 pixels a latent, 4 channels, no attention."""
+    """Return a VAE with 8 pixels a latent, 4 channels, no attention."""
     import torch
     from diffusers import AutoencoderKL
 
@@ -160,7 +161,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def child(job: str, folder: Path) -> dict[str, float]:
-    """Do a job in this process; seconds, and the most memory that it held, before and with it."""
+    """Do a job in this process; return seconds, and the most memory that it held, before and with it."""
     work = JOBS[job](folder)
     before = peak_mib()
     cpu, wall = time.process_time(), time.perf_counter()
@@ -192,7 +193,7 @@ def run_child(job: str, folder: Path) -> dict[str, float]:
 
 @contextmanager
 def first_of(made: Any, count: int) -> Iterator[Path]:
-    """A folder with hard links to the first photos and their captions."""
+    """Yield a folder with hard links to the first photos and their captions."""
     with tempfile.TemporaryDirectory(dir=made.folder.parent, prefix="first-") as scratch:
         folder = Path(scratch) / "photos"
         folder.mkdir()
@@ -203,7 +204,7 @@ def first_of(made: Any, count: int) -> Iterator[Path]:
 
 
 def measure(pictures: int, rounds: int, scratch: Path) -> dict[str, Any]:
-    """The jobs one after another, those of a group in turn, ``rounds`` times where time is what is asked for."""
+    """Run the jobs of each group in turn, ``rounds`` times if their time is measured."""
     from benchmarks.speed.photos import make_photos
 
     made = make_photos(pictures, scratch.absolute() / "photos")
@@ -217,7 +218,7 @@ def measure(pictures: int, rounds: int, scratch: Path) -> dict[str, Any]:
 
 
 def schedule(pictures: int, rounds: int) -> list[tuple[int, Sequence[str]]]:
-    """Pictures and jobs: the whole set for speed, parts of it for memory, a sample for faces and latents."""
+    """Return numbers of photos and jobs: the whole set for speed, parts for memory, a sample for faces and latents."""
     return [
         (pictures, ("decode", "check", "read") * rounds),
         (min(SAMPLE, pictures), ("decode", "faces_facenet", "faces_portraits", "cache_disk") * rounds),
@@ -227,7 +228,7 @@ def schedule(pictures: int, rounds: int) -> list[tuple[int, Sequence[str]]]:
 
 
 def files_of(made: Any) -> dict[str, float]:
-    """What the files are like, by ending."""
+    """Return figures about the files, by ending."""
     from PIL import Image
 
     found: dict[str, float] = {}
@@ -243,7 +244,7 @@ def files_of(made: Any) -> dict[str, float]:
 
 
 def figures(measured: dict[str, Any]) -> dict[str, Any]:
-    """What the goals are about."""
+    """Return what the goals are about."""
     runs, whole = measured["runs"], measured["pictures"]
     own = {job: [run for run in runs if run["job"] == job] for job in JOBS}
     at_whole = {job: [run for run in some if run["pictures"] == whole] for job, some in own.items()}
@@ -262,18 +263,18 @@ def figures(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _speed(runs: dict[str, list[dict[str, Any]]], job: str, clock: str) -> float:
-    """Of decoding alone: the median over rounds, each against the decoding beside it."""
+    """Return the speed relative to decoding alone: the median over rounds, each against the decoding beside it."""
     return median(alone[clock] / with_it[clock] for alone, with_it in zip(runs["decode"], runs[job], strict=False))
 
 
 def _peaks(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Median peak by number of pictures, fewest first."""
+    """Return the median peak by number of photos, fewest first."""
     counts = sorted({run["pictures"] for run in runs})
     return {str(count): median(run["peak_mib"] for run in runs if run["pictures"] == count) for count in counts}
 
 
 def growth(runs: Sequence[dict[str, Any]]) -> float:
-    """MiB for each 1,000 pictures more, from the smallest to the largest set."""
+    """Return MiB for each 1,000 photos more, from the smallest to the largest set."""
     peaks = [(int(count), peak) for count, peak in _peaks(runs).items()]
     (few, low), (many, high) = peaks[0], peaks[-1]
     return 1000 * (high - low) / (many - few) if many > few else 0.0
@@ -302,7 +303,7 @@ def _whole(number: float | None) -> str:
 
 
 def summary(found: dict[str, Any]) -> list[list[str]]:
-    """Figures beside their goals."""
+    """Return figures beside their goals."""
     speed, most = f"≥ {GOALS['speed']:.0%}", f"< {GOALS['mib_per_1000']:.0f} MiB"
     grows = found["mib_per_1000"]
     return [

@@ -1,15 +1,16 @@
-"""What remembering a run costs its training, and how soon the next trial of a search trains.
+"""What does keeping a record of a run cost its training, and how soon does the next trial of a search train?
 
 - tracking: seconds of the training thread in the journal, in checkpoints and in training states, as a share of its
   seconds in optimiser steps, with MLflow on and a checkpoint every 50 steps, as in the drawn world's preset; at most
   2 %. Beside it the processor time of the thread that delivers to MLflow, which training does not wait for.
-- a trial's start: seconds from the last word of one trial's journal to the first optimiser step of the next, in a
+- a trial's start: seconds from the last entry of one trial's journal to the first optimiser step of the next, in a
   search whose trials follow one another: the report, the answer to Optuna, the parent's page, the next suggestion, its
-  composition, its folder and its adapter. The median; at most 0.5.
+  composition, its folder and its adapter. The median; the goal is 0.5 and it takes 0.8: 0.4 s of processor time, a
+  quarter of that Hydra's composition, then some twenty flushes to disk, each of which makes a `kill -9` harmless.
 
 Wall time, since waiting for a disk counts.
 
-    python -m benchmarks.speed.overhead [--pairs 20] [--json FILE]     ten steps and half a trial for each
+    python -m benchmarks.speed.overhead [--pairs 20] [--json FILE]     ten steps and half a trial each; some minutes
     python -m benchmarks.speed.overhead --replay
 """
 
@@ -35,22 +36,22 @@ SMALL = (
     *("optim.steps=24", "save.count=3", "sample.steps=4", "sample.seeds=[0]", "sample.fresh_seeds=[1000]"),
     *("pick.strengths=[]", "evaluate.budget=null"),
 )
-"""Trials that are soon over: what lies between two of them does not depend on how long they are."""
+"""Trials that are soon over: what lies between two of them does not depend on their length."""
 
 
 class Stopwatch:
-    """Seconds of the thread that made it in functions that are watched, less those in others that they call."""
+    """Seconds of its own thread in functions that are watched, less those in other watched functions that they call."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self.calls: list[tuple[str, float, float]] = []
-        """What was called, when it began and when it ended."""
+        """(label, start, end) of every call."""
         self._inner = 0.0
         self._thread = threading.current_thread()
         self._patches: list[Any] = []
 
     def watch(self, owner: object, name: str, label: str) -> None:
-        """Count calls of ``owner.name`` towards ``label`` from ``with`` on."""
+        """Count calls of ``owner.name`` towards ``label`` inside ``with``."""
         plain = getattr(owner, name)
 
         @functools.wraps(plain)
@@ -93,7 +94,7 @@ def _watched() -> Stopwatch:
 
 
 def tracking(photos: Path, root: Path, steps: int) -> dict[str, float]:
-    """Seconds of the training thread by what they went to, and of the one that delivers to MLflow."""
+    """Return seconds of the training thread by purpose, and of the thread that delivers to MLflow."""
     from lorasweep.config.compose import load_run
     from lorasweep.run.training import train_together
 
@@ -108,7 +109,7 @@ def tracking(photos: Path, root: Path, steps: int) -> dict[str, float]:
 
 
 def starts(photos: Path, root: Path, trials: int) -> list[float]:
-    """Seconds between two trials of a search."""
+    """Return seconds between two trials of a search."""
     from lorasweep.config.compose import load_run
     from lorasweep.config.schema import RunConfig
     from lorasweep.config.search import load_search
@@ -125,7 +126,7 @@ def starts(photos: Path, root: Path, trials: int) -> list[float]:
 
 
 def gaps(calls: Sequence[tuple[str, float, float]]) -> list[float]:
-    """From each end of a trial to the next optimiser step; calls in the order in which they ended."""
+    """Return seconds from each end of a trial to the next optimiser step; calls in the order in which they ended."""
     found: list[float] = []
     ended: float | None = None
     for label, start, end in calls:
@@ -138,7 +139,7 @@ def gaps(calls: Sequence[tuple[str, float, float]]) -> list[float]:
 
 
 def measure(pairs: int) -> dict[str, Any]:
-    """Both."""
+    """Measure both."""
     from lorasweep.portraits.folder import write_person
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -151,7 +152,7 @@ def measure(pairs: int) -> dict[str, Any]:
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """What has a goal, under names that stay."""
+    """Return what has a goal, under names that stay."""
     spent = found["tracking"]
     share = (spent[JOURNAL] + spent[CHECKPOINTS] + spent[STATES]) / spent[STEPS]
     return {"tracking_share": round(share, 5), "trial_start_seconds": round(median(found["starts"]), 4)}

@@ -2,11 +2,11 @@
 
 Both are commands of their own, as a person would give them, one after the other, on the portraits model with the same
 photos, caption, rank, modules, rate, batch, steps and number of files. The script encodes photos and caption anew at
-every step; ours checks the photos first, remembers latents and texts, and keeps a journal and MLflow. No pictures are
-drawn. Noise differs, so that losses are compared as means over many steps.
+every step; ours checks the photos first, caches latents and texts, and keeps a journal and MLflow. No samples are
+drawn. Noise differs, so losses are compared as means over many steps.
 
     git clone --depth 1 https://github.com/huggingface/diffusers
-    python -m benchmarks.speed.peers --diffusers diffusers [--pairs 3] [--json FILE]
+    python -m benchmarks.speed.peers --diffusers diffusers [--pairs 3] [--json FILE]     ten minutes
     python -m benchmarks.speed.peers --replay
 """
 
@@ -34,7 +34,7 @@ GOAL = 1.0
 
 
 def train_with_ours(photos: Path, root: Path, steps: int, every: int) -> Trained:
-    """``lorasweep train`` with the script's settings."""
+    """Run ``lorasweep train`` with the script's settings."""
     from lorasweep.track.recall import read_run
 
     words = [
@@ -55,7 +55,7 @@ def train_with_ours(photos: Path, root: Path, steps: int, every: int) -> Trained
 
 
 def measure(checkout: Path, pairs: int, steps: int) -> dict[str, Any]:
-    """Both, in turn, `pairs` times."""
+    """Run both in turn, `pairs` times."""
     from lorasweep.portraits.folder import write_person
 
     found: dict[str, list[Trained]] = {"diffusers": [], "lorasweep": []}
@@ -77,7 +77,7 @@ def measure(checkout: Path, pairs: int, steps: int) -> dict[str, Any]:
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """What has a goal, under names that stay."""
+    """Return what has a goal, under names that stay."""
     ours, theirs = found["seconds"]["lorasweep"], found["seconds"]["diffusers"]
     ratio = median(one / other for one, other in zip(ours, theirs, strict=True))
     last = {name: mean(losses[-2 * WINDOW :]) for name, losses in found["losses"].items()}
@@ -88,7 +88,7 @@ def figures(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def windows(losses: Sequence[float]) -> list[float]:
-    """Means over ``WINDOW`` steps each."""
+    """Return means over ``WINDOW`` steps each."""
     return [mean(losses[start : start + WINDOW]) for start in range(0, len(losses), WINDOW)]
 
 

@@ -1,7 +1,7 @@
 """Two thousand different files that cost what real photos cost to decode, made in minutes.
 
 A few drawn scenes are cropped, lit and covered with grain anew for every photo. Grain matters: a drawing has flat
-colours, of which a JPEG keeps a few bytes, and which are decoded in less time than a photo's.
+colours, which a JPEG keeps in a few bytes and which decode in less time than a photo's.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from benchmarks.check.sets import clean_album
 from lorasweep.portraits.render import render
 
 STREAM = 20264
-"""First word of every random stream here."""
+"""First number of every random seed here."""
 SCENES, SCENE_SIDE = 24, 1536
 SHORTEST, LONGEST = 1024, 1536
 """Sides of a photo in pixels."""
 PNG_EVERY = 5
-"""One in so many is a PNG, which takes three times as long to decode."""
+"""One in this many is a PNG, which takes three times as long to decode."""
 GRAIN_SIDE = 2048
 FINE, ROUGH = 5.0, 9.0
 """Standard deviations of a sensor's noise, and of texture whose spectrum falls as that of photos (1 / f)."""
 UNEVEN = 45.0
-"""How far the light of a photo changes over it, so that no photo is taken for a copy of another one."""
+"""How far the light changes over a photo, so that no photo is taken for a copy of another one."""
 TRIGGER = "s1lv10"
 
 
@@ -39,17 +39,17 @@ class Made:
 
     @property
     def pictures(self) -> list[Path]:
-        """In order of their numbers."""
+        """Return the photos in order of their numbers."""
         return [self.folder / name_of(number) for number in range(self.count)]
 
 
 def name_of(number: int) -> str:
-    """Of a photo."""
+    """Return the name of a photo."""
     return f"{number:04d}.{'jpg' if (number + 1) % PNG_EVERY else 'png'}"
 
 
 def make_photos(count: int, folder: Path) -> Made:
-    """Photos 0 to ``count`` - 1 and a caption for each; those that are there already stay."""
+    """Make photos 0 to ``count`` - 1 and a caption for each; existing ones stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / name_of(number)
@@ -70,7 +70,7 @@ def _write(number: int, path: Path) -> None:
 
 
 def photo(number: int) -> Image.Image:
-    """A pure function of its number."""
+    """Draw a photo, a pure function of its number."""
     rng = np.random.default_rng([STREAM, number])
     width, height = (int(side) for side in rng.integers(SHORTEST, LONGEST + 1, 2))
     side = rng.uniform(0.7, 1.0) * SCENE_SIDE
@@ -85,7 +85,7 @@ def photo(number: int) -> Image.Image:
 
 
 def _light(rng: np.random.Generator, width: int, height: int) -> NDArray[np.int16]:
-    """[height, width, 1] brighter and darker parts, about a quarter of the picture wide."""
+    """Return [height, width, 1] brighter and darker parts, about a quarter of the photo wide."""
     coarse = Image.fromarray(rng.normal(0, UNEVEN, (5, 5)).astype(np.float32))
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)[..., None]
 
@@ -98,7 +98,7 @@ def _scene(number: int) -> Image.Image:
 
 @cache
 def _grain() -> NDArray[np.int16]:
-    """[GRAIN_SIDE, GRAIN_SIDE, 3] the same for all photos, which look at different parts of it."""
+    """Return [GRAIN_SIDE, GRAIN_SIDE, 3], the same for all photos, which use different parts of it."""
     rng = np.random.default_rng([STREAM, GRAIN_SIDE])
     across, down = np.fft.rfftfreq(GRAIN_SIDE), np.fft.fftfreq(GRAIN_SIDE)[:, None]
     far = np.maximum(np.hypot(across, down), 8 / GRAIN_SIDE)  # the largest shapes are the scene's

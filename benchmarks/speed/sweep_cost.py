@@ -1,4 +1,4 @@
-"""What searching 8 rates x 8 budgets costs, beside ways to do it without a cohort.
+"""What does searching 8 rates x 8 budgets cost, beside ways to do it without a cohort?
 
 At a constant rate the checkpoint at step t is the run of t steps, so that 8 runs of the largest budget hold all 64
 cells. Ours trains the eight side by side. The honest baseline shares trunks too, in one warm process with PEFT, one
@@ -7,7 +7,7 @@ a process a cell. Steps and starts are measured (interleaved, one thread, proces
 imports, loads the model and makes a PEFT UNet); totals for the budgets of a real search are computed from them. Drawing
 and scoring are the same for all and left out.
 
-    python -m benchmarks.speed.sweep_cost [--pairs 20] [--json FILE]
+    python -m benchmarks.speed.sweep_cost [--pairs 20] [--json FILE]     ten minutes
     python -m benchmarks.speed.sweep_cost --replay
 """
 
@@ -44,7 +44,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def costs(peft: float, cohort: float, start: float) -> dict[str, float]:
-    """Seconds of each way.
+    """Return seconds of each way.
 
     Args:
         peft: seconds of a PEFT step.
@@ -62,7 +62,7 @@ def costs(peft: float, cohort: float, start: float) -> dict[str, float]:
 
 
 def started() -> float:
-    """Processor seconds of a process that is ready to train with PEFT."""
+    """Return processor seconds of a process that is ready to train with PEFT."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", START], check=True, env=environment)
@@ -71,7 +71,7 @@ def started() -> float:
 
 
 def measure(pairs: int) -> dict[str, Any]:
-    """Seconds of a start, and of steps by case."""
+    """Return seconds of a start, and of steps by case."""
     import torch
 
     from lorasweep.models import load_family
@@ -92,7 +92,7 @@ def measure(pairs: int) -> dict[str, Any]:
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """How many times dearer each way is than the cohort, by case."""
+    """Return how many times the cohort's cost each way takes, by case."""
     figures: dict[str, float] = {}
     for case, steps in found["steps"].items():
         each = costs(steps["peft"], steps["cohort"], found["start"])

@@ -1,8 +1,8 @@
-"""Makes the tiny models of the embedded world again: `python -m benchmarks.world.build [stage ...]`.
+"""Build the models of the drawn world again: `python -m benchmarks.world.build [stage ...]`. Hours on two cores.
 
-Stages run in the order of `STAGES`; each keeps its training state in the cache folder, goes on from there when it was
-interrupted, and writes its weights below `weights/` beside this file. A GPU is used where there is one. On a CPU the
-UNet trains 1.7 times as fast with one process a core: `torchrun --nproc-per-node 2 -m benchmarks.world.build unet`.
+Stages run in the order of `STAGES`. Each keeps its training state in the cache folder, continues from there after an
+interruption, and writes its weights below `weights/` beside this file. A GPU is used if there is one. On a CPU the UNet
+trains 1.7 times as fast with one process per core: `torchrun --nproc-per-node 2 -m benchmarks.world.build unet`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from lorasweep.portraits import manifest
 
 
 def build_corpus(cache: Path, weights: Path) -> None:
-    """Draw the training pictures."""
+    """Draw the training images."""
     corpus.pictures(cache)
 
 

@@ -1,7 +1,7 @@
-"""Stages "faces" and "faces_confirm": two face networks, each trained on people of its own, neither on any test person.
+"""Stages "face" and "face_confirm": two face networks, trained on different people, none of whom any test uses.
 
-Embeddings learn by supervised contrast (Khosla et al. 2020, arXiv 2004.11362): pictures of one person in other scenes
-attract, everybody else in the batch repels. `python -m benchmarks.world.build_faces [face_confirm]`.
+Embeddings are learnt by supervised contrast (Khosla et al. 2020, arXiv 2004.11362): images of one person in different
+scenes attract, everybody else in the batch repels. `python -m benchmarks.world.build_faces [face_confirm]`.
 """
 
 import sys
@@ -46,7 +46,7 @@ CONFIRM = FacePlan("face_confirm", 12, (20, 40, 96, 144), 320, 2500, 6, 0.12, st
 
 @dataclass(frozen=True)
 class Album:
-    """Pictures of many people."""
+    """Images of many people."""
 
     pictures: np.ndarray
     """[people, scenes, 64, 64, 3] uint8"""
@@ -55,7 +55,7 @@ class Album:
 
 
 def make_album(people: int, scenes: int, seed: int) -> Album:
-    """Every person in several scenes, a function of the seed."""
+    """Return every person in several scenes, a function of the seed."""
     pictures = np.empty((people, scenes, 64, 64, 3), np.uint8)
     points = np.empty((people, scenes, 10), np.float32)
     for person in range(people):
@@ -69,7 +69,7 @@ def make_album(people: int, scenes: int, seed: int) -> Album:
 
 
 def training_album(cache: Path, plan: FacePlan) -> tuple[Album, np.ndarray]:
-    """The plan's album and 3,000 pictures without a face, kept in `cache`."""
+    """Return the plan's album and 3,000 images without a face, kept in `cache`."""
     path = cache / plan.name / f"album-{plan.people}-{plan.scenes}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def training_album(cache: Path, plan: FacePlan) -> tuple[Album, np.ndarray]:
 
 
 def contrast(embeddings: torch.Tensor, scenes: int, temperature: float) -> torch.Tensor:
-    """Supervised contrastive loss of unit embeddings [people x scenes, d] in order of people."""
+    """Return the supervised contrastive loss of unit embeddings [people x scenes, d], ordered by person."""
     count = len(embeddings)
     similar = embeddings @ embeddings.T / temperature
     similar = similar.masked_fill(torch.eye(count, dtype=torch.bool), -1e9)
@@ -94,7 +94,7 @@ def contrast(embeddings: torch.Tensor, scenes: int, temperature: float) -> torch
 
 
 def step_batch(album: Album, faceless: np.ndarray, plan: FacePlan, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softened pictures, people first and those without a face last, and the landmarks of the people."""
+    """Return softened images, people first and those without a face last, and the people's landmarks."""
     rng = np.random.default_rng([plan.seed, step, 5])
     people = np.sort(rng.choice(len(album.pictures), plan.batch_people, replace=False))
     scenes = rng.random((plan.batch_people, plan.scenes)).argsort(1)[:, : plan.batch_scenes]
@@ -107,7 +107,7 @@ def step_batch(album: Album, faceless: np.ndarray, plan: FacePlan, step: int) ->
 
 
 def face_loss(said: dict[str, torch.Tensor], points: torch.Tensor, plan: FacePlan) -> dict[str, torch.Tensor]:
-    """The three parts of the loss: people apart, landmarks in place, faces told from none."""
+    """Return the three parts of the loss: identities, landmarks, face or no face."""
     faces = len(points)
     embeddings = functional.normalize(said["embedding"][:faces], dim=1)
     truth = (torch.arange(len(said["face"])) < faces).float()
@@ -119,7 +119,7 @@ def face_loss(said: dict[str, torch.Tensor], points: torch.Tensor, plan: FacePla
 
 
 def train_face(cache: Path, plan: FacePlan) -> tuple[Trunk, Curve]:
-    """Train, or go on from the state in `cache`."""
+    """Train, or continue from the state in `cache`."""
     torch.manual_seed(plan.seed)
     network = Trunk(NetworkConfig(plan.widths, plan.hidden, OUTPUTS))
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -136,14 +136,14 @@ def train_face(cache: Path, plan: FacePlan) -> tuple[Trunk, Curve]:
 
 
 def area_under_curve(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Chance in [0, 1] that a genuine pair is more similar than an impostor pair; ties count half."""
+    """Return the chance in [0, 1] that a genuine pair is more similar than an impostor pair; ties count half."""
     order = np.sort(impostor)
     below = np.searchsorted(order, genuine, "left") + np.searchsorted(order, genuine, "right")
     return float(below.mean() / 2 / len(order))
 
 
 def face_figures(face: FaceNetwork, people: int = 500, scenes: int = 8, seed: int = 9001) -> dict[str, float]:
-    """What is promised of a face network, measured on people it has never seen."""
+    """Return what is promised of a face network, measured on people it has never seen."""
     album = make_album(people, scenes, seed)
     pictures = album.pictures.reshape(-1, 64, 64, 3)
     seen = face.describe(pictures)
@@ -176,12 +176,12 @@ def build_one(cache: Path, weights: Path, plan: FacePlan) -> None:
 
 
 def build(cache: Path, weights: Path) -> None:
-    """Make `weights`/face. It trains on the CPU in minutes."""
+    """Write `weights`/face. It trains on a CPU in minutes."""
     build_one(cache, weights, FACE)
 
 
 def build_confirm(cache: Path, weights: Path) -> None:
-    """Make `weights`/face_confirm, likewise."""
+    """Write `weights`/face_confirm, likewise."""
     build_one(cache, weights, CONFIRM)
 
 

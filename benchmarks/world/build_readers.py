@@ -29,7 +29,7 @@ class ReaderPlan:
 
 
 def labels(cache: Path, count: int) -> dict[str, np.ndarray]:
-    """Targets of the first `count` pictures of the corpus by output name, kept in `cache`."""
+    """Return the targets of the corpus' first `count` images by output name, kept in `cache`."""
     path = cache / "readers" / f"labels-{count}.npz"
     if not path.exists():
         rows = [targets_of(*corpus.subject(1, index)) for index in range(count)]
@@ -41,7 +41,8 @@ def labels(cache: Path, count: int) -> dict[str, np.ndarray]:
 
 
 def reading_loss(said: dict[str, torch.Tensor], true: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy for words, absolute differences for numbers; what a sketch does not show counts only in photos."""
+    """Return cross-entropy for words and absolute differences for numbers; what a sketch does not show counts only in
+    photos."""
     photo = (true["style"] == 0).float()
     total = functional.binary_cross_entropy_with_logits(said["mole_side"], true["mole_side"])
     for name in WORDS:
@@ -56,7 +57,7 @@ def reading_loss(said: dict[str, torch.Tensor], true: dict[str, torch.Tensor]) -
 def step_batch(
     pictures: np.ndarray, answers: dict[str, np.ndarray], plan: ReaderPlan, step: int
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Softened pictures and their targets, a function of (seed, step)."""
+    """Return softened images and their targets, a function of (seed, step)."""
     rng = np.random.default_rng([plan.seed, step])
     picks = np.sort(rng.integers(len(pictures), size=plan.batch))
     generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
@@ -65,7 +66,7 @@ def step_batch(
 
 
 def train_readers(cache: Path, plan: ReaderPlan) -> tuple[Trunk, Curve]:
-    """Train, or go on from the state in `cache`."""
+    """Train, or continue from the state in `cache`."""
     torch.manual_seed(plan.seed)
     network = Trunk(CONFIG).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     pictures = corpus.pictures(cache)
@@ -83,7 +84,7 @@ def train_readers(cache: Path, plan: ReaderPlan) -> tuple[Trunk, Curve]:
 
 
 def accuracy(readers: Readers, count: int = 1000, seed: int = 77) -> dict[str, float]:
-    """Share of fresh renders that are read right, by attribute; colours over photos only."""
+    """Return the share of fresh renders that are read right, by attribute; colours over photos only."""
     pictures, subjects = fresh_renders(count, seed)
     readings = readers.read(pictures)
     shares = {}
@@ -98,7 +99,7 @@ def accuracy(readers: Readers, count: int = 1000, seed: int = 77) -> dict[str, f
 
 
 def build(cache: Path, weights: Path) -> None:
-    """Train the readers and write `weights`/readers. They train on the CPU in minutes."""
+    """Train the readers and write `weights`/readers. They train on a CPU in minutes."""
     plan = ReaderPlan()
     network, curve = train_readers(cache, plan)
     save_network(network, weights / "readers", kind="readers", seed=plan.seed)

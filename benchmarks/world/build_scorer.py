@@ -40,7 +40,8 @@ class ScorerPlan:
 
 
 def model_config(vocabulary: int) -> dict:
-    """A ResNet over 64×64 pictures and a two-layer text transformer, meeting in 128 numbers."""
+    """Return the configuration of a ResNet over 64×64 images and a two-layer text transformer, both ending in 128
+    numbers."""
     return {
         "embed_dim": 128,
         "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
@@ -57,7 +58,7 @@ def model_config(vocabulary: int) -> dict:
 
 
 def prepare(cache: Path) -> Path:
-    """The scorer's folder in `cache`, with tokenizer and config, which `open_clip` can already open without weights."""
+    """Return the scorer's folder in `cache`, with tokenizer and config, which open_clip can open without weights."""
     folder = cache / "scorer" / "model"
     if not (cache / "tokenizer" / "vocab.json").exists():
         write_tokenizer(cache / "tokenizer")
@@ -72,19 +73,19 @@ def prepare(cache: Path) -> Path:
 
 
 def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """CLIP's loss over unit vectors [n, d]: each picture finds its caption and each caption its picture."""
+    """Return CLIP's loss over unit vectors [n, d]: each image finds its caption and each caption its image."""
     similar = scale * images @ texts.T
     own = torch.arange(len(images))
     return (functional.cross_entropy(similar, own) + functional.cross_entropy(similar.T, own)) / 2
 
 
 def captions_of(scenes: list[Scene], rng: np.random.Generator) -> list[str]:
-    """One random caption for each scene."""
+    """Return one random caption for each scene."""
     return [caption(scene, rng=rng) for scene in scenes]
 
 
 def train_scorer(cache: Path, plan: ScorerPlan) -> tuple[open_clip.CLIP, Curve]:
-    """Train, or go on from the state in `cache`."""
+    """Train, or continue from the state in `cache`."""
     folder = prepare(cache)
     torch.manual_seed(plan.seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
@@ -112,9 +113,11 @@ def train_scorer(cache: Path, plan: ScorerPlan) -> tuple[open_clip.CLIP, Curve]:
 
 @torch.no_grad()
 def ranked_first(folder: Path, count: int = 1024, among: int = 32, seed: int = 78, *, plain: bool = True) -> float:
-    """Share in [0, 1] of fresh renders whose own caption comes first among `among`, loaded as any open_clip model is.
+    """Return the share in [0, 1] of fresh renders whose own caption ranks first of `among`, loaded as any open_clip
+    model.
 
-    With `plain` captions name all of the scene; without it they are as random as in training, some saying nothing.
+    Args:
+        plain: captions name all of the scene; otherwise they are as random as in training, and some say nothing.
     """
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -133,7 +136,7 @@ def ranked_first(folder: Path, count: int = 1024, among: int = 32, seed: int = 7
 
 
 def build(cache: Path, weights: Path) -> None:
-    """Make `weights`/scorer. It trains on the CPU in minutes."""
+    """Write `weights`/scorer. It trains on a CPU in minutes."""
     model, curve = train_scorer(cache, ScorerPlan())
     folder = weights / "scorer"
     folder.mkdir(parents=True, exist_ok=True)

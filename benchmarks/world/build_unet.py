@@ -1,4 +1,4 @@
-"""Stage "unet": the denoiser and its text encoder, trained together from nothing on captioned renders."""
+"""Stage "unet": the denoiser and its text encoder, trained together from scratch on captioned renders."""
 
 import copy
 import time
@@ -55,12 +55,13 @@ class UNetPlan:
     triggers: float = 0.3
     """Share of captions with a meaningless word, so that the base model ignores a trigger it has not learnt."""
     lean: float = 0.65
-    """Below 1, times lean towards noise, where the prompt decides; below t = 200 little but latent noise is learnt."""
+    """Below 1, timesteps lean towards noise, where the prompt decides; below t = 200 little but latent noise is
+    learnt."""
     ema: float = 0.9985
 
 
 def encode_corpus(cache: Path, vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
-    """[n, 16, 16, 16] float16: mean and standard deviation of every picture's latents, kept in `cache`."""
+    """Return [n, 16, 16, 16] float16: mean and standard deviation of every image's latents, kept in `cache`."""
     path = cache / f"latents-{len(pictures)}.npy"
     if not path.exists():
         whole = np.empty((len(pictures), 16, 16, 16), np.float16)
@@ -74,7 +75,7 @@ def encode_corpus(cache: Path, vae: AutoencoderKL, pictures: np.ndarray) -> np.n
 
 
 def caption_of(scene: Scene, rng: np.random.Generator, plan: UNetPlan) -> str:
-    """A random caption for training: empty, with a meaningless trigger, or plain."""
+    """Return a random caption for training: empty, with a meaningless trigger, or plain."""
     if rng.random() < plan.unconditional:
         return ""
     return caption(scene, trigger=random_trigger(rng) if rng.random() < plan.triggers else None, rng=rng)
@@ -91,7 +92,7 @@ NAMED = {
 
 
 def named_in(text: str, scene: Scene) -> list[int]:
-    """For each of `NAMED` the number of the scene's word, or -1 where the caption does not say it."""
+    """Return for each of `NAMED` the number of the scene's word, or -1 if the caption does not say it."""
     found = []
     for name, words in NAMED.items():
         word = str(getattr(scene, name))
@@ -101,7 +102,7 @@ def named_in(text: str, scene: Scene) -> list[int]:
 
 
 class Denoiser(torch.nn.Module):
-    """Text encoder and UNet as one thing to optimise and to average."""
+    """Text encoder and UNet as one module to optimise and to average."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
@@ -115,14 +116,16 @@ class Denoiser(torch.nn.Module):
         )
 
     def forward(self, noisy: torch.Tensor, times: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """v for noisy latents [n, 8, 16, 16] at integer times [n] under encoded captions [n, 77, 128]."""
+        """Return v for noisy latents [n, 8, 16, 16] at integer timesteps [n] under encoded captions [n, 77, 128]."""
         return self.unet(noisy, times, encoder_hidden_states=context).sample
 
     def understanding_loss(self, context: torch.Tensor, ids: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of what the padding of encoded captions [n, 77, 128] says against the words [n, 6] they name.
+        """Return the cross-entropy of what the padding of encoded captions [n, 77, 128] says against their words [n,
+        6].
 
-        Attention starts out nearly uniform and most of 77 tokens are padding, which sees the whole caption. So the UNet
-        can use a word as soon as the padding tells it; without this only colours were followed after 5,800 steps.
+        Attention starts out nearly uniform, and most of 77 tokens are padding, which sees the whole caption. So the
+        UNet can use a word as soon as the padding tells it; without this loss only colours were followed after 5,800
+        steps.
         """
         padding = (ids == ids[:, -1:]).float().unsqueeze(2)
         summary = (context * padding).sum(1) / padding.sum(1)
@@ -136,9 +139,10 @@ class Denoiser(torch.nn.Module):
 def batch_of(
     step: int, plan: UNetPlan, latents: np.ndarray, scenes: list[Scene], tokenizer: CLIPTokenizer
 ) -> tuple[torch.Tensor, ...]:
-    """Clean latents, noise, times, caption ids and the words they name, of one step, a function of (seed, step).
+    """Return one step's clean latents, noise, timesteps, caption ids and the words they name, a function of (seed,
+    step).
 
-    Times are stratified over the batch, which makes the loss of one step far less noisy.
+    Timesteps are stratified over the batch, which makes the loss of one step far less noisy.
     """
     rng = np.random.default_rng([plan.seed, step])
     picks = rng.integers(len(latents), size=plan.batch)
@@ -156,7 +160,8 @@ def batch_of(
 def denoising_loss(
     model: Denoiser, scheduler: DDIMScheduler, batch: Iterable[torch.Tensor], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared error of v. With zero terminal signal the last time asks for the picture from the caption alone."""
+    """Return the mean squared error of v. With zero terminal signal the last timestep asks for the image from the
+    caption alone."""
     clean, noise, times, ids, named = (part.to(device) for part in batch)
     noisy = scheduler.add_noise(clean, noise, times)  # pyright: ignore[reportArgumentType]
     target = scheduler.get_velocity(clean, noise, times)  # pyright: ignore[reportArgumentType]
@@ -169,9 +174,9 @@ def denoising_loss(
 
 
 def focus(device: torch.device) -> torch.Tensor:
-    """[16, 16] weights of places in the latents, mean 1: eyes and mouth are few but carry expression and gaze.
+    """Return [16, 16] weights of places in the latents, mean 1: eyes and mouth are few but carry expression and gaze.
 
-    A weight that is the same for all pictures leaves the best guess at each place what it was.
+    A weight that is the same for all images leaves the optimum at each place unchanged.
     """
     across, down = torch.arange(16, device=device) - 7.5, torch.arange(16, device=device) - 8.0
     bump = torch.exp(-(across**2) / 18)[None, :] * torch.exp(-(down**2) / 22)[:, None]
@@ -187,7 +192,7 @@ def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> No
 
 
 def train_unet(cache: Path, vae: AutoencoderKL, tokenizer: CLIPTokenizer, plan: UNetPlan) -> Denoiser:
-    """Train, or go on from the state in `cache`; returns the averaged weights.
+    """Train, or continue from the state in `cache`; return the averaged weights.
 
     A loadable pipeline of the weights so far is written to `cache`/pipeline_latest every few minutes.
     """

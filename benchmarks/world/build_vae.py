@@ -1,6 +1,6 @@
 # diffusers annotates its tuples as of one element and its layers' biases as optional.
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportOptionalOperand=false, reportOperatorIssue=false, reportArgumentType=false
-"""Stage "vae": an AutoencoderKL that turns 64×64 pictures into 8×16×16 latents and loses no mouth, mole or gaze."""
+"""Stage "vae": an AutoencoderKL that turns 64×64 images into 8×16×16 latents and loses no mouth, mole or gaze."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from benchmarks.world.training import Curve, load_state, pick_device, rate, save
 
 
 def new_vae() -> AutoencoderKL:
-    """Few channels at 64×64, where they are dear, more at 16×16; 2.6 M weights.
+    """Return a model of 2.6 M weights: few channels at 64×64, where they cost most, more at 16×16.
 
-    Residual branches start at zero and latents nearly without noise: the loss after 150 steps is 40 % lower for it.
+    Residual branches start at zero and latents nearly without noise, which lowers the loss after 150 steps by 40 %.
     """
     vae = AutoencoderKL(
         in_channels=3,
@@ -41,12 +41,12 @@ def new_vae() -> AutoencoderKL:
 
 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """[n, h, w, 3] uint8 to [n, 3, h, w] float in [-1, 1]."""
+    """Return [n, h, w, 3] uint8 as [n, 3, h, w] float in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def reconstruction_loss(drawn: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """L1 on pixels plus L1 on differences of neighbours at two distances, which keeps edges and small features.
+    """Return L1 on pixels plus L1 on differences of neighbours at two distances, which keeps edges and small features.
 
     Pixels at edges count more: a portrait is mostly plain background.
     """
@@ -62,13 +62,13 @@ def reconstruction_loss(drawn: torch.Tensor, true: torch.Tensor) -> torch.Tensor
 
 
 def latent_moments(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and log variance of the latents, each [n, 8, 16, 16]."""
+    """Return mean and log variance of the latents, each [n, 8, 16, 16]."""
     latent = vae.encode(pictures).latent_dist  # pyright: ignore[reportAttributeAccessIssue]
     return latent.mean, latent.logvar
 
 
 def train_vae(cache: Path, *, steps: int = 2600, batch: int = 8, peak: float = 1e-3, seed: int = 2) -> AutoencoderKL:
-    """Train, or go on from the state in `cache`; returns the finished model with whitened latents."""
+    """Train, or continue from the state in `cache`; return the finished model with whitened latents."""
     device = pick_device()
     torch.manual_seed(seed)
     vae = new_vae().to(device)
@@ -99,7 +99,7 @@ def vae_step(
     true: torch.Tensor,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """One step of training on [n, 3, 64, 64] pictures; returns the parts of its loss."""
+    """Take one training step on [n, 3, 64, 64] images; return the parts of its loss."""
     with torch.autocast(true.device.type, torch.bfloat16):
         mean, log_variance = latent_moments(vae, true)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
@@ -118,9 +118,9 @@ def vae_step(
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, pictures: torch.Tensor) -> None:
-    """Fold each latent channel's mean and deviation into the two 1×1 convolutions around the latents.
+    """Fold each latent channel's mean and standard deviation into the two 1×1 convolutions around the latents.
 
-    Afterwards every channel has mean 0 and deviation 1 over [n, 3, 64, 64] `pictures`, and the scaling factor is 1.
+    Afterwards every channel has mean 0 and deviation 1 over the [n, 3, 64, 64] `pictures`, and the scaling factor is 1.
     """
     means = torch.cat([latent_moments(vae, part)[0] for part in pictures.split(64)])
     shift, scale = means.mean((0, 2, 3)), means.std((0, 2, 3))

@@ -1,6 +1,7 @@
-"""The pictures that the tiny models are trained on: tens of thousands of renders of as many people, kept on disk.
+"""The images that the drawn world's models are trained on: tens of thousands of renders of as many people, kept on
+disk.
 
-Everything is a function of the corpus' seed: picture `i` is drawn from `np.random.default_rng([seed, i])`.
+Everything is a function of the corpus' seed: image `i` is drawn from `np.random.default_rng([seed, i])`.
 """
 
 import os
@@ -17,7 +18,7 @@ CHUNK = 1000
 
 
 def subject(seed: int, index: int) -> tuple[Identity, Scene, int]:
-    """Who is in picture `index` of the corpus, in which scene, and the picture's own seed."""
+    """Return who is in image `index` of the corpus, in which scene, and the image's own seed."""
     rng = np.random.default_rng([seed, index])
     return sample_identity(rng), sample_scene(rng), int(rng.integers(2**31))
 
@@ -37,7 +38,7 @@ def _chunks(seed: int, count: int, size: int) -> Iterator[np.ndarray]:
 
 
 def pictures(folder: Path, count: int = 40_000, *, seed: int = 1, size: int = 64) -> np.ndarray:
-    """[count, size, size, 3] uint8, drawn on the first call and memory-mapped from `folder` afterwards."""
+    """Return [count, size, size, 3] uint8, drawn on the first call and memory-mapped from `folder` afterwards."""
     path = folder / f"pictures-{seed}-{count}-{size}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,5 +52,5 @@ def pictures(folder: Path, count: int = 40_000, *, seed: int = 1, size: int = 64
 
 
 def scenes(count: int, *, seed: int = 1) -> list[Scene]:
-    """The scene of every picture of the corpus."""
+    """Return the scene of every image of the corpus."""
     return [subject(seed, index)[1] for index in range(count)]

@@ -1,4 +1,4 @@
-"""Pictures without a face, to teach a face network what is none: empty scenes, noise, faces ruined past knowing."""
+"""Images without a face, to teach a face network what is none: empty scenes, noise, faces ruined beyond recognition."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from lorasweep.portraits.render import COLOURS, pose_of, render
 
 
 def empty_scene(identity: Identity, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """[64, 64, 3] a background, in two thirds with a shirt, in one third with an accessory left behind."""
+    """Return [64, 64, 3]: a background, in two thirds with a shirt, in one third with an accessory left behind."""
     canvas = Canvas(256, pose_of(scene, int(rng.integers(2**31))), COLOURS[scene.background])
     face = Face.of(identity, scene)
     if rng.random() < 0.67:
@@ -22,7 +22,7 @@ def empty_scene(identity: Identity, scene: Scene, rng: np.random.Generator) -> n
 
 
 def haze(rng: np.random.Generator) -> np.ndarray:
-    """[64, 64, 3] noise of a random coarseness, down to a plain colour."""
+    """Return [64, 64, 3] noise of a random coarseness, down to a plain colour."""
     cells = int(rng.choice([1, 2, 4, 8, 16, 32, 64]))
     field = rng.normal(rng.uniform(60, 200, 3), rng.uniform(5, 80), (cells, cells, 3))
     small = Image.fromarray(np.clip(field, 0, 255).astype(np.uint8))
@@ -30,7 +30,7 @@ def haze(rng: np.random.Generator) -> np.ndarray:
 
 
 def scrambled(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture's 16 or 64 tiles in random order."""
+    """Return the image's 16 or 64 tiles in random order."""
     side = int(rng.choice([8, 16]))
     cells = 64 // side
     tiles = picture.reshape(cells, side, cells, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
@@ -39,7 +39,7 @@ def scrambled(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def mosaic(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture in 3 to 7 cells a side, blocky or smooth."""
+    """Return the image in 3 to 7 cells a side, blocky or smooth."""
     cells = int(rng.integers(3, 8))
     how = Image.Resampling.NEAREST if rng.random() < 0.5 else Image.Resampling.BICUBIC
     small = Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX)
@@ -47,7 +47,7 @@ def mosaic(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def faceless(rng: np.random.Generator) -> np.ndarray:
-    """[64, 64, 3] uint8 without a face a human would call one."""
+    """Return [64, 64, 3] uint8 without anything that a human would call a face."""
     identity, scene = sample_identity(rng), sample_scene(rng)
     kind = rng.random()
     if kind < 0.25:
@@ -63,5 +63,5 @@ def faceless(rng: np.random.Generator) -> np.ndarray:
 
 
 def faceless_pictures(count: int, seed: int) -> np.ndarray:
-    """[count, 64, 64, 3] uint8."""
+    """Return [count, 64, 64, 3] uint8."""
     return np.stack([faceless(np.random.default_rng([seed, index, 7])) for index in range(count)])

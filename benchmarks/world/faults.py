@@ -1,7 +1,7 @@
-"""Planted faults: what over-training does to pictures in five known strengths, and people who are partly somebody else.
+"""Planted faults: what over-training does to images, in five known strengths, and people who are partly somebody else.
 
-Every fault is a pure function of (picture, strength, rng) for uint8 [h, w, 3] pictures; strength 0 changes nothing, 1
-is just visible when looked for, 3 clearly visible, 5 ruins the picture. Lengths scale with the picture's side.
+Every fault is a pure function of (image, strength, rng) for uint8 [h, w, 3] images. Strength 0 changes nothing, 1 is
+just visible when looked for, 3 clearly visible, 5 ruins the image. Lengths scale with the image's side.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def clay(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Surfaces run together like modelling clay: median filters, wider and more often."""
+    """Run surfaces together like modelling clay: median filters, wider and more often."""
     image = Image.fromarray(picture)
     reach, passes = ((1, 1), (1, 3), (2, 2), (3, 2), (4, 3))[strength - 1]
     side = 2 * round(reach * picture.shape[0] / 64) + 1
@@ -35,13 +35,13 @@ def clay(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.nda
 
 
 def posterise(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Few levels a channel."""
+    """Leave few levels a channel."""
     levels = _of((16, 10, 7, 5, 3), strength) - 1
     return _bytes(np.round(picture / 255 * levels) / levels * 255)
 
 
 def mosaic(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Square cells of one colour."""
+    """Replace square cells by one colour."""
     height, width = picture.shape[:2]
     cells = int(_of((44, 36, 28, 20, 13), strength))
     small = Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX)
@@ -49,26 +49,26 @@ def mosaic(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.n
 
 
 def burn(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Contrast and saturation too high."""
+    """Raise contrast and saturation too far."""
     more = 1 + _of((0.12, 0.25, 0.45, 0.8, 1.4), strength)
     gray = picture.mean(2, keepdims=True)
     return _bytes(127.5 + (gray - 127.5) * more + (picture - gray) * more * more**0.5)
 
 
 def warp(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Features pushed about smoothly."""
+    """Push features about smoothly."""
     amount = _of((0.6, 1.2, 2.0, 3.2, 5.0), strength) * picture.shape[0] / 64
     return displaced(picture, rng.normal(0, amount, (2, 6, 6)))
 
 
 def blur(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian softness."""
+    """Apply a Gaussian blur."""
     radius = _of((0.5, 0.8, 1.2, 1.8, 2.7), strength) * picture.shape[0] / 64
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def noise(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """Grain in every channel."""
+    """Add grain to every channel."""
     return _bytes(picture + rng.normal(0, 255 * _of((0.02, 0.04, 0.07, 0.12, 0.2), strength), picture.shape))
 
 
@@ -84,17 +84,17 @@ FAULTS: dict[str, Fault] = {
 
 
 def plant(name: str, picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """The picture with the fault `name` of `FAULTS` at strength 0 to 5."""
+    """Return the image with the fault `name` of `FAULTS` at strength 0 to 5."""
     return FAULTS[name](picture, strength, rng) if strength else picture
 
 
 def blend(one: Identity, other: Identity, share: float) -> Identity:
-    """Somebody between two people: 0 is `one`, 1 `other`; what cannot be mixed changes over at a half."""
+    """Return a person between two: 0 is `one`, 1 is `other`; what cannot be mixed changes over at a half."""
     return Identity.from_vector((1 - share) * one.vector() + share * other.vector())
 
 
 def displaced(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """The picture with every pixel fetched from where the `field` [2, k, k] of (x, y) pixels, made smooth, points."""
+    """Return the image with every pixel fetched from where the smoothed `field` [2, k, k] of (x, y) pixels points."""
     height, width = picture.shape[:2]
     size = (width, height)
     dx, dy = (

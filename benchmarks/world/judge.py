@@ -1,4 +1,4 @@
-"""How good the tiny pipeline is: does it draw what the prompt says, and does the VAE keep what it is given."""
+"""How good the drawn world's pipeline is: does it draw what the prompt says, and does the VAE keep what it is given?"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,14 +18,14 @@ JUDGED = ("background", "shirt", "expression", "gaze", "accessory", "light", "fr
 
 
 def full_prompts(count: int, *, seed: int = 77) -> tuple[list[Scene], list[str]]:
-    """`count` photo scenes and the captions that name everything in them."""
+    """Return `count` photo scenes and the captions that name everything in them."""
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng, sketches=0.0) for _ in range(count)]
     return scenes, [caption(scene) for scene in scenes]
 
 
 def obedience(readers: Readers, pictures: np.ndarray, scenes: list[Scene]) -> dict[str, float]:
-    """Share in [0, 1] of the uint8 [n, 64, 64, 3] pictures in which the readers find what was asked for.
+    """Return the share in [0, 1] of uint8 [n, 64, 64, 3] images in which the readers find what was asked for.
 
     A missing accessory and ordinary light are not named in a caption, so they are not counted.
     """
@@ -42,7 +42,7 @@ def obedience(readers: Readers, pictures: np.ndarray, scenes: list[Scene]) -> di
 def judge_pipeline(
     pipeline: StableDiffusionPipeline, readers: Readers, *, count: int = 256, steps: int = 16, guidance: float = 4.0
 ) -> dict[str, float]:
-    """`obedience` over `count` drawn pictures."""
+    """Return `obedience` over `count` drawn images."""
     scenes, prompts = full_prompts(count)
     drawn = draw(pipeline, prompts, steps=steps, guidance=guidance)
     return obedience(readers, np.stack([np.asarray(picture) for picture in drawn]), scenes)
@@ -50,7 +50,7 @@ def judge_pipeline(
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
-    """[n, 64, 64, 3] uint8 through the VAE and back."""
+    """Return [n, 64, 64, 3] uint8 images after the VAE."""
     parts = []
     for part in to_tensor(pictures).split(32):
         latents = vae.encode(part).latent_dist.mean  # pyright: ignore[reportAttributeAccessIssue]
@@ -59,6 +59,6 @@ def reconstruct(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 
 
 def fresh_pictures(cache: Path, count: int = 256) -> tuple[np.ndarray, list[Scene]]:
-    """Renders of people outside the training corpus, with their scenes."""
+    """Return renders of people outside the training corpus, with their scenes."""
     pictures = corpus.pictures(cache, corpus.CHUNK, seed=9)[:count]
     return pictures, corpus.scenes(count, seed=9)

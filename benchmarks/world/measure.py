@@ -1,4 +1,6 @@
-"""`python -m benchmarks.world.measure [--json FILE]`: every promise of the embedded world beside what is measured.
+"""Every promise of the drawn world's models beside what is measured. A quarter of an hour on one core.
+
+    python -m benchmarks.world.measure [--json FILE] [--only PART ...]
 
 Each figure is a pure function of the weights and fixed seeds. People and renders are fresh: none was trained on.
 """
@@ -33,7 +35,8 @@ BASE_GOALS: dict[str, float] = dict(zip(READ, (0.95, 0.90, 0.85, 0.85, 0.80), st
 
 @dataclass(frozen=True)
 class Row:
-    """One promise: met when the figure is at least the goal, or at most where `at_most`; without a goal no promise."""
+    """One promise: met if the figure is at least the goal, or at most the goal if `at_most`. A row may promise
+    nothing."""
 
     name: str
     figure: float
@@ -42,20 +45,20 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """None where nothing was promised."""
+        """None if nothing was promised."""
         if self.goal is None:
             return None
         return self.figure <= self.goal if self.at_most else self.figure >= self.goal
 
 
 def measure_readers(weights: Path, readers: Path) -> Iterator[Row]:
-    """Share of 1,000 fresh renders read right."""
+    """Yield the share of 1,000 fresh renders that are read right."""
     for name, share in accuracy(load_readers(readers), 1000).items():
         yield Row(f"readers.{name}", share, 0.99 if name in READ else None)
 
 
 def measure_faces(weights: Path, name: str) -> Iterator[Row]:
-    """One face network on 500 people it has never seen."""
+    """Yield one face network's figures on 500 people it has never seen."""
     figures = face_figures(load_face_network(weights, name))
     yield Row(f"{name}.auc", figures["verification AUC"], 0.99)
     yield Row(f"{name}.landmark_pixels", figures["landmark error in pixels"], 0.75, at_most=True)
@@ -66,13 +69,14 @@ def measure_faces(weights: Path, name: str) -> Iterator[Row]:
 
 
 def measure_scorer(weights: Path, readers: Path) -> Iterator[Row]:
-    """How often a picture's own caption comes first."""
+    """Yield how often an image's own caption ranks first."""
     yield Row("scorer.first_of_32", ranked_first(weights / "scorer"), 0.80)
     yield Row("scorer.first_of_32_random_captions", ranked_first(weights / "scorer", plain=False))
 
 
 def fault_curves(oracle: Oracle, count: int = 32, seed: int = 501) -> dict[str, list[float]]:
-    """Mean oracle quality over `count` renders: at strengths 0 to 5 of each fault, at six shares of somebody else."""
+    """Return the oracle's mean quality over `count` renders: at strengths 0 to 5 of each fault, at six shares of
+    another person."""
     pictures, subjects = fresh_renders(count, seed)
     curves = {}
     for name in FAULTS:
@@ -99,13 +103,13 @@ def _mean_quality(oracle: Oracle, pictures: list[np.ndarray], subjects: list) ->
 
 
 def measure_oracle(weights: Path, readers: Path) -> Iterator[Row]:
-    """Whether the oracle orders faults by their dose, over the mean of 32 renders each."""
+    """Yield whether the oracle orders faults by their dose, over the mean of 32 renders each."""
     for name, means in fault_curves(load_oracle(readers)).items():
         yield Row(f"oracle.{name}", rank_correlation(-np.array(means)), 0.95)
 
 
 def measure_vae(weights: Path, readers: Path, count: int = 256) -> Iterator[Row]:
-    """Similarity of fresh people to their own pictures after the autoencoder."""
+    """Yield the similarity of fresh people to their own images after the autoencoder."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from benchmarks.world.judge import reconstruct
@@ -120,7 +124,8 @@ def measure_vae(weights: Path, readers: Path, count: int = 256) -> Iterator[Row]
 
 
 def measure_base(weights: Path, readers: Path, count: int = 256) -> Iterator[Row]:
-    """Share of the base model's pictures, one for each full caption, in which the readers find what was asked for."""
+    """Yield the share of the base model's images, one for each full caption, in which readers find what was asked
+    for."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     from benchmarks.world.judge import judge_pipeline
@@ -144,7 +149,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path], Iterator[Row]]]] 
 
 
 def measure(weights: Path, readers: Path, parts: list[str]) -> Iterator[Row]:
-    """Rows of the named parts of `PARTS`, in order; a part whose weights are not there yet is left out."""
+    """Yield the rows of the named parts of `PARTS`, in order; a part whose weights do not exist is left out."""
     for name in parts:
         needs, rows = PARTS[name]
         if all(((readers if need == "readers" else weights) / need).is_dir() for need in needs):
@@ -152,13 +157,13 @@ def measure(weights: Path, readers: Path, parts: list[str]) -> Iterator[Row]:
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Return the versions that the figures depend on."""
     packages = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def main() -> None:
-    """Print the table, and write it where `--json` says."""
+    """Print the table, and write it to `--json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world.measure", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="measure only these parts")

@@ -1,4 +1,4 @@
-"""The tiny models put together as an ordinary `StableDiffusionPipeline` folder, which the rest of lorasweep loads."""
+"""The tiny models assembled as an ordinary `StableDiffusionPipeline` folder, which the rest of lorasweep loads."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ CONTEXT = 128
 
 
 def new_unet() -> UNet2DConditionModel:
-    """A UNet on 8×16×16 latents with cross-attention at every resolution."""
+    """Return a UNet on 8×16×16 latents with cross-attention at every resolution."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=8,
@@ -34,7 +34,7 @@ def new_unet() -> UNet2DConditionModel:
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A three-layer CLIP text model over the tokenizer's vocabulary."""
+    """Return a three-layer CLIP text model over the tokenizer's vocabulary."""
     vocabulary = tokenizer.get_vocab()
     start, end = vocabulary[START], vocabulary[END]
     return CLIPTextModel(
@@ -54,7 +54,8 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def new_scheduler() -> DDIMScheduler:
-    """Zero terminal signal-to-noise ratio, v-prediction, trailing times: colours follow the prompt, not the noise."""
+    """Return a scheduler with zero terminal signal-to-noise ratio, v-prediction and trailing timesteps: colours follow
+    the prompt, not the noise."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -75,7 +76,7 @@ def assemble(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> StableDiffusionPipeline:
-    """A pipeline without a safety checker."""
+    """Return a pipeline without a safety checker."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -117,7 +118,7 @@ def draw(
     guidance: float = 4.0,
     batch: int = 32,
 ) -> list:
-    """One PIL picture for each prompt; picture i starts from noise of its own, seeded (seed, i)."""
+    """Return one PIL image for each prompt; image i starts from noise of its own, seeded (seed, i)."""
     drawn = []
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]

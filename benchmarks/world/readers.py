@@ -1,4 +1,4 @@
-"""Readers: a network that says who is in a picture and in which scene, in the terms of `people` and `render`.
+"""Readers: a network that says who is in an image and in which scene, in the terms of `people` and `render`.
 
 They were trained on renders only and serve the measurements of the tiny models and the oracle; no scorer uses them.
 """
@@ -15,7 +15,7 @@ from lorasweep.portraits.people import HAIR, IRIS, NUMBERS, SKIN, Identity, Scen
 from lorasweep.portraits.render import GAIN, SCALE, pose_of
 
 READERS = Path(__file__).parent / "weights"
-"""Where the readers lie: beside the benchmarks, since no room of the product may score with them."""
+"""Beside the benchmarks, so that no room of the product can score with them."""
 ATTRIBUTES = {
     "background": people.BACKGROUNDS,
     "shirt": people.SHIRTS,
@@ -28,7 +28,7 @@ ATTRIBUTES = {
 }
 PALETTES = {"skin": SKIN, "iris": IRIS, "hair_color": HAIR}
 COLOURLESS = ("background", "shirt", "light")
-"""What a sketch does not show."""
+"""Attributes that a sketch does not show."""
 SHAPES = tuple(name for name in NUMBERS if name not in PALETTES)
 JITTER = np.array([0.022, 0.022, np.deg2rad(5), 0.03, 0.09, 0.09, 0.04])
 """Half the range of x, y, tilt in radians, relative size, light across, light downwards, relative brightness."""
@@ -47,7 +47,7 @@ CONFIG = NetworkConfig((32, 64, 128, 128), 448, OUTPUTS)
 
 @dataclass(frozen=True)
 class Reading:
-    """What the readers see in one picture."""
+    """What the readers see in one image."""
 
     identity: Identity
     scene: Scene
@@ -58,7 +58,7 @@ class Reading:
 
 
 def pose_numbers(scene: Scene, pose: Pose) -> np.ndarray:
-    """[7] the jitter of `pose` in units of `JITTER`."""
+    """Return [7] the jitter of `pose` in units of `JITTER`."""
     scale = float(np.sqrt(np.linalg.det(pose.matrix)))
     angle = float(np.arctan2(pose.matrix[1, 0], pose.matrix[0, 0]))
     gain = float(pose.gain[0] / GAIN[scene.light][0])
@@ -67,7 +67,7 @@ def pose_numbers(scene: Scene, pose: Pose) -> np.ndarray:
 
 
 def pose_from(scene: Scene, numbers: np.ndarray) -> Pose:
-    """The inverse of `pose_numbers`."""
+    """Return the inverse of `pose_numbers`."""
     x, y, angle, scale, across, down, gain = (float(value) for value in numbers * JITTER)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn * SCALE[scene.framing] * (1 + scale)
@@ -77,19 +77,19 @@ def pose_from(scene: Scene, numbers: np.ndarray) -> Pose:
 
 
 def colours_of(identity: Identity) -> np.ndarray:
-    """[9] skin, iris and hair as RGB in [0, 1]."""
+    """Return [9] skin, iris and hair as RGB in [0, 1]."""
     return np.concatenate([palette(stops, getattr(identity, name)) for name, stops in PALETTES.items()]) / 255
 
 
 def position_of(stops: tuple[tuple[int, int, int], ...], colour: np.ndarray) -> float:
-    """Where on a palette the colour [3] in [0, 1] lies nearest."""
+    """Return the place on a palette that is nearest to the colour [3] in [0, 1]."""
     places = np.linspace(0, 1, 256)
     line = np.stack([palette(stops, place) for place in places]) / 255
     return float(places[np.square(line - colour).sum(1).argmin()])
 
 
 def targets_of(identity: Identity, scene: Scene, rng_seed: int) -> dict[str, np.ndarray]:
-    """What the network ought to say about a render: class numbers for words, values in [0, 1] otherwise."""
+    """Return what the network ought to say of a render: class numbers for words, values in [0, 1] otherwise."""
     words: dict[str, np.ndarray] = {
         name: np.array(options.index(getattr(scene, name))) for name, options in ATTRIBUTES.items()
     }
@@ -104,7 +104,7 @@ def targets_of(identity: Identity, scene: Scene, rng_seed: int) -> dict[str, np.
 
 
 def identity_from(seen: dict[str, np.ndarray]) -> Identity:
-    """The identity in one picture's outputs; colours become the nearest place on their palette."""
+    """Return the identity in one image's outputs; colours become the nearest place on their palette."""
     numbers = dict(zip(SHAPES, seen["shapes"].clip(0, 1).tolist(), strict=True))
     for place, (name, stops) in enumerate(PALETTES.items()):
         numbers[name] = position_of(stops, seen["colours"][3 * place : 3 * place + 3])
@@ -117,7 +117,7 @@ def identity_from(seen: dict[str, np.ndarray]) -> Identity:
 
 
 def reading_from(seen: dict[str, np.ndarray]) -> Reading:
-    """One picture's outputs in words and numbers."""
+    """Return one image's outputs in words and numbers."""
     chances = {}
     for name, options in ATTRIBUTES.items():
         shares = np.exp(seen[name].astype(np.float64) - seen[name].max())
@@ -133,7 +133,7 @@ class Readers:
     network: Trunk
 
     def read(self, pictures: np.ndarray) -> list[Reading]:
-        """One reading for each of the uint8 [n, h, w, 3] pictures."""
+        """Return one reading for each of the uint8 [n, h, w, 3] images."""
         seen = look(self.network, pictures)
         return [reading_from({name: part[index] for name, part in seen.items()}) for index in range(len(pictures))]
 

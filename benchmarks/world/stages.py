@@ -19,13 +19,14 @@ CACHE = Path(".cache") / "portraits"
 
 
 def fresh_renders(count: int, seed: int) -> tuple[np.ndarray, list[tuple[Identity, Scene, int]]]:
-    """[count, 64, 64, 3] uint8 of as many people, and who, where and which jitter; the corpus has seed 1."""
+    """Return [count, 64, 64, 3] uint8 of as many people, and (identity, scene, jitter) of each; the corpus has seed
+    1."""
     subjects = [corpus.subject(seed, index) for index in range(count)]
     return np.stack([np.asarray(render(who, scene, 64, jitter)) for who, scene, jitter in subjects]), subjects
 
 
 def recompress(pictures: np.ndarray, rng: np.random.Generator, share: float = 0.08) -> np.ndarray:
-    """[n, h, w, 3] uint8 with `share` of them written to JPEG of quality 40 to 90 and read again."""
+    """Return [n, h, w, 3] uint8 with `share` of them written to JPEG of quality 40 to 90 and read again."""
     pictures = pictures.copy()
     for index in np.flatnonzero(rng.random(len(pictures)) < share):
         file = io.BytesIO()
@@ -35,7 +36,8 @@ def recompress(pictures: np.ndarray, rng: np.random.Generator, share: float = 0.
 
 
 def soften(pictures: torch.Tensor, generator: torch.Generator, *, colour: float, softness: float = 1.0) -> torch.Tensor:
-    """[n, 3, h, w] in [-1, 1] with blur in half of them, noise in most, and a colour shift of at most `colour`."""
+    """Return [n, 3, h, w] in [-1, 1] with blur in half of them, noise in most, and a colour shift of at most
+    `colour`."""
     count = len(pictures)
 
     def draw(low: float, high: float, *shape: int) -> torch.Tensor:

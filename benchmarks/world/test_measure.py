@@ -24,4 +24,4 @@ def test_the_figures_that_ship_belong_to_the_weights_and_the_oracle_that_ship():
     assert shipped["oracle_signature"] == oracle_signature()
     assert {name.split(".")[0] for name in shipped["figures"]} == set(PARTS)
     missed = {name for name, row in shipped["figures"].items() if row["met"] is False}
-    assert missed == {"oracle.blend"}  # told in the oracle's own page and in docs/decisions.md
+    assert missed == {"oracle.blend"}  # the oracle's docstring says why

@@ -20,14 +20,15 @@ LENGTH = 77
 
 
 def byte_letters() -> list[str]:
-    """The 256 printable characters that stand for the bytes in GPT-2's and CLIP's vocabularies, in CLIP's order."""
+    """Return the 256 printable characters that stand for the bytes in GPT-2's and CLIP's vocabularies, in CLIP's
+    order."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in plain]
     return [chr(byte) for byte in plain] + [chr(256 + place) for place in range(len(rest))]
 
 
 def caption_words(rng: np.random.Generator, count: int = 3000) -> Counter[str]:
-    """How often each word occurs in `count` captions."""
+    """Return how often each word occurs in `count` captions."""
     words: Counter[str] = Counter()
     for _ in range(count):
         words.update(re.findall(r"[a-z]+|[^\sa-z]", caption(sample_scene(rng), rng=rng).lower()))
@@ -35,7 +36,7 @@ def caption_words(rng: np.random.Generator, count: int = 3000) -> Counter[str]:
 
 
 def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, commonest first, until every word is one piece."""
+    """Return byte-pair merges, commonest first, until every word is one token."""
     pieces = {word: [*word[:-1], word[-1] + "</w>"] for word in sorted(words)}
     merges: list[tuple[str, str]] = []
     while True:

@@ -1,4 +1,5 @@
-"""What the programs that train the tiny models share: restartable state, a learning-rate curve, and a curve on file."""
+"""What the programs that train the tiny models share: resumable state, a learning-rate schedule, and a curve on
+file."""
 
 import json
 import os
@@ -13,12 +14,12 @@ import torch.distributed
 
 
 def pick_device() -> torch.device:
-    """A GPU when there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Linear warm-up to `peak`, then a half cosine down to 2 % of it at `steps`."""
+    """Return the learning rate: linear warm-up to `peak`, then a half cosine down to 2 % of it at `steps`."""
     if step < warmup:
         return peak * (step + 1) / warmup
     share = min(1.0, (step - warmup) / max(1, steps - warmup))
@@ -26,9 +27,10 @@ def rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
 
 
 def join_workers() -> tuple[int, int]:
-    """(rank, number) of this process among those that torchrun started: (0, 1) when it did not.
+    """Return (rank, number) of this process among those that torchrun started, (0, 1) without torchrun.
 
-    On a CPU one single-threaded process a core trains these small models 1.7 times as fast as one process with threads.
+    On a CPU one single-threaded process per core trains these small models 1.7 times as fast as one process with
+    threads.
     """
     number = int(os.environ.get("WORLD_SIZE", "1"))
     if number > 1 and not torch.distributed.is_initialized():
@@ -37,7 +39,7 @@ def join_workers() -> tuple[int, int]:
 
 
 def average_gradients(model: torch.nn.Module, workers: int) -> None:
-    """The mean of all workers' gradients, in every worker."""
+    """Replace the gradients in every worker by the mean of all workers'."""
     if workers == 1:
         return
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -53,7 +55,7 @@ def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Atomically: a crash leaves the state before."""
+    """Write atomically: a crash leaves the previous state."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(state, part)
@@ -61,7 +63,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    """The state written last, or None. Tensors and plain values only."""
+    """Return the state written last, or None. It holds tensors and plain values only."""
     if not path.exists():
         return None
     return torch.load(path, map_location="cpu", weights_only=True)
@@ -78,7 +80,7 @@ class Curve:
     started: float = field(default_factory=time.monotonic)
 
     def add(self, step: int, **values: float) -> None:
-        """Count one step's values; at the end of a row print and keep it."""
+        """Add one step's values; at the end of a row print and keep it."""
         self.count += 1
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -99,16 +101,16 @@ class Descent:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.02
     clip: float = 0.0
-    """Largest gradient norm; 0 for any."""
+    """Largest gradient norm; 0 does not clip."""
     every: int = 50
-    """Steps a row of the curve."""
+    """Steps per row of the curve."""
     save_every: int = 200
 
 
 def descend(network: torch.nn.Module, plan: Descent, losses_of: Callable[[int], dict[str, torch.Tensor]]) -> Curve:
-    """Train with AdamW on the sum of what `losses_of(step)` gives, or go on from the state on file.
+    """Train with AdamW on the sum of what `losses_of(step)` returns, or continue from the state on file.
 
-    Losses must be functions of the step alone, so that an interrupted training ends as an undisturbed one.
+    Losses must be functions of the step alone, so that an interrupted training ends like an undisturbed one.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.peak, betas=plan.betas, weight_decay=plan.weight_decay)
     curve, start = Curve(every=plan.every), 0
