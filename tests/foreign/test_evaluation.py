@@ -16,7 +16,6 @@ import pytest
 import torch
 from contracts.tiny import SIDE, load_tiny, write_tiny_photos
 from contracts.tiny_models import load_tiny_kind, write_tiny
-from lorasweep.run.outcome import Outcome
 from safetensors.torch import load_file, save_file
 
 from lorasweep import cli
@@ -27,9 +26,11 @@ from lorasweep.config.compose import as_override, load_run
 from lorasweep.config.schema import LoraConfig
 from lorasweep.errors import TryAgainError, UserError
 from lorasweep.models.lora.file import read_lora, write_lora
+from lorasweep.models.lora.initial import initial_adapter
 from lorasweep.records import RunView
 from lorasweep.report.page import render
 from lorasweep.report.table import checkpoint_table
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
@@ -162,7 +163,7 @@ def test_files_of_other_families_in_both_layouts_are_scored_and_one_of_sd15_amon
     for step, layout in ((100, "kohya"), (200, "diffusers"), (300, "kohya")):
         adapter = {
             name: weights._replace(up=torch.randn(weights.up.shape, generator=torch.Generator().manual_seed(step)) / 9)
-            for name, weights in family.initial_adapter(LoraConfig(rank=2, targets="linear"), step).items()
+            for name, weights in initial_adapter(family, LoraConfig(rank=2, targets="linear"), step).items()
         }
         write_lora(folder / f"me-step{step:08d}.safetensors", adapter, family, {}, layout=layout)
     shutil.copy(checkpoints[0], folder / "me-step00000400.safetensors")
@@ -302,7 +303,7 @@ def test_an_interrupted_evaluation_is_finished_by_resume_with_what_was_drawn_alr
     whole, _ = evaluate(folder, words)
     root = folder.parent / "mlruns"
     with monkeypatch.context() as patched:
-        patched.setattr("lorasweep.run.recorder.LiveRun.take", stopping_after(1))
+        patched.setattr("lorasweep.run.recorder.RunRecorder.score_checkpoint", stopping_after(1))
         with pytest.raises(KeyboardInterrupt):
             evaluate(folder, words, "name=halted")
     halted = read_run(root / "runs" / "halted")
@@ -323,16 +324,16 @@ def test_an_interrupted_evaluation_is_finished_by_resume_with_what_was_drawn_alr
 
 def stopping_after(calls: int) -> Callable[..., Any]:
     """Ctrl-C comes while the file after so many is looked at."""
-    from lorasweep.run.recorder import LiveRun
+    from lorasweep.run.recorder import RunRecorder
 
-    take, left = LiveRun.take, iter(range(calls - 1))
+    score, left = RunRecorder.score_checkpoint, iter(range(calls - 1))
 
-    def taking(self: LiveRun, *args: Any, **options: Any) -> Any:
+    def scoring(self: RunRecorder, *args: Any, **options: Any) -> Any:
         if next(left, None) is None:
             os.kill(os.getpid(), signal.SIGINT)
-        return take(self, *args, **options)
+        return score(self, *args, **options)
 
-    return taking
+    return scoring
 
 
 def test_evaluate_with_the_runs_own_name_scores_the_folder_again(

@@ -195,7 +195,7 @@ def test_a_run_that_cannot_fit_its_card_is_refused_in_one_sentence():
 
 def test_training_asks_the_card_before_anything_is_loaded(monkeypatch, models, photos):
     from lorasweep.run.entries import Entry
-    from lorasweep.run.session import Workshop
+    from lorasweep.run.session import Purpose, Session
 
     run = run_of("sdxl", models)
     planning.require_card(run, photos)  # on a CPU nothing is asked
@@ -203,7 +203,7 @@ def test_training_asks_the_card_before_anything_is_loaded(monkeypatch, models, p
     monkeypatch.setattr(planning, "free_memory", lambda *_: 1000)
     monkeypatch.setattr("lorasweep.models.load_family", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(UserError, match="on the card while"):
-        Workshop(Entry(run, photos, None))
+        Session(Purpose.TRAIN, run).require(Entry(run, photos, None))
 
 
 HINT = Hint(override="hardware.base=fp8", needs=GIB, fits=True)

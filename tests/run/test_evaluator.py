@@ -14,7 +14,7 @@ from lorasweep.data.prompts import fill_prompts
 from lorasweep.errors import UserError
 from lorasweep.records import RunView
 from lorasweep.run.entries import dataset_of
-from lorasweep.run.evaluator import Judge, load_drawing_family, scorers_of
+from lorasweep.run.evaluator import Evaluator, load_drawing_family, scorers_of
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
@@ -38,7 +38,7 @@ def test_likeness_is_to_photos_that_were_not_trained_on(overrides: Overrides, tm
     run = load_run(overrides(*JUDGED, as_override("data.held_out_path", str(kept_back))))
     family = load_drawing_family(run)
     prompts = fill_prompts(run.sample, run.data)
-    evidence = Judge(run, family, dataset_of(run), prompts, scorers_of(run, family)).evidence(fresh=False)
+    evidence = Evaluator(run, family, dataset_of(run), prompts, scorers_of(run, family)).evidence(fresh=False)
     assert (evidence.train.keys, evidence.held_out.keys) == (("0.png", "1.png", "2.png"), ("3.png", "4.png"))
     nearest = (evidence.held_out.image @ evidence.train.image.T).max(axis=1)
     itself = (evidence.train.image @ evidence.train.image.T).max(axis=1)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lorasweep.run.outcome import Outcome
 
 from lorasweep.commands.export import export
 from lorasweep.commands.extend import extend
@@ -14,6 +13,7 @@ from lorasweep.errors import UserError
 from lorasweep.models import load_family
 from lorasweep.models.lora.file import read_lora
 from lorasweep.portraits.folder import write_person
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lorasweep.run.outcome import Outcome
 
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import load_run
@@ -15,6 +14,7 @@ from lorasweep.records import RunView
 from lorasweep.report.page import render
 from lorasweep.report.table import checkpoint_table
 from lorasweep.report.view import rows_of
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run

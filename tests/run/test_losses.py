@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from contracts.tiny import tiny_run
-from lorasweep.run.outcome import Outcome
 
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.models.lora.file import weights_sha256
 from lorasweep.plan.budget import FIXED_BATCH, fixed_batch_every, measuring_cost, measuring_words, training_cost
 from lorasweep.records import RunView
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run

@@ -98,7 +98,7 @@ def test_of_a_style_sheets_and_curves_are_made_and_a_checkpoint_is_taken_by_hand
 
 
 def test_the_kind_of_data_says_what_tells_the_subject(overrides: Overrides) -> None:
-    from lorasweep.config.subject import told_by
+    from lorasweep.config.schema import told_by
 
     found = {
         kind: told_by(load_run(overrides(f"data.kind={kind}"))) for kind in ("person", "object", "character", "style")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lorasweep.run.recorder import Outcome
 
 from lorasweep.check.text import short_warnings
 from lorasweep.commands.reproduce import reproduce
@@ -15,7 +14,9 @@ from lorasweep.config.compose import load_run
 from lorasweep.data import dataset, picture_facts
 from lorasweep.errors import UserError
 from lorasweep.run.entries import entries_of
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
+from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 from lorasweep.train.checkpoint import list_checkpoints
 
@@ -37,6 +38,8 @@ def test_a_run_leaves_its_checkpoints_and_a_journal_that_says_finished(overrides
     assert [checkpoint.step for checkpoint in view.checkpoints] == [4, 8, 12]
     assert [step.step for step in view.steps] == list(range(1, 13))
     assert view.status == "finished"
+    (end,) = (entry.payload for entry in read(outcome.folder) if entry.kind == "end")
+    assert end == {"status": "finished", "error": "", "widths": [1]}
     assert (outcome.folder / "report.html").exists()
 
 

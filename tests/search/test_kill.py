@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Wind
 PROGRAM = Path(__file__).parents[1] / "contracts" / "killing.py"
 PLACES = (
     ("lorasweep.search.sampling:Asker.ask", 2, "before the second trial is asked for"),
-    ("lorasweep.run.recorder:LiveRun.stepped", 13, "in training"),
-    ("lorasweep.search.trials:Suggested.looked", 2, "between a checkpoint and its report"),
+    ("lorasweep.run.recorder:RunRecorder.step_taken", 13, "in training"),
+    ("lorasweep.search.trials:Suggested.decide", 2, "between a checkpoint and its report"),
     ("lorasweep.search.sampling:Asker.tell", 1, "before a trial is told, its run finished"),
     ("lorasweep.run.multirun:Multirun._end", 1, "while the parent ends"),
 )

@@ -17,7 +17,7 @@ from lorasweep.config.search import load_search
 from lorasweep.errors import TryAgainError, UserError
 from lorasweep.models.lora.file import weights_sha256
 from lorasweep.records import RunView
-from lorasweep.run.recorder import LiveRun
+from lorasweep.run.recorder import RunRecorder
 from lorasweep.run.training import train_together
 from lorasweep.search import searching, trials
 from lorasweep.search.study import database_url, trials_of
@@ -214,19 +214,19 @@ def test_trials_of_different_shapes_are_searched_one_shape_after_the_other(words
 def test_a_stopped_search_goes_on_where_it_was(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = LiveRun.stepped
+    plain = RunRecorder.step_taken
 
-    def terminated(self: LiveRun, step: Any, cohort: Any) -> None:
+    def terminated(self: RunRecorder, step: Any, cohort: Any) -> None:
         plain(self, step, cohort)
         if step.step == 6 and self.name == "s-0001":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(LiveRun, "stepped", terminated)
+    monkeypatch.setattr(RunRecorder, "step_taken", terminated)
     said: list[str] = []
     with pytest.raises(SystemExit):
         search(words, said.append, stop_past_peak=False)
     assert said[-1] == "Stopped and saved; the same command goes on with study s."
-    monkeypatch.setattr(LiveRun, "stepped", plain)
+    monkeypatch.setattr(RunRecorder, "step_taken", plain)
     assert search(words, stop_past_peak=False).trials == 4
     runs = runs_of(tmp_path / "mlruns")
     assert len(runs) == 4

@@ -22,14 +22,14 @@ class Chosen:
 
     placed: Placed
     paths: Mapping[str, Path]
-    """By the files' paths within the folder."""
+    """By each file's path within the folder."""
     sha256: Mapping[str, str]
     """Of each file's bytes."""
     skipped: tuple[str, ...]
     """A sentence for each file that was left out."""
 
     def checkpoints(self, trial: str) -> list[Checkpoint]:
-        """In order, as a run's own."""
+        """Return the files in order, as checkpoints of the run ``trial``."""
         return [
             Checkpoint(trial=trial, step=f.step, epoch=f.epoch, path=self.paths[f.name], sha256=self.sha256[f.name])
             for f in self.placed.files
@@ -37,23 +37,23 @@ class Chosen:
 
 
 def read_headers(folder: Path) -> dict[str, dict[str, str]]:
-    """The metadata of every file, by its path within the folder, in order; empty where it cannot be read."""
+    """Return each file's metadata by its path within the folder, in order; {} for a file that cannot be read."""
     from lorasweep.models.lora.header import read_header
 
     headers: dict[str, dict[str, str]] = {}
     for name in find_files(folder):
         try:
             headers[name] = read_header(folder / name)
-        except UserError:  # told by `choose_files`, which reads it whole
+        except UserError:  # `choose_files` reads the whole file and says what is wrong with it
             headers[name] = {}
     return headers
 
 
 def choose_files(folder: Path, headers: Mapping[str, Mapping[str, str]], family: "Family") -> Chosen:
-    """Read every file as a LoRA of ``family``; of files with the same weights only the first one counts.
+    """Return the files that can be read as a LoRA of ``family``; of files with equal weights only the first counts.
 
     Raises:
-        UserError: not one file can be scored.
+        UserError: no file can be scored.
     """
     from lorasweep.models.lora.file import read_lora
 
@@ -65,6 +65,7 @@ def choose_files(folder: Path, headers: Mapping[str, Mapping[str, str]], family:
         except UserError as error:
             skipped.append(f"{name} is skipped: {error}")
             continue
+        # trainers write the last epoch twice, under its number and under the bare name
         twin = known.setdefault(weights, name)
         if twin != name:
             skipped.append(f"{name} is skipped: it holds the same weights as {twin}.")
@@ -79,9 +80,10 @@ def choose_files(folder: Path, headers: Mapping[str, Mapping[str, str]], family:
 
 
 def adapter_sha256(adapter: "Adapter") -> str:
-    """Equal for equal weights, whatever the file's layout, precision of writing and header are."""
+    """Return a hash that is equal for equal weights, whatever the file's layout, alpha and header are."""
     digest = hashlib.sha256()
     for module, weights in sorted(adapter.items()):
+        # alpha over rank is all that alpha does, so files that spell it differently are the same
         digest.update(f"{module} {weights.alpha / weights.rank!r} {tuple(weights.down.shape)}".encode())
         digest.update(weights.down.contiguous().numpy().tobytes())
         digest.update(weights.up.contiguous().numpy().tobytes())

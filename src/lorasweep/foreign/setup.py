@@ -1,22 +1,21 @@
-"""What is asked for with a folder of another trainer's files: configuration, photos, and what to know of both."""
+"""The configuration and the photos that a folder of another trainer's files is scored with, and notes on both."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lorasweep.config.compose import as_override, load_run
-from lorasweep.config.schema import DataConfig, RunConfig
-from lorasweep.config.subject import told_by
+from lorasweep.config.schema import DataConfig, RunConfig, told_by
 from lorasweep.data.captions import noun_beside
 from lorasweep.data.dataset import fingerprint, read_dataset
 from lorasweep.data.folders import words_unsaid
 from lorasweep.data.lora_folder import Placed
 from lorasweep.errors import UserError
-from lorasweep.evaluate.identity import ENOUGH_FACES, ENOUGH_PICTURES
+from lorasweep.evaluate.identity import ENOUGH_FACES, ENOUGH_PHOTOS
 from lorasweep.records import Dataset
 
 PATHS = frozenset({"data.path", "data.held_out_path", "model.path", "model.config", "evaluate.model"})
-"""Keys whose values are taken as they are typed: they never meet Hydra's grammar."""
+"""Keys whose values are taken as they are typed, so that paths may hold what Hydra's grammar reads as its own."""
 UNITS = {
     "step": "Numbers are optimiser steps.",
     "epoch": "Numbers are epochs: the files tell no steps.",
@@ -35,21 +34,21 @@ def compose(
     headers: Mapping[str, Mapping[str, str]],
     config_dirs: Sequence[str | Path] = (),
 ) -> RunConfig:
-    """The configuration of an evaluation: no photo is held out.
+    """Return the configuration of an evaluation. No photo is split off: references are given as such.
 
     The trigger is the user's, else the one that the files name, else that of Kohya's folder of photos.
+
+    Raises:
+        UserError: no photos are given, or ``evaluate.enabled`` is false.
     """
     words = [as_override("track.root", str(root)), "data.held_out=0", *(_word(word) for word in overrides)]
     keys = {word.partition("=")[0] for word in words}
     if "data.held_out_path" in keys and "data.path" not in keys:  # see `photos_of`
         references = next(word for word in words if word.startswith("data.held_out_path="))
         words.append(references.replace("data.held_out_path", "data.path", 1))
-    try:
-        run = load_run(words, config_dirs=config_dirs)
-    except ValueError as error:
-        if "data.path is " in str(error) and "data.path" not in keys:
-            raise UserError(NOTHING_TO_JUDGE_BY) from error
-        raise
+    run = load_run(words, config_dirs=config_dirs, when_missing={"data.path": ""})  # a preset may name the photos too
+    if not run.data.path:
+        raise UserError(NOTHING_TO_JUDGE_BY)
     if not run.evaluate.enabled:
         raise UserError("evaluate.enabled is false; a folder of files is there to be scored, so leave it on.")
     named = next((text for header in headers.values() if (text := header.get("modelspec.trigger_phrase", ""))), "")
@@ -63,7 +62,7 @@ def compose(
 
 
 def _word(word: str) -> str:
-    """``references=DIR`` and other paths as Hydra takes them; what is quoted for Hydra already stays as it is."""
+    """Return an override whose path is quoted for Hydra, unless the user quoted it; ``references=DIR`` is one too."""
     key, equals, text = word.partition("=")
     if key == "references":
         if not Path(text).expanduser().is_dir():
@@ -78,12 +77,13 @@ def _word(word: str) -> str:
 
 
 def photos_of(run: RunConfig) -> Dataset:
-    """The photos to judge by. One folder for both roles means references alone: what was trained on is not known.
+    """Return the photos to judge by.
 
     Raises:
-        UserError: they are too few for a likeness that the sheet asks for.
+        UserError: they are too few for the likeness that the sheet asks for.
     """
     data = run.data
+    # `compose` gives one folder both roles if only references were given: what was trained on is not known then
     if data.held_out_path and Path(data.path).resolve() == Path(data.held_out_path).resolve():
         found = read_dataset(dataclasses.replace(data, held_out_path=None, held_out=0.0))
         mark = fingerprint((), found.train)
@@ -91,7 +91,7 @@ def photos_of(run: RunConfig) -> Dataset:
     else:
         dataset = read_dataset(data)
     count = len(dataset.train) + len(dataset.held_out)
-    needed = {"face": ENOUGH_FACES, "image": ENOUGH_PICTURES, "none": 0}[told_by(run)]
+    needed = {"face": ENOUGH_FACES, "image": ENOUGH_PHOTOS, "none": 0}[told_by(run)]
     asks = (prompt.face or told_by(run) == "image" for prompt in run.sample.prompts.values() if prompt.subject)
     if count < needed and any(asks):
         raise UserError(
@@ -104,7 +104,7 @@ def photos_of(run: RunConfig) -> Dataset:
 def notes_on(
     run: RunConfig, dataset: Dataset, headers: Mapping[str, Mapping[str, str]], placed: Placed
 ) -> Iterator[str]:
-    """What a reader must know of these scores."""
+    """Yield the sentences that a reader of these scores must know."""
     files = placed.files
     yield f"Scored only: these {len(files)} files were trained elsewhere, so there are no losses. {UNITS[placed.unit]}"
     if placed.guessed:

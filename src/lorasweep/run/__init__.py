@@ -1,1 +1,1 @@
-"""One session around one run: model, scorers and journal opened, trained, looked at, picked from."""
+"""One session around one run: base model, scorers and journal opened, trained, scored, picked from."""

@@ -1,72 +1,79 @@
-"""The loop: admit where a slot is free, train to the next checkpoint, look at what was saved, let go, admit again."""
+"""The loop: fill free slots, train to the next checkpoint, score what was saved, let finished runs go, fill again."""
 
 from collections import deque
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from lorasweep.console import Say
 from lorasweep.errors import UserError
 from lorasweep.records import Checkpoint, Failure, Step
-from lorasweep.run.recorder import LiveRun
+from lorasweep.run.progress import Progress
+from lorasweep.run.recorder import RunRecorder
 from lorasweep.run.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from lorasweep.models.families.family import Family
-    from lorasweep.run.progress import Progress
+    from lorasweep.models.family import Family
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.validation import FixedLoss
 
 WIDEST = 8
-"""``width=auto`` puts no more adapters than this side by side."""
+"""With ``width=auto``, no more trials than this are trained side by side."""
 
-GO_ON, ENOUGH, HOPELESS = "go on", "enough", "hopeless"
+
+class Decision(Enum):
+    """What becomes of a run after one of its checkpoints was scored."""
+
+    GO_ON = auto()
+    FINISH = auto()
+    """Train it no further, and pick from what it has."""
+    GIVE_UP = auto()
+    """Train it no further, and pick nothing."""
 
 
 class Source(Protocol):
     """Where the runs come from that are trained side by side."""
 
-    def next(self) -> LiveRun | None:
-        """A run to be admitted where a slot is free; None where there is none now."""
+    def next(self) -> RunRecorder | None:
+        """Return a run for a free slot; None if there is none now."""
         ...
 
-    def looked(self, live: LiveRun) -> str:
-        """A checkpoint was looked at: GO_ON; ENOUGH, and it is picked from; or HOPELESS, and it is not."""
+    def decide(self, run: RunRecorder) -> Decision:
+        """Return whether a run goes on, after a checkpoint that is not its last one was scored."""
         ...
 
-    def ended(self, live: LiveRun) -> None:
-        """A run is over, well or badly; ``live.outcome`` says how."""
+    def ended(self, run: RunRecorder) -> None:
+        """Take note of a run that is over, well or badly, as ``run.outcome`` says."""
         ...
 
 
-class Listed:
-    """Runs that are known beforehand, in their order, each to its end."""
+class Queue:
+    """A source of runs that are known beforehand; each is trained to its end, in their order."""
 
-    def __init__(self, lives: Sequence[LiveRun]) -> None:
-        self._waiting = deque(lives)
+    def __init__(self, runs: Sequence[RunRecorder]) -> None:
+        self._waiting = deque(runs)
 
-    def next(self) -> LiveRun | None:
+    def next(self) -> RunRecorder | None:
         return self._waiting.popleft() if self._waiting else None
 
-    def looked(self, live: LiveRun) -> str:
-        return GO_ON
+    def decide(self, run: RunRecorder) -> Decision:
+        return Decision.GO_ON
 
-    def ended(self, live: LiveRun) -> None: ...
+    def ended(self, run: RunRecorder) -> None: ...
 
 
 def train_side_by_side(
     source: Source, family: "Family", width: int | str, trials: int, stop: StopRequest, say: Say
 ) -> None:
-    """Train what the source gives until it gives no more, or a stop is asked for.
+    """Train what the source gives until it gives no more, or until a stop is asked for.
 
     Args:
-        width: trials side by side, or auto: as many as bring something, measured at the first.
+        width: trials side by side, or ``auto``: as many as make training faster, measured with the first one.
         trials: how many there will be at most.
 
     Raises:
-        UserError: a width that is none, or memory that does not suffice for one trial.
+        UserError: the width is neither, or memory does not suffice for one trial.
     """
-    from lorasweep.run.progress import Progress
-
     with Progress(say) as progress:
         loop = _Loop(source, family, Width(width, trials, say), stop, progress)
         while loop.admit():
@@ -77,24 +84,26 @@ class Width:
     """How many trials are trained side by side."""
 
     def __init__(self, asked: int | str, trials: int, say: Say) -> None:
+        """Raise UserError if the width is neither ``auto`` nor a number from 1 up."""
         if asked != "auto" and (not isinstance(asked, int) or asked < 1):
             raise UserError(f"width is {asked!r}; it must be auto or a number of adapters from 1 up.")
         self._asked = asked
         self._trials = trials
         self._say = say
 
-    def of(self, cohort: "Cohort", live: LiveRun) -> int:
-        """For runs like this one. A run that was trained before keeps the width that it met: it ends bit-equal."""
+    def of(self, cohort: "Cohort", run: RunRecorder) -> int:
+        """Return the width for runs of this one's shape."""
         from lorasweep.train.state import load_state
         from lorasweep.train.width import measured_width
 
         most = min(self._trials, WIDEST if isinstance(self._asked, str) else self._asked)
         if isinstance(self._asked, int) or most == 1:
             return most
-        state = load_state(live.trial, cohort.family)
+        # a resumed run keeps the width that it was trained at: it then ends bit-equal to one that never stopped
+        state = load_state(run.trial, cohort.family)
         if state is not None and state.widths:
             return max(state.widths)
-        width, seconds = measured_width(cohort, live.trial, most)
+        width, seconds = measured_width(cohort, run.trial, most)
         rates = ", ".join(f"{each} {each / took:.2g}" for each, took in seconds.items())
         why = "more bring nothing here" if width < most else "all at once"
         self._say(f"Side by side: {width}, {why} (trials' steps a second by width: {rates}).")
@@ -102,113 +111,114 @@ class Width:
 
 
 class _Loop:
-    """What goes on between two checkpoints."""
-
-    def __init__(self, source: Source, family: "Family", width: Width, stop: StopRequest, progress: "Progress") -> None:
+    def __init__(self, source: Source, family: "Family", width: Width, stop: StopRequest, progress: Progress) -> None:
         self._source = source
         self._family = family
         self._width = width
         self._stop = stop
         self._progress = progress
-        self._lives: dict[str, LiveRun] = {}
-        """Those that were admitted."""
-        self._waiting: deque[LiveRun] = deque()
-        """Those that cannot be admitted yet: memory ran out, or the others train steps of another shape."""
+        self._runs: dict[str, RunRecorder] = {}
+        """By name, all that were ever admitted."""
+        self._waiting: deque[RunRecorder] = deque()
+        """Runs that cannot be admitted yet: memory ran out, or the runs that train take steps of another shape."""
         self._cohort: Cohort | None = None
         self._loss: FixedLoss | None = None
         self._key: object = None
 
     def admit(self) -> bool:
-        """Fill the free slots; whether anything is to be trained."""
+        """Fill the free slots; return whether anything is to be trained."""
         while not self._stop and (self._cohort is None or self._cohort.free_slots):
-            live = self._waiting.popleft() if self._waiting else self._source.next()
-            if live is None:
+            run = self._waiting.popleft() if self._waiting else self._source.next()
+            if run is None:
                 break
-            if self._cohort is None or live.trial.key != self._key:
+            if self._cohort is None or run.trial.key != self._key:
                 if self._cohort is not None and self._cohort.busy:
-                    self._waiting.append(live)
+                    self._waiting.append(run)  # a cohort takes steps of one shape: this run opens the next one
                     break
-                self._begin(live)
-            self._take_in(live)
+                self._begin_cohort(run)
+            self._take_in(run)
         return not self._stop and self._cohort is not None and self._cohort.busy
 
     def interval(self) -> None:
         """Train to the next checkpoint or the end of an epoch, and act on what happened."""
         assert self._cohort is not None
-        events = self._cohort.run_interval(self._stepped, lambda: bool(self._stop))
-        draw_together([(self._lives[event.trial], event) for event in events if isinstance(event, Checkpoint)])
+        events = self._cohort.run_interval(self._step_taken, lambda: bool(self._stop))
+        saved = [(self._runs[event.trial], event) for event in events if isinstance(event, Checkpoint)]
+        for run, checkpoint in saved:  # before minutes of drawing, in which a power cut would lose the steps
+            run.checkpoint_saved(checkpoint)
+            self._progress.drawing(checkpoint)
+        draw_together(saved)
         for event in events:
-            self._hear(self._lives[event.trial], event)
-        self._waiting.extendleft(self._lives[trial.name] for trial in self._cohort.returned)
+            self._act_on(self._runs[event.trial], event)
+        self._waiting.extendleft(self._runs[trial.name] for trial in self._cohort.returned)
         self._cohort.returned.clear()
 
-    def _begin(self, live: LiveRun) -> None:
-        """A cohort for steps of this run's shape."""
+    def _begin_cohort(self, run: RunRecorder) -> None:
+        """Begin a cohort for steps of this run's shape."""
         from lorasweep.train.cache import cache_folder
         from lorasweep.train.cohort import Cohort
         from lorasweep.train.validation import FixedLoss
 
-        self._cohort = Cohort(self._family, 1, cache_folder=cache_folder(live.trial.config))
-        self._cohort.width = self._width.of(self._cohort, live)
+        self._cohort = Cohort(self._family, 1, cache_folder=cache_folder(run.trial.config))
+        self._cohort.width = self._width.of(self._cohort, run)
         self._loss = FixedLoss(self._family, self._cohort.latents, self._cohort.texts)
-        self._key = live.trial.key
+        self._key = run.trial.key
 
-    def _take_in(self, live: LiveRun) -> None:
-        """Catch up after a crash, and admit what is not at its end."""
+    def _take_in(self, run: RunRecorder) -> None:
+        """Admit a run that is not at its end, once its checkpoints from before a crash are scored."""
         assert self._cohort is not None
         assert self._loss is not None
-        if live.name not in self._lives:
-            self._lives[live.name] = live
-            self._progress.begin(live)
-            live.watch_losses(self._cohort, self._loss)
-            live.catch_up()
-            if self._left(live):
+        if run.name not in self._runs:  # not one that comes back because memory had run out
+            self._runs[run.name] = run
+            self._progress.begin(run.name, run.trial.config.optim.steps)
+            run.watch_losses(self._cohort, self._loss)
+            run.catch_up()
+            if self._leaves_early(run):
                 return
-        if self._cohort.admit(live.trial) >= live.trial.config.optim.steps:
-            self._finish(live)
+        if self._cohort.admit(run.trial) >= run.trial.config.optim.steps:
+            self._finish(run)
 
-    def _stepped(self, step: Step) -> None:
+    def _step_taken(self, step: Step) -> None:
         assert self._cohort is not None
+        self._runs[step.trial].step_taken(step, self._cohort)
         self._progress.step(step)
-        self._lives[step.trial].stepped(step, self._cohort)
 
-    def _hear(self, live: LiveRun, event: Checkpoint | Failure) -> None:
-        """A run at its last step is picked from at once."""
+    def _act_on(self, run: RunRecorder, event: Checkpoint | Failure) -> None:
         if isinstance(event, Failure):
-            live.fail(event)
+            run.fail(event)
             self._progress.failed(event)
-            self._source.ended(live)
+            self._source.ended(run)
             return
-        self._progress.looking(event)
-        self._progress.checkpoint(event, live.take(event))
-        if event.step >= live.trial.config.optim.steps:
-            self._finish(live)
+        self._progress.scored(event, run.score_checkpoint(event))
+        if event.step >= run.trial.config.optim.steps:
+            self._finish(run)
         else:
-            self._left(live)
+            self._leaves_early(run)
 
-    def _left(self, live: LiveRun) -> bool:
-        """Whether the run leaves before its end, since the source has seen enough of it."""
-        said = self._source.looked(live) if live.scores else GO_ON
-        if said == GO_ON:
+    def _leaves_early(self, run: RunRecorder) -> bool:
+        """Let a run go before its last step if the source decides so; return whether it did."""
+        decision = self._source.decide(run) if run.scores else Decision.GO_ON
+        if decision is Decision.GO_ON:
             return False
         assert self._cohort is not None
-        if live.name in self._cohort.trials:
-            self._cohort.evict(live.name, save=False)
-        self._finish(live, hopeless=said == HOPELESS)
+        if run.name in self._cohort.trials:
+            self._cohort.evict(run.name, save=False)
+        if decision is Decision.GIVE_UP:
+            self._progress.gave_up(run.give_up(), max(run.scores))
+            self._source.ended(run)
+        else:
+            self._finish(run)
         return True
 
-    def _finish(self, live: LiveRun, *, hopeless: bool = False) -> None:
-        if hopeless:
-            self._progress.gave_up(live.give_up(), max(live.scores))
-        else:
-            self._progress.finished(live.finish())
-        self._source.ended(live)
+    def _finish(self, run: RunRecorder) -> None:
+        self._progress.finished(run.finish())
+        self._source.ended(run)
 
 
-def draw_together(pairs: Sequence[tuple[LiveRun, Checkpoint]]) -> None:
-    """Sheets of several runs that are due at once are drawn in the same batches; looking at them then finds them."""
-    judges = {id(live.judge): live.judge for live, checkpoint in pairs if checkpoint.step in live.drawn}
-    for judge in judges.values():
-        due = [(live, checkpoint) for live, checkpoint in pairs if live.judge is judge]
-        if judge is not None and len(due) > 1:
-            judge.draw([checkpoint for _, checkpoint in due], [live.samples_folder() for live, _ in due])
+def draw_together(saved: Sequence[tuple[RunRecorder, Checkpoint]]) -> None:
+    """Draw sheets of several runs that are due at once in the same batches; scoring then finds the images."""
+    evaluators = {id(run.evaluator): run.evaluator for run, checkpoint in saved if checkpoint.step in run.drawn}
+    for evaluator in evaluators.values():
+        due = [(run, checkpoint) for run, checkpoint in saved if run.evaluator is evaluator]
+        if evaluator is not None and len(due) > 1:
+            evaluator.draw([checkpoint for _, checkpoint in due], [run.samples_folder() for run, _ in due])

@@ -1,4 +1,4 @@
-"""A run's losses on fixed noise: measured beside its training, remembered, and asked for nothing else."""
+"""A run's losses on fixed noise: measured beside its training, journalled, and used for nothing else."""
 
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class LossWatch:
     """Measures one run on photos, noise and timesteps that stay the same; nothing of its training is touched.
 
-    What the journal holds already is not measured again, and what is lost in a crash is measured to the same value:
-    a loss is a function of the adapter and the photos.
+    What the journal holds is not measured again. A loss depends on the adapter and the photos alone, so what is lost in
+    a crash is measured to the same value.
     """
 
     def __init__(self, trial: "Trial", tracker: JournalTracker, cohort: "Cohort", loss: "FixedLoss") -> None:
@@ -32,6 +32,7 @@ class LossWatch:
         self._train = fixed_rows(trial, trial.dataset.train, VALIDATION_ROWS)
         self._batch = fixed_rows(trial, trial.dataset.train, FIXED_BATCH)
         self._fixed_loss = loss
+        # encoders may be unloaded once training has begun, so what the rows need is encoded now
         loss.encode((*self._held_out, *self._train, *self._batch), trial.config)
         view = read_run(trial.folder)
         self._validation = {found.step: found for found in view.validation}
@@ -39,11 +40,7 @@ class LossWatch:
         self._dvar_told = False
 
     def step(self, step: Step) -> None:
-        """A step was taken: measure DVAR's batch where it is due, from the weights in memory.
-
-        To be called before a training state of this step can be saved: a run that is killed meanwhile then takes the
-        step again, and no loss is missed.
-        """
+        """Measure DVAR's batch, from the weights in memory, if it is due at this step."""
         if step.step == 1:
             self._base()
             self._measure_batch(0, self._start())
@@ -51,22 +48,22 @@ class LossWatch:
             self._measure_batch(step.step, self._cohort.adapter(self._trial.name))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint is on disk: measure the file."""
+        """Measure a checkpoint from its file."""
         from lorasweep.models.lora.file import read_lora
 
         if checkpoint.path is not None and checkpoint.step not in self._validation:
             base = self._base()
-            self._tell(self._measured(checkpoint.step, read_lora(checkpoint.path, self._cohort.family)), base)
+            self._record(self._measured(checkpoint.step, read_lora(checkpoint.path, self._cohort.family)), base)
 
     def _base(self) -> Validation:
-        """The base model's losses, the first to be told."""
+        """Return the base model's losses, which are recorded before all others."""
         if 0 not in self._validation:
             base = self._measured(0, {})
-            self._tell(base, base)
+            self._record(base, base)
         return self._validation[0]
 
     def _start(self) -> "Adapter":
-        """What the training begins with; a fresh adapter changes nothing yet."""
+        """Return what training begins with. A fresh adapter changes nothing yet, so the base model stands for it."""
         from lorasweep.train.state import starting_adapter
 
         config = self._trial.config
@@ -79,7 +76,7 @@ class LossWatch:
     def _loss(self, adapter: "Adapter", rows: "tuple[FixedRow, ...]") -> float:
         return self._fixed_loss(adapter, rows, self._trial.config)
 
-    def _tell(self, found: Validation, base: Validation) -> None:
+    def _record(self, found: Validation, base: Validation) -> None:
         self._tracker.validation(found, base)
         self._validation[found.step] = found
 
@@ -89,7 +86,7 @@ class LossWatch:
         self._fixed[step] = self._loss(adapter, self._batch)
         self._tracker.fixed_batch(FixedBatch(trial=self._trial.name, step=step, loss=self._fixed[step]))
         steps = sorted(self._fixed)
-        if self._dvar_told or steps[0] != 0 or len(steps) < 2:
+        if self._dvar_told or steps[0] != 0 or len(steps) < 2:  # a journal that lost its start has no window to compare
             return
         if dvar_ratio([self._fixed[each] for each in steps], dvar_window(steps)) < EPS:
             self._tracker.tag("dvar_step", str(step))

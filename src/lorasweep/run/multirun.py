@@ -2,52 +2,67 @@
 
 import itertools
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lorasweep.config.compose import to_plain
 from lorasweep.config.schema import RunConfig
-from lorasweep.records import RunView
-from lorasweep.track.run_folder import RunFolder, all_runs, claim_name
+from lorasweep.records import RunStatus, RunView
+from lorasweep.run.session import Purpose, Session
+from lorasweep.track.recall import read_run
+from lorasweep.track.run_folder import RunFolder, all_runs, claim_name, parent_of
+from lorasweep.track.tracker import RunMeta
 
 if TYPE_CHECKING:
     from lorasweep.track.tracker import JournalTracker
 
 
 class Multirun:
-    """The parent while its children train: it holds its own run's lock, so that ``lorasweep sync`` knows it to live.
+    """The parent while its children train. It holds its own run's lock, so that ``lorasweep sync`` knows that it lives.
 
-    Nothing is written before ``name`` is asked for, so that a mistake in the first child leaves nothing behind.
+    Nothing is written before ``begin``, so that a mistake in the first child leaves nothing behind.
     """
 
     def __init__(self, first: RunConfig, name: str = "") -> None:
-        """``first`` is one of its runs; ``name`` that of a parent to go on with or to begin, empty for a new one."""
+        """``first`` is any of its runs; ``name`` that of a parent to go on with or to begin, '' for a new one."""
         self._first = first
         self._given = name
+        self._session = Session(Purpose.ANNOTATE, first)
+        self._tracker: JournalTracker | None = None
         self.lead = ""
         """A sentence for the page that compares its runs."""
-        self._closing = ExitStack()
-        self._tracker: JournalTracker | None = None
+
+    def begin(self) -> str:
+        """Name the parent, take its lock and begin its journal, unless that was done before; return its name.
+
+        Raise HeldError if another process has it open, and UserError if the name is not free.
+        """
+        if self._tracker is None:
+            root = Path(self._first.track.root)
+            name = self._given or _new_name(self._first.data.trigger, root)
+            self._tracker = self._session.journal(RunFolder(root / "runs" / name))
+            self._tracker.start(RunMeta(name=name, config=to_plain(self._first), multirun=True))
+        return self.name
 
     @property
-    def name(self) -> str:
-        """What children call their parent."""
-        if self._tracker is None:
-            self._tracker = self._begin()
-        return self._tracker.run.name
+    def begun(self) -> bool:
+        """Whether it has a name and a journal."""
+        return self._tracker is not None
 
     @property
     def run(self) -> RunFolder:
         """Its folder."""
-        return RunFolder(Path(self._first.track.root) / "runs" / self.name)
+        return self._journal.run
+
+    @property
+    def name(self) -> str:
+        """What children call their parent."""
+        return self.run.name
 
     def tag(self, name: str, value: str) -> None:
-        """As ``JournalTracker.tag``, of the parent."""
-        assert self.name
-        assert self._tracker is not None
-        self._tracker.tag(name, value)
+        """Tag the parent, as ``JournalTracker.tag`` does."""
+        self._journal.tag(name, value)
 
     def compare(self) -> None:
         """Write the page that compares all children so far."""
@@ -61,26 +76,18 @@ class Multirun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._closing:
+        with self._session:
             if self._tracker is not None:
                 self._end(self._tracker, error)
 
-    def _begin(self) -> "JournalTracker":
-        from lorasweep.track.shipper import shipper_of
-        from lorasweep.track.tracker import JournalTracker, RunMeta
-
-        root = Path(self._first.track.root)
-        name = self._given or _new_name(self._first.data.trigger, root)
-        shipper = shipper_of(self._first.track)
-        if shipper is not None:
-            self._closing.callback(shipper.stop)
-        tracker = JournalTracker(root / "runs" / name, shipper)
-        self._closing.callback(tracker.close)
-        tracker.start(RunMeta(name=name, config=to_plain(self._first), multirun=True))
-        return tracker
+    @property
+    def _journal(self) -> "JournalTracker":
+        if self._tracker is None:
+            raise RuntimeError("a multirun has no name before begin()")
+        return self._tracker
 
     def _end(self, tracker: "JournalTracker", error: BaseException | None) -> None:
-        """Remember the best child and how it went, and write the page that compares all of them."""
+        """Record the best child and how the multirun went, and write the page that compares all children."""
         children = children_of(tracker.run)
         picked = {child.name: child.pick.worth for child in children if child.pick and child.pick.step is not None}
         if picked:
@@ -90,19 +97,18 @@ class Multirun:
 
 
 def children_of(parent: RunFolder) -> list[RunView]:
-    """The runs of a multirun, oldest first; none for a run that is no parent."""
-    from lorasweep.track.recall import read_run
+    """Return the runs of a multirun, oldest first; none of a run that is no parent."""
+    # a journal's first line names the parent: the journals of all other runs are not read any further
+    children = (run for run in all_runs(parent.root) if run.name != parent.name and parent_of(run) == parent.name)
+    return [read_run(run.path) for run in children]
 
-    views = (read_run(run.path) for run in all_runs(parent.root) if run.name != parent.name)
-    return [view for view in views if view.parent == parent.name]
 
-
-def _status(children: Sequence[RunView], error: BaseException | None) -> str:
-    """finished where all children are, failed where one of them or the whole did, else stopped: it can be resumed."""
+def _status(children: Sequence[RunView], error: BaseException | None) -> RunStatus:
+    """Return finished if all children are, failed if one of them or the whole did, else stopped: it can be resumed."""
     statuses = {child.status for child in children}
-    if isinstance(error, Exception) or "failed" in statuses:
-        return "failed"
-    return "finished" if statuses <= {"finished"} and error is None else "stopped"
+    if isinstance(error, Exception) or RunStatus.FAILED in statuses:
+        return RunStatus.FAILED
+    return RunStatus.FINISHED if statuses <= {RunStatus.FINISHED} and error is None else RunStatus.STOPPED
 
 
 def _new_name(trigger: str, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a bar with the current score, or plain lines where there is no terminal."""
+"""What a person sees while runs train: a bar a run with its current score, or plain lines without a terminal."""
 
 import math
 from types import TracebackType
@@ -8,16 +8,14 @@ from rich.progress import TaskID, TextColumn
 
 from lorasweep.console import bars
 from lorasweep.records import Checkpoint, Failure, Scores, Step
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.recorder import Outcome
 
 if TYPE_CHECKING:
     from lorasweep.console import Say
-    from lorasweep.run.recorder import LiveRun
-    from lorasweep.track.tracker import JournalTracker
 
 
 def score_line(scores: Scores) -> str:
-    """``score 0.812  (I 0.80 P 0.91 …)``: the score and what of its components could be judged."""
+    """Return ``score 0.812  (I 0.80 P 0.91 …)``: the score, and those of its components that could be judged."""
     judged = {name: value for name, value in scores.components.items() if not math.isnan(value)}
     parts = " ".join(f"{name[:1].upper()} {value:.2f}" for name, value in judged.items())
     word = "not measurable" if math.isnan(scores.score) else f"score {scores.score:.3f}"
@@ -25,13 +23,12 @@ def score_line(scores: Scores) -> str:
 
 
 class Progress:
-    """One bar a run; lines go through ``say`` so that they stand above the bars."""
+    """One bar a run; lines go through ``say``, so that they stand above the bars. It only shows."""
 
     def __init__(self, say: "Say") -> None:
         self._say = say
         self._bars = bars(TextColumn("{task.fields[word]}"))
         self._tasks: dict[str, TaskID] = {}
-        self._trackers: dict[str, JournalTracker] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -42,23 +39,20 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def begin(self, live: "LiveRun") -> None:
-        """A run is about to be trained; its steps will be journalled."""
-        self._tasks[live.name] = self._bars.add_task(live.name, total=live.trial.config.optim.steps, word="")
-        self._trackers[live.name] = live.tracker
+    def begin(self, run: str, steps: int) -> None:
+        """Show a bar for a run of so many steps."""
+        self._tasks[run] = self._bars.add_task(run, total=steps, word="")
 
     def step(self, step: Step) -> None:
-        """Journal the step and move its bar."""
-        self._trackers[step.trial].step(step)
+        """Move a run's bar to a step."""
         self._bars.update(self._tasks[step.trial], completed=step.step, word=f"loss {step.loss:.4f}")
 
-    def looking(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint is about to be drawn."""
-        self._trackers[checkpoint.trial].flush()
+    def drawing(self, checkpoint: Checkpoint) -> None:
+        """Say that a checkpoint is being drawn."""
         self._bars.update(self._tasks[checkpoint.trial], word="drawing")
 
-    def checkpoint(self, checkpoint: Checkpoint, scores: Scores | None) -> None:
-        """A checkpoint was looked at, or was not to be."""
+    def scored(self, checkpoint: Checkpoint, scores: Scores | None) -> None:
+        """Show the scores of a checkpoint; nothing if it was not drawn."""
         if scores is None:
             return
         line = score_line(scores)
@@ -66,15 +60,15 @@ class Progress:
         self._say(f"{checkpoint.trial} step {checkpoint.step}: {line}")
 
     def failed(self, failure: Failure) -> None:
-        """A trial left."""
+        """Say why a run could not go on."""
         self._say(f"{failure.trial} failed after step {failure.step}: {failure.reason}")
 
     def gave_up(self, outcome: Outcome, step: int) -> None:
-        """A run stays behind the others and was ended."""
+        """Say that a run was ended because it is behind the others."""
         self._say(f"{outcome.name}: given up at step {step}, behind the other trials.")
 
     def finished(self, outcome: Outcome) -> None:
-        """A run is over; say which checkpoint it is."""
+        """Say which checkpoint a finished run is picked from."""
         if outcome.pick is not None:
             self._say(f"{outcome.name}: {outcome.pick.reason}")
         else:

@@ -1,49 +1,55 @@
-"""A base model with its scorers and the way to MLflow, open for runs that share them."""
+"""A session: the one place that opens base model, scorers and journal of a run, or of runs that share them."""
 
 import shutil
 from contextlib import ExitStack
+from enum import Enum, auto
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from lorasweep.config.compose import to_plain
-from lorasweep.config.schema import RunConfig
-from lorasweep.config.signature import run_signature
-from lorasweep.config.subject import told_by
+from lorasweep.config.schema import RunConfig, told_by
 from lorasweep.data.prompts import fill_prompts
+from lorasweep.errors import UserError
 from lorasweep.plan.planning import require_card
 from lorasweep.run.entries import Entry
-from lorasweep.run.evaluator import Judge, load_drawing_family, scorers_of
-from lorasweep.run.recorder import LiveRun
+from lorasweep.run.evaluator import Evaluator, load_drawing_family, scorers_of
+from lorasweep.run.recorder import RunRecorder
 from lorasweep.track.run_folder import RunFolder, claim_name, new_run_name
+from lorasweep.track.shipper import Shipper, shipper_of
+from lorasweep.track.tracker import JournalTracker
 
 if TYPE_CHECKING:
-    from lorasweep.models.families.family import Family
+    from lorasweep.models.family import Family
     from lorasweep.vision.describe import Scorers
 
 
-class Workshop:
-    """Where runs on one base model are opened. Closing it lets go of every run's lock and waits for MLflow."""
+class Purpose(Enum):
+    """What runs are opened for, and therefore how much is opened."""
 
-    def __init__(self, first: Entry) -> None:
-        """``first`` says which base model it is; UserError where it cannot be loaded or cannot fit the card."""
-        from lorasweep.models import load_family
-        from lorasweep.track.shipper import shipper_of
+    TRAIN = auto()
+    """The base model to train on, the scorers and the journal."""
+    SCORE = auto()
+    """The base model to draw on, the scorers and the journal."""
+    ANNOTATE = auto()
+    """The journal alone."""
 
-        run = first.run
-        if run.hardware.threads:
-            import torch
 
-            torch.set_num_threads(run.hardware.threads)
-        require_card(run, first.dataset)
-        self.family = load_family(run.model, run.hardware)
-        self._judges: dict[str, Judge] = {}
+class Session:
+    """What runs with one base model share, opened when it is first needed.
+
+    Closing it releases the lock of every run and waits for MLflow.
+    """
+
+    def __init__(self, purpose: Purpose, run: RunConfig) -> None:
+        """``run`` is any of the runs; it says which base model and which MLflow."""
+        self.purpose = purpose
+        self._run = run
+        self._card_fits = False
+        self._evaluators: dict[str, Evaluator] = {}
         self._scorers: dict[str, Scorers] = {}
-        self._drawn_on: dict[str | None, Family] = {None: self.family}
+        self._drawing_families: dict[str, Family] = {}
         self._closing = ExitStack()
-        self._shipper = shipper_of(run.track)
-        if self._shipper is not None:
-            self._closing.callback(self._shipper.stop)
 
     def __enter__(self) -> Self:
         return self
@@ -53,68 +59,105 @@ class Workshop:
     ) -> None:
         self._closing.close()
 
-    def require(self, entry: Entry) -> Judge | None:
-        """The judge of a run that this model can train; UserError, before the run is named, where it cannot."""
+    @cached_property
+    def family(self) -> "Family":
+        """The base model that is trained on, or in a session that only scores the one that is drawn on.
+
+        Raise UserError if it cannot be loaded.
+        """
+        from lorasweep.models import load_family
+
+        assert self.purpose is not Purpose.ANNOTATE, "a session that annotates has no model"
+        if self._run.hardware.threads:
+            import torch
+
+            torch.set_num_threads(self._run.hardware.threads)
+        if self.purpose is Purpose.SCORE:
+            return load_drawing_family(self._run)
+        return load_family(self._run.model, self._run.hardware)
+
+    def require(self, entry: Entry) -> Evaluator | None:
+        """Return the evaluator of a run; raise UserError, before the run is named, if this session cannot serve it."""
+        if self.purpose is Purpose.TRAIN:
+            self._require_trainable(entry)
+        return self.evaluator_of(entry)
+
+    def evaluator_of(self, entry: Entry) -> Evaluator | None:
+        """Return one evaluator for all runs that would be scored alike; None for a run that is not scored."""
+        run = entry.run
+        if not run.evaluate.enabled:
+            return None
+        family = self._drawing_family(run)
+        wanted = f"{run.evaluate}/{told_by(run)}"
+        if wanted not in self._scorers:  # hundreds of megabytes: read once for all trials of a search
+            self._scorers[wanted] = scorers_of(run, family)
+        prompts = fill_prompts(run.sample, run.data)
+        evaluator = Evaluator(run, family, entry.dataset, prompts, self._scorers[wanted])
+        # the seed draws the intervals, and the root is where base images and descriptions are kept
+        return self._evaluators.setdefault(f"{evaluator.signature}/{run.seed}/{run.track.root}", evaluator)
+
+    def open(self, entry: Entry, parent: str = "") -> RunRecorder:
+        """Open a run: name it if it has no name, take its lock, and record what it is made of.
+
+        A new run that cannot be recorded, as on a full disk, leaves no folder. Raise HeldError if another process has
+        the run open.
+        """
+        from lorasweep.run.provenance import run_meta
+        from lorasweep.train.trial import Trial
+
+        evaluator, run = self.evaluator_of(entry), entry.run
+        if self.purpose is Purpose.SCORE and evaluator is None:
+            raise UserError(f"{run.name} was trained with evaluate.enabled=false; start a run with it on.")
+        folder = entry.folder or RunFolder(Path(run.track.root) / "runs" / _new_name(run))
+        trained = self.family if self.purpose is Purpose.TRAIN else None
+        with ExitStack() as undo:
+            if entry.folder is None:
+                undo.callback(shutil.rmtree, folder.path, ignore_errors=True)
+            meta = run_meta(folder.name, entry, trained, evaluator, parent)
+            tracker = self.journal(folder)
+            undo.callback(tracker.close)  # before the folder goes: Windows removes no open file
+            tracker.start(meta)
+            undo.pop_all()
+        trial = Trial(folder.name, run, entry.dataset, folder.path)
+        return RunRecorder(trial, tracker, meta.prompts, evaluator, foreign=entry.foreign is not None)
+
+    def journal(self, folder: RunFolder) -> JournalTracker:
+        """Open the journal of a run, new or old, for writing; raise HeldError if another process has it open."""
+        tracker = JournalTracker(folder.path, self._shipper)
+        self._closing.callback(tracker.close)
+        return tracker
+
+    @cached_property
+    def _shipper(self) -> Shipper | None:
+        """What carries all journals of the session to MLflow: one thread and one connection."""
+        shipper = shipper_of(self._run.track)
+        if shipper is not None:
+            self._closing.callback(shipper.stop)
+        return shipper
+
+    def _require_trainable(self, entry: Entry) -> None:
         from lorasweep.train.optimizers import require_optimizer
         from lorasweep.train.state import starting_adapter
 
+        if not self._card_fits:  # before the model is loaded, which takes minutes; once, since the runs share its shape
+            require_card(entry.run, entry.dataset)
+            self._card_fits = True
         self.family.refuse(entry.run)
         require_optimizer(entry.run.optim)
         if entry.run.lora.init:
             starting_adapter(entry.run, self.family)
-        return self.judge_of(entry)
 
-    def judge_of(self, entry: Entry) -> Judge | None:
-        """One judge for all runs that would be judged alike, so that base sheets and photos are looked at once."""
-        run = entry.run
-        if not run.evaluate.enabled:
-            return None
-        if run.evaluate.model not in self._drawn_on:
-            self._drawn_on[run.evaluate.model] = load_drawing_family(run)
-        family = self._drawn_on[run.evaluate.model]
-        asked = f"{run.evaluate}/{told_by(run)}"
-        if asked not in self._scorers:  # hundreds of megabytes: read once for all trials of a search
-            self._scorers[asked] = scorers_of(run, family)
-        prompts = fill_prompts(run.sample, run.data)
-        judge = Judge(run, family, entry.dataset, prompts, self._scorers[asked])
-        return self._judges.setdefault(f"{judge.signature}/{run.seed}/{run.track.root}", judge)
-
-    def open(self, entry: Entry, parent: str = "") -> LiveRun:
-        """Name the run if it has no name, take its lock, and write down what it is made of.
-
-        A new run that cannot be written down, as on a full disk, leaves no folder.
-        """
-        from lorasweep.run.provenance import origin
-        from lorasweep.track.tracker import JournalTracker, RunMeta
-        from lorasweep.train.trial import Trial
-
-        judge, run, root = self.judge_of(entry), entry.run, Path(entry.run.track.root)
-        folder = entry.folder or RunFolder(root / "runs" / _name(run, root))
-        prompts = fill_prompts(run.sample, run.data) if run.sample.prompts else ()
-        signature = run_signature(run, entry.dataset.fingerprint)
-        meta = RunMeta(
-            name=folder.name,
-            config=to_plain(run),
-            dataset=entry.dataset,
-            prompts=prompts,
-            run_signature=signature,
-            evaluation_signature=judge.signature if judge else "",
-            provenance=origin(run, entry.dataset, self.family, judge, signature),
-            parent=parent,
-        )
-        with ExitStack() as undo:
-            if entry.folder is None:
-                undo.callback(shutil.rmtree, folder.path, ignore_errors=True)
-            tracker = JournalTracker(folder.path, self._shipper)
-            undo.callback(tracker.close)
-            tracker.start(meta)
-            undo.pop_all()
-        self._closing.callback(tracker.close)
-        return LiveRun(Trial(folder.name, run, entry.dataset, folder.path), self.family, tracker, prompts, judge)
+    def _drawing_family(self, run: RunConfig) -> "Family":
+        other = run.evaluate.model
+        if other is None or self.purpose is Purpose.SCORE:
+            return self.family
+        if other not in self._drawing_families:
+            self._drawing_families[other] = load_drawing_family(run)
+        return self._drawing_families[other]
 
 
-def _name(run: RunConfig, root: Path) -> str:
+def _new_name(run: RunConfig) -> str:
+    root = Path(run.track.root)
     if run.name:
         return claim_name(run.name, root)
-    base = Path(run.model.path).stem
-    return new_run_name(run.data.trigger, base, run.optim.lr, root)
+    return new_run_name(run.data.trigger, Path(run.model.path).stem, run.optim.lr, root)

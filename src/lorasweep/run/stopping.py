@@ -9,7 +9,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether, and by which signal, the user asked to stop."""
+    """Whether the user asked to stop, and by which signal."""
 
     signal: int = 0
 
@@ -17,7 +17,7 @@ class StopRequest:
         return self.signal != 0
 
     def leave(self) -> None:
-        """Raise what ends the program with the exit code that this signal stands for (130 or 143)."""
+        """Raise what ends the program with the exit code of this signal: 130 for Ctrl-C, 143 for SIGTERM."""
         if self.signal == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
@@ -25,7 +25,7 @@ class StopRequest:
 
 @contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request; must be entered on the main thread, else it changes nothing."""
+    """Turn the first Ctrl-C or SIGTERM into a request. Off the main thread it changes nothing."""
     request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -37,7 +37,7 @@ def graceful_stop() -> Iterator[StopRequest]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, handle)
-    except ValueError:  # not the main thread: whoever owns it owns the signals
+    except ValueError:  # Python handles signals on the main thread only; whoever owns it owns them
         pass
     try:
         yield request

@@ -1,10 +1,10 @@
-"""Training: one run, or many side by side."""
+"""Training: one run, or many side by side. Read this module first; everything else hangs on ``_train_group``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from lorasweep.check.inspection import short_warnings
+from lorasweep.check.text import short_warnings
 from lorasweep.config.compose import from_plain
 from lorasweep.config.schema import RunConfig
 from lorasweep.console import Say
@@ -12,17 +12,20 @@ from lorasweep.plan.budget import announcement
 from lorasweep.plan.photo_notes import photo_notes
 from lorasweep.plan.sizes import say_sizes
 from lorasweep.run.entries import Entry, dataset_of, entries_of, entry_of
-from lorasweep.run.loop import Listed, train_side_by_side
+from lorasweep.run.loop import Queue, train_side_by_side
 from lorasweep.run.multirun import Multirun
-from lorasweep.run.outcome import Outcome
-from lorasweep.run.recorder import LiveRun
-from lorasweep.run.session import Workshop
+from lorasweep.run.recorder import Outcome, RunRecorder
+from lorasweep.run.session import Purpose, Session
 from lorasweep.run.stopping import StopRequest, graceful_stop
+from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import find_run
 
 
 def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> float:
-    """Train one run from photos to pick; returns the picked checkpoint's score on fresh seeds, NaN without a pick."""
+    """Train one run from photos to pick; return the pick's score on fresh seeds, NaN without a pick.
+
+    Raise what ended a run that failed.
+    """
     (outcome,) = train_entries([entry_of(run)], 1, parent, say)
     if outcome.error is not None:
         raise outcome.error
@@ -30,10 +33,10 @@ def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -
 
 
 def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say: Say = print) -> list[Outcome]:
-    """Train runs side by side where they can share a base; returns their outcomes in order.
+    """Train runs side by side if they can share a base model; return their outcomes in order.
 
-    More than one run makes a multirun: a parent in MLflow with one child each. Every run is checked (photos, model
-    folder, scorers) before the first one is named, so that a mistake leaves nothing behind.
+    More than one run makes a multirun: a parent in MLflow with one child each. Photos, model folder and scorers of
+    every run are checked before the first one is named, so that a mistake leaves nothing behind.
     """
     entries = entries_of(runs)
     with Multirun(runs[0]) if len(runs) > 1 else nullcontext() as parent:
@@ -41,25 +44,26 @@ def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say:
 
 
 @contextmanager
-def reopened(root: Path, what: str) -> Iterator[LiveRun]:
-    """A run that is not training, with its base model, scorers and journal open again."""
-    from lorasweep.track.recall import read_run
-
+def reopened(root: Path, what: str) -> Iterator[RunRecorder]:
+    """Open a run that is on disk to score it: base model, scorers and journal."""
     folder = find_run(root, what)
     view = read_run(folder.path)
     run = from_plain(view.config)
-    entry = Entry(run, dataset_of(run), folder)
-    with Workshop(entry) as shop:
-        yield shop.open(entry, view.parent)
+    with Session(Purpose.SCORE, run) as session:
+        yield session.open(Entry(run, dataset_of(run), folder), view.parent)
 
 
 def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
-    """Group by what can share a base, train group after group, keep the order of `entries`."""
+    """Train group after group of runs that can share a base model; return the outcomes in the order of ``entries``.
+
+    After Ctrl-C or SIGTERM, save all states and leave the program.
+    """
     from lorasweep.train.trial import Trial
 
     groups: dict[object, list[int]] = {}
     for place, entry in enumerate(entries):
-        groups.setdefault(Trial("", entry.run, entry.dataset, Path()).key, []).append(place)
+        key = Trial("", entry.run, entry.dataset, Path()).key  # depends on neither name nor folder
+        groups.setdefault(key, []).append(place)
     outcomes: dict[int, Outcome] = {}
     with graceful_stop() as stop:
         for places in groups.values():
@@ -67,7 +71,8 @@ def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun |
                 done = _train_group([entries[place] for place in places], width, parent, stop, say)
                 outcomes |= dict(zip(places, done, strict=True))
     if stop:
-        say(f"Stopped and saved; 'lorasweep resume {parent.name if parent else 'last'}' goes on from here.")
+        name = parent.name if parent and parent.begun else "last"
+        say(f"Stopped and saved; 'lorasweep resume {name}' goes on from here.")
         stop.leave()
     return [outcomes[place] for place in range(len(entries))]
 
@@ -75,19 +80,20 @@ def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun |
 def _train_group(
     entries: Sequence[Entry], width: int | str, parent: Multirun | None, stop: StopRequest, say: Say
 ) -> list[Outcome]:
-    with Workshop(entries[0]) as shop:
-        for entry in entries:  # what the model cannot do is told before a run is named
-            shop.require(entry)
-        say_beforehand(entries, say)
-        lives = [shop.open(entry, parent.name if parent else "") for entry in entries]
-        for table in dict.fromkeys(live.trial.table for live in lives):
+    with Session(Purpose.TRAIN, entries[0].run) as session:
+        for entry in entries:  # all of them before the first is named: a mistake leaves no run behind
+            session.require(entry)
+        announce(entries, say)
+        name = parent.begin() if parent else ""
+        runs = [session.open(entry, name) for entry in entries]
+        for table in dict.fromkeys(run.trial.table for run in runs):
             say_sizes(table, say)
-        train_side_by_side(Listed(lives), shop.family, width, len(lives), stop, say)
-        return [live.stop() if stop else live.finish() for live in lives]
+        train_side_by_side(Queue(runs), session.family, width, len(runs), stop, say)
+        return [run.stop() if stop else run.finish() for run in runs]
 
 
-def say_beforehand(entries: Sequence[Entry], say: Say) -> None:
-    """What is to be known of the photos, once for runs that share them, and what judging will cost."""
+def announce(entries: Sequence[Entry], say: Say) -> None:
+    """Say what is to be known of the photos, once for runs that share them, and what evaluation will cost."""
     for note in dict.fromkeys(note for entry in entries for note in photo_notes(entry.run, entry.dataset)):
         say(note)
     for entry in {entry.run.data.path: entry for entry in entries}.values():

@@ -1,1 +1,1 @@
-"""A search: what is tried next, what is pruned, and what was tried already."""
+"""A search: what is tried next, what is pruned, and what was tried before."""

@@ -1,8 +1,7 @@
-"""What is tried next, and what came of it.
+"""Asking a study for trials and telling it what came of them.
 
-Each trial has a thread of its own, in which Optuna suggests and then waits for the answer, so that all that hangs on
-its ``optimize`` (heartbeats, the state of a trial whose process ends well or badly) is there. Only the main thread
-trains: Hydra is a process-wide singleton, and so is a card.
+Each trial waits in a thread of its own inside Optuna's ``optimize``, for its heartbeats and for what it does when a
+trial's process ends well or badly. Only the main thread trains and composes: Hydra is a process-wide singleton.
 """
 
 from collections.abc import Sequence
@@ -39,17 +38,17 @@ class Suggestion:
     number: int
     """Of the trial."""
     run: str
-    """The name of its run, which is there already where an earlier attempt was killed."""
+    """The name of its run, which exists if an earlier attempt was killed."""
     params: dict[str, Any]
 
 
 class _AbandonedError(Exception):
-    """The trial is not answered."""
+    """The trial gets no answer."""
 
 
 @dataclass
-class _Asked:
-    """One trial on its way, between its thread and the main one."""
+class _OpenTrial:
+    """A trial that is being trained, between its thread and the main one."""
 
     suggested: "Future[Suggestion]" = field(default_factory=Future)
     answer: "Future[Ended]" = field(default_factory=Future)
@@ -59,7 +58,7 @@ class _Asked:
 
 
 class Asker:
-    """Suggests trials until so many are finished; what is not answered when it closes is put back."""
+    """Suggests trials until enough are finished; those without an answer when it closes are queued again."""
 
     def __init__(
         self,
@@ -69,13 +68,13 @@ class Asker:
         trials: int,
         quota: AbstractContextManager[Any],
     ) -> None:
-        """``quota`` is held while trials are counted and one is begun, by one worker at a time."""
+        """``quota`` is held by one worker at a time, while it counts the trials and begins one."""
         self.study = study
         self._url = url
         self._space = space
         self._trials = trials
         self._quota = quota
-        self._open: dict[int, _Asked] = {}
+        self._open: dict[int, _OpenTrial] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -85,20 +84,21 @@ class Asker:
     ) -> None:
         for number in list(self._open):
             with answering(self._url):
+                # queued before it is failed: killed in between, the next start finds it queued and not lost
                 queue_again(self.study, self.study.get_trials(deepcopy=False)[number])
                 self._answer(number, _AbandonedError())
 
     def ask(self) -> Suggestion | None:
-        """The next trial; None where so many are finished or on their way."""
+        """Return the next trial; None if enough are finished or being trained."""
         with answering(self._url), self._quota:
             if is_shared(self._url):
                 let_go_of_the_dead(self.study)
             if len(trials_of(self.study, "COMPLETE", "PRUNED", "RUNNING")) >= self._trials:
                 return None
-            asked = _Asked()
-            Thread(target=self._suggest_and_wait, args=(asked,), daemon=True).start()
-            suggestion = asked.suggested.result()
-            self._open[suggestion.number] = asked
+            opened = _OpenTrial()
+            Thread(target=self._suggest_and_wait, args=(opened,), daemon=True).start()
+            suggestion = opened.suggested.result()
+            self._open[suggestion.number] = opened
             return suggestion
 
     @property
@@ -108,32 +108,29 @@ class Asker:
             return len(trials_of(self.study, "COMPLETE", "PRUNED")) >= self._trials
 
     def report(self, number: int, curve: Curve) -> None:
-        """Remember the scores by step of a trial that is being trained."""
+        """Store the scores by step of a trial that is being trained."""
         trial = self._open[number].trial
         assert trial is not None
         with answering(self._url):
             known = self.study.get_trials(deepcopy=False)[number]
-            if known.state.is_finished():
+            if known.state.is_finished():  # another worker took this one for dead and failed its trial
                 return
             for step in sorted(curve.keys() - known.intermediate_values.keys()):
                 trial.report(curve[step], step)
 
     def others(self) -> list[Curve]:
-        """Scores by step of the trials that ran whole."""
+        """Return scores by step of the trials that were not pruned."""
         with answering(self._url):
             return curves_of(self.study)
 
     def tell(self, number: int, ended: Ended, **more: Any) -> None:
-        """Answer a trial, and note ``more`` of it; all is in the database when this returns.
-
-        A worker that was held up may find its trial failed by another one, which took it for dead: then the trial
-        stands in the queue again, and whoever takes it up finds its run at an end.
-        """
+        """Answer a trial and store ``more`` as its attributes; all is in the database on return."""
         trial = self._open[number].trial
         assert trial is not None
         with answering(self._url):
             known = self.study.get_trials(deepcopy=False)[number]
             if known.state.is_finished():
+                # another worker took this one for dead: whoever takes the queued trial up finds its run at the end
                 self._answer(number, _AbandonedError())
                 with self._quota:
                     require_queued(self.study, known.user_attrs[RUN])
@@ -152,33 +149,33 @@ class Asker:
             self._answer(number, _AbandonedError())
 
     def _answer(self, number: int, answer: "Ended | _AbandonedError") -> None:
-        asked = self._open.pop(number)
+        opened = self._open.pop(number)
         if isinstance(answer, Ended):
-            asked.answer.set_result(answer)
-            asked.over.result()
+            opened.answer.set_result(answer)
+            opened.over.result()  # re-raises what the database had against it
         else:
-            asked.answer.set_exception(answer)
-            error = asked.over.exception()
-            # Optuna's word for a trial that others have failed: it cannot be failed again, and need not be
+            opened.answer.set_exception(answer)
+            error = opened.over.exception()
+            # Optuna raises ValueError for a trial that others have failed: it cannot be failed again, and need not be
             if error is not None and not isinstance(error, ValueError):
                 raise error
 
-    def _suggest_and_wait(self, asked: _Asked) -> None:
+    def _suggest_and_wait(self, opened: _OpenTrial) -> None:
         import optuna
 
         def objective(trial: "optuna.Trial") -> float:
             run = trial.user_attrs.get(RUN) or f"{self.study.study_name}-{trial.number:04d}"
-            trial.set_user_attr(RUN, run)
+            trial.set_user_attr(RUN, run)  # before anything is trained, so that a kill leaves a way back to the run
             params = {dimension.key: dimension.suggest(trial) for dimension in self._space}
-            asked.trial = trial
-            asked.suggested.set_result(Suggestion(number=trial.number, run=run, params=params))
-            ended = asked.answer.result()
+            opened.trial = trial
+            opened.suggested.set_result(Suggestion(number=trial.number, run=run, params=params))
+            ended = opened.answer.result()
             if ended.score is None:
                 raise optuna.TrialPruned
             return ended.score
 
         try:
             self.study.optimize(objective, n_trials=1, catch=(_AbandonedError,))
-            asked.over.set_result(None)
-        except Exception as error:
-            (asked.over if asked.suggested.done() else asked.suggested).set_exception(error)
+            opened.over.set_result(None)
+        except Exception as error:  # in a thread nobody would hear of it: it goes to whoever waits on the main one
+            (opened.over if opened.suggested.done() else opened.suggested).set_exception(error)

@@ -1,11 +1,10 @@
 """``lorasweep sweep``: trials that a sampler suggests, each worth what its picked checkpoint is.
 
-A trial's value is the score of the checkpoint that the pick rule chose, on fresh seeds that are the same for all
-trials; never a maximum over checkpoints or seeds. The winner is drawn once more, on a third set of seeds, since it was
-chosen for its score on the second.
+A trial's value is the score of its picked checkpoint on fresh seeds, the same for all trials; never a maximum over
+checkpoints or seeds. The winner is drawn once more, on a third set of seeds, since it won by its score on the second.
 
-In one process the parent run's lock keeps a study to itself. Several workers share one in a database server: they count
-trials under a file lock, and what gives no sign of life for a while is taken over.
+One process has a study to itself by the lock of the parent run. Several workers share a study in a database server:
+they count trials under a file lock, and take over the trials of a worker whose heartbeat stopped.
 """
 
 import math
@@ -16,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorasweep.config.schema import RunConfig
+from lorasweep.config.schema import RunConfig, told_by
 from lorasweep.config.search import SearchConfig, key_of
 from lorasweep.config.signature import leaves, telling_leaves
-from lorasweep.config.subject import told_by
 from lorasweep.console import Say
 from lorasweep.errors import TryAgainError, UserError
+from lorasweep.records import RunStatus
 from lorasweep.run.entries import Entry, entry_of
 from lorasweep.run.loop import train_side_by_side
 from lorasweep.run.multirun import Multirun
-from lorasweep.run.session import Workshop
+from lorasweep.run.session import Purpose, Session
 from lorasweep.run.stopping import StopRequest, graceful_stop
-from lorasweep.run.training import say_beforehand
+from lorasweep.run.training import announce
 from lorasweep.search.sampling import Asker
 from lorasweep.search.space import Dimension, resolve
 from lorasweep.search.study import (
@@ -46,18 +45,18 @@ from lorasweep.search.study import (
 from lorasweep.search.trials import Compose, Suggested, ended_of
 from lorasweep.search.winner import SearchOutcome, draw_winner, find_winner
 from lorasweep.track.recall import read_run
-from lorasweep.track.run_folder import RunFolder, all_runs, slug, study_lock
+from lorasweep.track.run_folder import RunFolder, slug, study_lock
 
 if TYPE_CHECKING:
     import optuna
 
 IDLE_POLLS = 5
-"""Times that a search elsewhere may be found with nobody at work before it is given up."""
+"""Heartbeats that a search by workers may go without a trial in training before it is called dead."""
 
 
 @dataclass(frozen=True)
 class _Search:
-    """One search, resolved: what it is called, where it is remembered, and what it may try."""
+    """One search, resolved: its name, its database, its space, and the run around which it searches."""
 
     plan: SearchConfig
     name: str
@@ -72,7 +71,7 @@ class _Search:
 
     @property
     def trials(self) -> int:
-        """As many as are wanted, and as a grid has cells."""
+        """As many as are wanted; of a grid no more than it has cells."""
         cells = math.prod(len(dimension.grid()) for dimension in self.space)
         return min(self.plan.trials, cells) if self.plan.sampler == "grid" else self.plan.trials
 
@@ -80,39 +79,41 @@ class _Search:
 def search(
     plan: SearchConfig, compose: Compose, words: Sequence[str], *, worker: bool = False, say: Say = print
 ) -> SearchOutcome:
-    """Search until ``plan.trials`` are finished; the same call goes on with what is there.
+    """Search until ``plan.trials`` are finished; the same call goes on with a search that was interrupted.
 
     Args:
         compose: makes a run of overrides; called on this thread only.
-        words: overrides of every trial, which stand above the plan's own.
-        worker: one of several that share the study; ``search_elsewhere`` holds its parent.
+        words: overrides of every trial, which take precedence over the plan's.
+        worker: whether this is one of several that share the study; ``search_elsewhere`` then holds the parent.
 
     Raises:
-        UserError: before anything is trained, where the space, the photos, the model or an earlier search forbid it.
+        UserError: the space, the photos, the model or an earlier search forbid it; nothing was trained then.
     """
     this = _resolved(plan, compose, words)
-    with Workshop(this.base) as shop:
-        judge = shop.require(this.base)
-        assert judge is not None
-        run = this.base.run
-        signature = Signature.of(this.space, this.base.dataset.fingerprint, judge.signature, telling_leaves(run))
+    with Session(Purpose.TRAIN, this.base.run) as session:
+        evaluator = session.require(this.base)
+        assert evaluator is not None
+        photos, rest = this.base.dataset.fingerprint, telling_leaves(this.base.run)
+        signature = Signature.of(this.space, photos, evaluator.signature, rest)
         study = open_study(this.url, this.name, signature, plan.heartbeat)
         with nullcontext() if worker else _parent(this, study) as parent, graceful_stop() as stop:
+            if parent:
+                parent.begin()  # its lock keeps other processes away from the study
             quota = study_lock(this.root, this.name) if worker else nullcontext()
             with quota:
                 _take_up(study, this, alone=not worker)
             say(_beginning(study, this))
-            say_beforehand([this.base], say)
+            announce([this.base], say)
             with Asker(study, this.url, this.space, this.trials, quota) as asker:
                 after = parent.compare if parent else _nothing
-                source = Suggested(shop, this.base, asker, this.compose, plan, after)
-                _work(source, asker, shop, this, stop, say)
+                source = Suggested(session, this.base, asker, this.compose, plan, after)
+                _work(source, asker, session, this, stop, say)
                 source.stop()
             if stop:
                 say(f"Stopped and saved; the same command goes on with study {this.name}.")
                 stop.leave()
             with quota:
-                draw_winner(study, this.root, shop, this.base)
+                draw_winner(study, this.root, session, this.base)
             return _concluded(study, this, parent, say)
 
 
@@ -127,12 +128,12 @@ def search_elsewhere(
     """Have workers search, and hold the parent run until they are done.
 
     Args:
-        launch: starts so many workers, each of which calls ``search``, waits for them and returns what went wrong; it
-            raises where one dies, and the others may go on.
+        launch: starts so many workers, each of which calls ``search``, waits for them and returns what went wrong. It
+            may raise if one of them dies while others go on.
 
     Raises:
         UserError: the study's database is no server, or what ``search`` raises.
-        TryAgainError: nobody is at work any more, and trials are missing.
+        TryAgainError: no worker is left, and trials are missing.
     """
     this = _resolved(plan, compose, words)
     if not is_shared(this.url):
@@ -140,15 +141,17 @@ def search_elsewhere(
             f"the storage is {this.url}; a search by several workers needs a database server, "
             "as in storage=postgresql://user@host/studies"
         )
-    find_study(this.url, this.name, plan.heartbeat)  # a database that does not answer is told before work begins
+    find_study(this.url, this.name, plan.heartbeat)  # raises, before a worker starts, if the database does not answer
     with Multirun(this.base.run, this.name) as parent:
+        parent.begin()
         say(f"Study {this.name}: {plan.workers} workers are started; they keep their runs in {parent.run.path.parent}.")
         try:
             wrong = launch(plan.workers)
-        except Exception as error:  # of the launcher's own kinds: a worker that was killed is no end
+        except Exception as error:  # launchers raise errors of their own for a killed worker, which is not the end
             wrong = [error]
         for error in wrong:
             say(f"A worker ended badly: {_last_words(error)}")
+        # all of them were refused, for the same reason; after anything else another worker may still be searching
         if len(wrong) == plan.workers and isinstance(wrong[0], UserError):
             raise wrong[0]
         study = _when_over(this, parent)
@@ -174,25 +177,23 @@ def _require_scores(run: RunConfig) -> None:
 
 
 def _parent(this: _Search, study: "optuna.Study") -> Multirun:
-    """The parent run; UserError where a run of that name knows nothing of the study."""
+    """Return the parent run; raise UserError if a run of that name does not belong to the study."""
     if RunFolder(this.root / "runs" / this.name).journal.exists() and not trials_of(study):
         where = this.root / "runs" / this.name
         raise UserError(f"{where} is there already, and study {this.name} is not; choose another study=NAME")
-    parent = Multirun(this.base.run, this.name)
-    assert parent.name  # asking for it takes its lock: one process a study
-    return parent
+    return Multirun(this.base.run, this.name)
 
 
 def _take_up(study: "optuna.Study", this: _Search, *, alone: bool) -> None:
-    """Mend what a crash left, and have what is known to be good tried first."""
+    """Mend what a crash left, and queue what is known to be good."""
 
-    def how_it_ended(run: str) -> Ended | None:
-        if run not in known:
+    def how_it_ended(name: str) -> Ended | None:
+        run = RunFolder(this.root / "runs" / name)
+        if not run.journal.exists():
             return None
-        view = read_run(known[run])
-        return ended_of(view) if view.status in ("finished", "failed") else None
+        view = read_run(run.path)
+        return ended_of(view) if view.status in (RunStatus.FINISHED, RunStatus.FAILED) else None
 
-    known = {run.name: run.path for run in all_runs(this.root)}
     if alone:
         mend(study, how_it_ended)
     study.sampler = make_sampler(this.plan.sampler, this.space, this.plan.seed, len(trials_of(study)))
@@ -208,24 +209,24 @@ def _beginning(study: "optuna.Study", this: _Search) -> str:
     return f"Study {this.name}: {this.trials} trials{there}, sampler {this.plan.sampler}. {ranges}."
 
 
-def _work(source: Suggested, asker: Asker, shop: Workshop, this: _Search, stop: StopRequest, say: Say) -> None:
-    """Train until all trials are finished; what other workers are at is waited for, since one of them may die."""
+def _work(source: Suggested, asker: Asker, session: Session, this: _Search, stop: StopRequest, say: Say) -> None:
+    """Train until all trials are finished, other workers' trials included: if one of them dies, they are taken over."""
     while True:
-        train_side_by_side(source, shop.family, this.plan.width, this.trials, stop, say)
+        train_side_by_side(source, session.family, this.plan.width, this.trials, stop, say)
         if stop or asker.finished or not is_shared(this.url):
             return
         time.sleep(this.plan.heartbeat)
 
 
 def _last_words(error: Exception) -> str:
-    """What a launcher says of a job's end, in a line: of a traceback its last word."""
+    """Return what a launcher says of a job's end in one line: the message of the error that a traceback ends with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     told = [line for line in lines if "Error: " in line]
     return (told[-1].partition("Error: ")[2] if told else lines[0])[:300]
 
 
 def _when_over(this: _Search, parent: Multirun) -> "optuna.Study":
-    """The study when its trials are finished; those of a dead worker are taken over by the others meanwhile."""
+    """Wait until all trials are finished and return the study; meanwhile queue the trials of dead workers again."""
     idle, study = 0, None
     while True:
         study = study or find_study(this.url, this.name, this.plan.heartbeat)
@@ -254,4 +255,4 @@ def _concluded(study: "optuna.Study", this: _Search, parent: Multirun | None, sa
 
 
 def _nothing() -> None:
-    """A worker leaves the parent to whoever holds it."""
+    """Stand for ``Multirun.compare`` in a worker, which does not hold the parent."""

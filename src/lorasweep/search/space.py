@@ -1,4 +1,4 @@
-"""What a search may try: the keys of a run that it changes, and between which values."""
+"""The space of a search: the keys of a run that it changes, and between which values."""
 
 import math
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ SEARCHED = (
     *("optim.", "lora.rank", "lora.alpha", "lora.dropout", "lora.targets", "lora.text_encoder"),
     *("data.caption_dropout", "data.shuffle_captions", "data.keep_clauses", "data.flip", "data.regularisation_weight"),
 )
-"""Keys that can be searched begin with one of these. What decides how pictures are drawn and judged cannot be: scores
-would be in different units."""
+"""Keys that can be searched begin with one of these. Those that decide how images are drawn and scored cannot be, since
+their trials' scores would be in different units."""
 DIGITS = 3
-"""Of a number that is tried: enough for any rate, and still to be read."""
+"""Of a number that is tried: enough for any rate, and still readable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +35,39 @@ class Dimension:
     log: bool = False
     choices: tuple[Any, ...] = ()
     points: int = 8
-    """Values of a grid."""
+    """How many values a grid has."""
 
     def suggest(self, trial: "optuna.Trial") -> Any:
-        """What the sampler wants to see, in as few digits as a person would type."""
+        """Return the value that the sampler wants to try, in as few digits as a person would type."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.key, self.choices)
         if self.kind == "int":
             return trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
+        # the study keeps what Optuna drew, the run what was rounded: the difference is below any sampler's resolution
         return rounded(trial.suggest_float(self.key, self.low, self.high, log=self.log))
 
     def holds(self, value: Any) -> bool:
-        """Whether the value is one of these."""
+        """Return whether the value lies in this dimension."""
         return value in self.choices if self.kind == "choice" else value is not None and self.low <= value <= self.high
 
     def grid(self) -> list[Any]:
-        """``points`` values from end to end."""
+        """Return ``points`` values from end to end, or the choices."""
         if self.kind == "choice":
             return list(self.choices)
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         places = [low + (high - low) * n / max(self.points - 1, 1) for n in range(self.points)]
+        # exp(log(high)) may lie a rounding error outside the range
         values = [min(self.high, max(self.low, math.exp(place) if self.log else place)) for place in places]
         return sorted({round(value) for value in values}) if self.kind == "int" else values
 
     def to_json(self) -> JsonDict:
-        """What a study remembers of it; a grid's density is a matter of budget."""
+        """Return what two studies must share. A grid's density is a matter of budget and no part of it."""
         if self.kind == "choice":
             return {"choices": list(self.choices)}
         return {name: asdict(self)[name] for name in ("kind", "low", "high", "log")}
 
     def words(self) -> str:
-        """``1e-05 to 0.001 (log)``, or the choices."""
+        """Return ``1e-05 to 0.001 (log)``, or the choices."""
         if self.kind == "choice":
             return ", ".join(map(str, self.choices))
         return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
@@ -74,14 +76,14 @@ class Dimension:
 def resolve(
     space: Mapping[str, DimensionConfig], leaves: Mapping[str, Any], fixed: Mapping[str, str]
 ) -> tuple[Dimension, ...]:
-    """The space around one run.
+    """Return the dimensions of a space around one run.
 
     Args:
         leaves: every key of the run and its value.
-        fixed: keys that the search or the command line sets, and how.
+        fixed: overrides of the search or the command line, by key.
 
     Raises:
-        UserError: a line for each key that no run has, that cannot be searched or is fixed, and each empty range.
+        UserError: one line for each key that no run has, that cannot be searched or is fixed, and each empty range.
     """
     if not space:
         raise UserError("the space is empty; name a search, or give a key several values as in optim.lr=1e-4,1e-3")
@@ -99,12 +101,12 @@ def resolve(
 
 
 def rounded(value: float) -> float:
-    """The number in ``DIGITS`` digits."""
+    """Return the number in ``DIGITS`` digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def as_words(params: Mapping[str, Any]) -> list[str]:
-    """Parameters as they would be typed."""
+    """Return parameters as overrides."""
     return [f"{key}={_word(value)}" for key, value in params.items()]
 
 
@@ -131,11 +133,12 @@ def _dimension(key: str, of: DimensionConfig, leaves: Mapping[str, Any]) -> Dime
     value = leaves[of.of or key]
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise UserError(f"{key} is searched in a range, but {of.of or key} is {value!r}; give it choices, or a number")
-    kind = "int" if isinstance(value, int) else "float"
+    kind = "int" if isinstance(value, int) else "float"  # as the run has it: a range of whole numbers stays whole
     if of.around is not None:
         return _checked(key, kind, value / of.around, value * of.around, log=True, points=of.points)
     if of.low is None or of.high is None:
         raise UserError(f"{key} has low={of.low} and high={of.high}; it must have both")
+    # what matters of a rate and of a length is its factor
     log = key.endswith("lr") or key == "optim.steps" if of.log is None else of.log
     return _checked(key, kind, of.low, of.high, log=log, points=of.points)
 

@@ -1,7 +1,7 @@
-"""A search as Optuna remembers it: opened, refused where it is another one, and mended after a crash.
+"""A study in Optuna's database: opened, refused if it is another search's, and mended after a crash.
 
-What a trial is named after, its run, is written into it before anything is trained; whatever was killed on the way is
-found by that name again, and goes on.
+A trial's attributes hold the name of its run from before anything is trained, so that a run which was killed is found
+by that name and resumed.
 """
 
 import json
@@ -27,17 +27,17 @@ _FILE = "sqlite:///"
 RUN = "run"
 """Trial attribute with the name of its run."""
 REFUSED = "refused"
-"""Trial attribute of one that failed because it cannot be trained, or because a living worker is at it."""
+"""Attribute of a trial that failed because it cannot be trained, or because a living worker has its run open."""
 SIGNED = "signature"
 STARTUP = 3
-"""Trials before a sampler that learns does so: the preset's own values and two random ones."""
+"""Trials before a sampler begins to learn: the preset's own values and two random ones."""
 RETRIES = 3
-"""Times that a trial which was killed, or has failed, is tried again."""
+"""How often a trial that was killed or has failed is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What makes two searches the same one: their trials may stand in one table."""
+    """What two searches must share for their trials to be compared."""
 
     space: Mapping[str, JsonDict]
     photos: str
@@ -48,27 +48,28 @@ class Signature:
 
     @classmethod
     def of(cls, space: Sequence[Dimension], photos: str, judged: str, leaves: Mapping[str, Any]) -> "Signature":
-        """Of a search around a run with these ``leaves``; searched keys do not count twice."""
+        """Return the signature of a search around a run with these ``leaves``."""
+        # a searched key counts by its range, not by the value that the run happens to have
         searched = {dimension.key: dimension.to_json() for dimension in space}
         rest = {key: value for key, value in leaves.items() if key not in searched}
         return cls(space=searched, photos=photos, judged=judged, config=rest)
 
     def to_json(self) -> JsonDict:
-        """As JSON reads it back, so that two can be compared."""
+        """Return it as JSON reads it back, so that it equals one from the database."""
         return json.loads(json.dumps(vars(self), default=str))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run went, as far as its own journal knows."""
+    """What a run that is over is worth."""
 
     score: float | None
-    """None where it was given up."""
+    """None if it was pruned."""
 
 
 @contextmanager
 def answering(url: str) -> Generator[None]:
-    """Turn what a database that does not answer raises into one sentence."""
+    """Turn what is raised for a database that does not answer into one sentence."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -84,17 +85,17 @@ def answering(url: str) -> Generator[None]:
 
 
 def database_url(root: Path) -> str:
-    """The file beside MLflow's."""
+    """Return the URL of the file beside MLflow's."""
     return f"{_FILE}{(root.absolute() / DATABASE).as_posix()}"
 
 
 def is_shared(url: str) -> bool:
-    """Whether workers in several processes may use the database at once: a server, not a file."""
+    """Return whether workers in several processes may use the database at once, as they may a server."""
     return not url.startswith(_FILE)
 
 
 def find_study(url: str, name: str, heartbeat: int = 60) -> "optuna.Study | None":
-    """The study of that name, or None."""
+    """Return the study of that name, or None."""
     import optuna
 
     with answering(url):
@@ -104,13 +105,13 @@ def find_study(url: str, name: str, heartbeat: int = 60) -> "optuna.Study | None
 
 
 def open_study(url: str, name: str, signature: Signature, heartbeat: int = 60) -> "optuna.Study":
-    """The study, begun where there is none of that name; it has no sampler of its own yet.
+    """Return the study, begun if there is none of that name; its sampler is yet to be set.
 
-    In a shared one every trial that is being trained gives a sign of life each ``heartbeat`` seconds; one that has
-    given none for five of them is failed, and queued again, by whoever asks next.
+    In a shared study each trial in training beats every ``heartbeat`` seconds; one without a beat for five times as
+    long is failed and queued again by whoever asks next.
 
     Raises:
-        UserError: it is another search: other photos, another space, or another value of a key that counts.
+        UserError: it is another search's: other photos, another space, or another value of a key that counts.
         TryAgainError: the database does not answer.
     """
     import optuna
@@ -131,7 +132,7 @@ def open_study(url: str, name: str, signature: Signature, heartbeat: int = 60) -
 
 
 def differing(known: JsonDict, now: JsonDict) -> list[str]:
-    """What two signatures do not share, in words; the first few where it is much."""
+    """Return what two signatures do not share, one phrase each, the first few of many."""
     if known == now:
         return []
     found = [
@@ -153,12 +154,17 @@ def differing(known: JsonDict, now: JsonDict) -> list[str]:
 
 
 def make_sampler(kind: str, space: Sequence[Dimension], seed: int, tried: int) -> "optuna.samplers.BaseSampler":
-    """A sampler by its name. No sampler's state is stored: ``tried`` trials on, its seed is another one."""
+    """Return a new sampler by its name.
+
+    Args:
+        tried: trials that the study has already.
+    """
     import optuna
     from optuna import samplers
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # no sampler's state is stored: with the same seed, a search that goes on would suggest what it did before
         if kind == "tpe":
             return samplers.TPESampler(seed=seed + tried, n_startup_trials=STARTUP)
         if kind == "gp":
@@ -166,35 +172,35 @@ def make_sampler(kind: str, space: Sequence[Dimension], seed: int, tried: int) -
         if kind == "random":
             return samplers.RandomSampler(seed=seed + tried)
         if kind == "qmc":
-            return samplers.QMCSampler(seed=seed, scramble=True)
+            return samplers.QMCSampler(seed=seed, scramble=True)  # goes on by the number of the trial
         return samplers.GridSampler({each.key: each.grid() for each in space}, seed=seed)
 
 
 def trials_of(study: "optuna.Study", *states: str) -> "list[FrozenTrial]":
-    """The trials in these states (COMPLETE, PRUNED, RUNNING, WAITING, FAIL), by number; all without any."""
+    """Return the trials in these states (COMPLETE, PRUNED, RUNNING, WAITING, FAIL), by number; without any, all."""
     found = study.get_trials(deepcopy=False)
     return [trial for trial in found if not states or trial.state.name in states]
 
 
 def curves_of(study: "optuna.Study") -> list[Curve]:
-    """Scores by step of every trial that was not given up."""
+    """Return scores by step of every trial that was not pruned."""
     return [trial.intermediate_values for trial in trials_of(study, "COMPLETE")]
 
 
 def mend(study: "optuna.Study", how_it_ended: Callable[[str], Ended | None]) -> list[str]:
-    """Take up what a process that died left behind; to be called by whoever holds the study alone.
+    """Close the trials that a dead process left open; only for a process that has the study to itself.
 
-    A run that is over is told to the study; any other is put back, to be gone on with.
+    The study is told of runs that are over; the other trials are queued again.
 
     Args:
-        how_it_ended: by the name of a run; None where it is not over.
+        how_it_ended: by the name of a run; None if it is not over.
 
     Returns:
-        The names of the runs that go on.
+        The names of the runs that are to be resumed.
     """
     import optuna
 
-    going_on: list[str] = []
+    resumed: list[str] = []
     for trial in trials_of(study, "RUNNING"):
         run = trial.user_attrs.get(RUN)
         ended = how_it_ended(run) if run else None
@@ -203,19 +209,19 @@ def mend(study: "optuna.Study", how_it_ended: Callable[[str], Ended | None]) -> 
             study.tell(trial.number, ended.score, state=pruned, skip_if_finished=True)
             continue
         if queue_again(study, trial):
-            going_on.append(str(run))
+            resumed.append(str(run))
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
-    return going_on
+    return resumed
 
 
 def queue_again(study: "optuna.Study", trial: "FrozenTrial") -> bool:
     """Queue the parameters of a trial that is about to be failed once more, under the name of the same run.
 
-    False where it never had a name, or was tried too often. Before it is failed, and once only: killed in between, the
-    next start finds it queued.
+    Must be called before the trial is failed. Return False if it never had a name or was tried too often.
     """
     run = trial.user_attrs.get(RUN)
     attempts = [each for each in trials_of(study) if run and each.user_attrs.get(RUN) == run]
+    # killed between this and the failing, the next call must not queue it twice
     queued = any(each.number > trial.number for each in attempts)
     if not run or (len(attempts) > RETRIES and not queued):
         return False
@@ -226,14 +232,14 @@ def queue_again(study: "optuna.Study", trial: "FrozenTrial") -> bool:
 
 
 def require_queued(study: "optuna.Study", run: str) -> None:
-    """Queue a run's trial once more, where all attempts at it have failed."""
+    """Queue a run's trial once more if all attempts at it have failed."""
     last = _last_attempts(study)[run]
     if last.state.name == "FAIL":
         queue_again(study, last)
 
 
 def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence[Mapping[str, Any]]) -> None:
-    """Have the recipes tried first, as far as they lie in the space; never twice."""
+    """Queue the recipes that lie in the space and were not tried, to be tried first."""
     for recipe in recipes:
         known = {each.key: recipe[each.key] for each in space if each.key in recipe and each.holds(recipe[each.key])}
         if len(known) == len(space):
@@ -241,26 +247,24 @@ def enqueue(study: "optuna.Study", space: Sequence[Dimension], recipes: Sequence
 
 
 def let_go_of_the_dead(study: "optuna.Study") -> None:
-    """Fail and queue again the trials of a shared study that give no sign of life any more; by one worker at a time.
-
-    So are those that a worker failed which itself died before it could queue them.
-    """
+    """Fail the trials of a shared study whose heartbeat stopped, and queue them again; for one worker at a time."""
     import optuna
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
+    # the worker that failed a trial may itself have died before it could queue it
     for trial in _last_attempts(study).values():
         if trial.state.name == "FAIL" and REFUSED not in trial.user_attrs:
             queue_again(study, trial)
 
 
 def _last_attempts(study: "optuna.Study") -> "dict[str, FrozenTrial]":
-    """By run."""
+    """Return the newest trial of every run, by the run's name."""
     return {trial.user_attrs[RUN]: trial for trial in trials_of(study) if RUN in trial.user_attrs}
 
 
-def _hear_of_the_dead(study: "optuna.Study", trial: "FrozenTrial") -> None:
+def _queue_stale(study: "optuna.Study", trial: "FrozenTrial") -> None:
     queue_again(study, trial)
 
 
@@ -269,20 +273,21 @@ def _storage(url: str, heartbeat: int) -> "optuna.storages.BaseStorage":
     from sqlalchemy import event
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports every table that it lays out
     if is_shared(url):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.storages.RDBStorage(
                 url,
-                engine_kwargs={"pool_pre_ping": True},
+                engine_kwargs={"pool_pre_ping": True},  # servers close connections that idle while a trial trains
                 heartbeat_interval=heartbeat,
                 grace_period=5 * heartbeat,
-                heartbeat_stale_trial_callback=_hear_of_the_dead,
+                heartbeat_stale_trial_callback=_queue_stale,
             )
     Path(url.removeprefix(_FILE)).parent.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
 
+    # a reader, such as a dashboard, then never blocks the search
     def write_ahead(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
@@ -297,6 +302,6 @@ def _range(dimension: JsonDict | None) -> str:
 
 
 def _bare(url: str) -> str:
-    """Without what may be a password."""
+    """Return the URL without what may be a password."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""What a search has found: its best trial, drawn once more on seeds that nothing was chosen on."""
+"""The winner of a search: its best trial, drawn once more on seeds that nothing was chosen by."""
 
 import dataclasses
 import math
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lorasweep.config.compose import from_plain
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.signature import leaves
-from lorasweep.records import Pick, RunView
+from lorasweep.records import RunView
 from lorasweep.run.entries import Entry
-from lorasweep.run.evaluator import Judge
 from lorasweep.run.recorder import picked_file
-from lorasweep.run.session import Workshop
+from lorasweep.run.session import Session
 from lorasweep.search.space import as_words
 from lorasweep.search.study import RUN, trials_of
 from lorasweep.track.recall import read_run
@@ -31,19 +30,19 @@ class SearchOutcome:
 
     study: str
     trials: int
-    """Finished ones, those that were given up among them."""
+    """Finished ones, pruned ones included."""
     best: str
-    """The name of the winning run; '' where no trial has anything to use."""
+    """The name of the winning run; '' if no trial has a usable checkpoint."""
     params: dict[str, Any]
-    """What was searched, as its run has it: in as many digits as a person would type."""
+    """The searched keys with its run's values, in as many digits as a person would type."""
     step: int | None
     strength: float
     score: float
-    """Of the winner on seeds that neither its checkpoint nor itself was chosen on; NaN where it was not drawn."""
+    """Of the winner on seeds that neither its checkpoint nor itself was chosen by; NaN if it was not drawn."""
     file: Path | None
 
     def words(self) -> str:
-        """One sentence."""
+        """Return the outcome in a sentence or two."""
         if not self.best:
             return f"Study {self.study}: none of {self.trials} trials has a checkpoint to use; widen the space."
         values = ", ".join(as_words(self.params))
@@ -54,16 +53,16 @@ class SearchOutcome:
         )
 
 
-def draw_winner(study: "optuna.Study", root: Path, shop: Workshop, base: Entry) -> None:
-    """Draw and score the best trial on a third set of seeds, once for the trials that there are."""
+def draw_winner(study: "optuna.Study", root: Path, session: Session, base: Entry) -> None:
+    """Draw and score the best trial on a third set of seeds, unless it was drawn there before."""
     found = find_winner(study, root)
     if found.best and math.isnan(found.score):
-        score = _third_score(read_run(root / "runs" / found.best), shop, base)
+        score = _third_score(read_run(root / "runs" / found.best), session, base)
         study.set_user_attr(WINNER, {"trials": found.trials, "run": found.best, "score": score})
 
 
 def find_winner(study: "optuna.Study", root: Path) -> SearchOutcome:
-    """The best of the trials that are finished."""
+    """Return the best of the finished trials."""
     finished = trials_of(study, "COMPLETE", "PRUNED")
     ranked = sorted(trials_of(study, "COMPLETE"), key=lambda trial: -(trial.value or 0.0))
     none = SearchOutcome(
@@ -76,11 +75,11 @@ def find_winner(study: "optuna.Study", root: Path) -> SearchOutcome:
         score=math.nan,
         file=None,
     )
-    for trial in ranked:
+    for trial in ranked:  # journals are read down to the first trial with a pick, as a rule the first
         view = read_run(root / "runs" / trial.user_attrs[RUN])
         if view.pick is not None and view.pick.step is not None:
             known, own = study.user_attrs.get(WINNER, {}), leaves(from_plain(view.config))
-            fits = known.get("run") == view.name
+            fits = known.get("run") == view.name  # a larger search may have another winner by now
             return dataclasses.replace(
                 none,
                 best=view.name,
@@ -94,17 +93,18 @@ def find_winner(study: "optuna.Study", root: Path) -> SearchOutcome:
 
 
 def third_seeds(run: RunConfig) -> list[int]:
-    """As many seeds as the fresh ones are, and none of those that a run draws with."""
+    """Return as many seeds as there are fresh ones, none of which a run draws with."""
     first = max(*run.sample.seeds, *run.sample.fresh_seeds) + 1
     return list(range(first, first + len(run.sample.fresh_seeds)))
 
 
-def _third_score(view: RunView, shop: Workshop, base: Entry) -> float:
+def _third_score(view: RunView, session: Session, base: Entry) -> float:
+    # the winner won by its score on the fresh seeds, which therefore flatters it
     sample = dataclasses.replace(base.run.sample, fresh_seeds=third_seeds(base.run))
-    judge = shop.judge_of(dataclasses.replace(base, run=dataclasses.replace(base.run, sample=sample)))
-    assert isinstance(judge, Judge)
-    assert isinstance(view.pick, Pick)
+    evaluator = session.evaluator_of(dataclasses.replace(base, run=dataclasses.replace(base.run, sample=sample)))
+    assert evaluator is not None
+    assert view.pick is not None
     picked = next(each for each in view.checkpoints if each.step == view.pick.step)
     folder = view.folder / "samples" / "third"
-    (sheet,) = judge.draw([picked], [folder], fresh=True, strength=view.pick.strength)
-    return judge.judge(sheet, view.folder / "features").score
+    (sheet,) = evaluator.draw([picked], [folder], fresh=True, strength=view.pick.strength)
+    return evaluator.score(sheet, view.folder / "features").score

@@ -11,7 +11,7 @@ from lorasweep.data.pictures import Pixels
 from lorasweep.portraits.people import sample_identity, sample_scene
 from lorasweep.portraits.render import landmarks, render
 from lorasweep.records import Prompt, Sample, SampleSet
-from lorasweep.run.mirrored import mixed_sides
+from lorasweep.run.picking import mixed_sides
 from lorasweep.vision.embedder import Seen
 
 SIDE, PICTURES = 256, 10
