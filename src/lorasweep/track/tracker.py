@@ -138,16 +138,18 @@ class JournalTracker:
         """
         self._journal.sync()
 
-    def end(self, status: str, error: str = "") -> str:
+    def end(self, status: str, error: str = "", widths: Sequence[int] = ()) -> str:
         """Record how the run went and let go of it.
 
         Args:
             status: finished, failed or stopped.
+            widths: of the cohorts that it was trained in, over all its sessions; results are bit-equal if these are.
 
         Returns:
             A sentence if something is not delivered to MLflow yet, else ''.
         """
-        self._journal.write("end", {"status": status, "error": error})
+        met = {"widths": list(widths)} if widths else {}
+        self._journal.write("end", {"status": status, "error": error, **met})
         return self.close()
 
     def close(self) -> str:
