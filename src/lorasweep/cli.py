@@ -7,7 +7,6 @@ A command is imported when it is asked for, so that ``--help`` answers at once. 
 import argparse
 import contextlib
 import dataclasses
-import errno
 import importlib
 import json
 import keyword
@@ -21,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from lorasweep import __version__
-from lorasweep.errors import ExitCode, UserError
+from lorasweep.errors import ExitCode, UserError, exit_code_of
 
 COMMANDS: Mapping[str, str] = {
     "train": "train, score and pick: DIR preset=NAME [key=value …] [-m]",
@@ -57,8 +56,6 @@ EXIT_CODES = """exit codes:
   75   try again: the disk is full or a server does not answer
   130  interrupted by Ctrl-C (143 by SIGTERM); 'lorasweep resume last' goes on"""
 
-RETRYABLE = (errno.ENOSPC, errno.EDQUOT, errno.ECONNREFUSED, errno.ETIMEDOUT)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error that the user can mend is one sentence on stderr.
@@ -80,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(str(error), error.exit_code)
     except OSError as error:
-        return _complain(_about_file(error), _code_of(error))
+        return _complain(_about_file(error), exit_code_of(error))
     except ValueError as error:
         return _complain(str(error), ExitCode.USAGE)
 
@@ -124,8 +121,12 @@ def _complete(words: list[str]) -> ExitCode:
         return ExitCode.FINE
     if overrides:
         os.environ["COMP_LINE"] = f"{overrides[1]} {overrides[2]}"
-    hydra_entry(lambda _: math.nan)(words)  # it answers and trains nothing
+    hydra_entry(_untouched)(words)
     return ExitCode.FINE
+
+
+def _untouched(run: Any) -> Any:
+    raise AssertionError("completion runs no job")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,9 +172,3 @@ def _complain(sentence: str, code: ExitCode) -> ExitCode:
 def _about_file(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def _code_of(error: OSError) -> ExitCode:
-    if error.errno in RETRYABLE or isinstance(error, ConnectionError | TimeoutError):
-        return ExitCode.TRY_AGAIN
-    return ExitCode.USAGE if isinstance(error, FileNotFoundError | NotADirectoryError) else ExitCode.FAILED

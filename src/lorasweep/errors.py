@@ -1,5 +1,6 @@
 """What can go wrong, and the exit codes that a command ends with."""
 
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar
@@ -19,22 +20,21 @@ class ExitCode(IntEnum):
 
     @classmethod
     def worst(cls, codes: Iterable["ExitCode"]) -> "ExitCode":
-        """Return the code that stands for several runs, FINE for none.
+        """Return the code that stands for several runs, FINE for none."""
+        return max(codes, key=lambda code: code.rank, default=cls.FINE)
 
-        The numbers do not rank: a failed run (1) matters more than one without a usable checkpoint (3). TRY_AGAIN ranks
-        below FAILED, so that a script that repeats on 75 stops at what repeating cannot mend.
+    @property
+    def rank(self) -> int:
+        """How bad it is, from 0. The numbers do not say: a failed run (1) is worse than one without a checkpoint (3).
+
+        TRY_AGAIN ranks below FAILED, so that a script that repeats on 75 stops at what repeating cannot mend.
         """
+        kind = type(self)
         ranked = (
-            cls.FINE,
-            cls.SKIPPED,
-            cls.NO_CHECKPOINT,
-            cls.TRY_AGAIN,
-            cls.USAGE,
-            cls.FAILED,
-            cls.INTERRUPTED,
-            cls.TERMINATED,
+            *(kind.FINE, kind.SKIPPED, kind.NO_CHECKPOINT, kind.TRY_AGAIN),
+            *(kind.USAGE, kind.FAILED, kind.INTERRUPTED, kind.TERMINATED),
         )
-        return max(codes, key=ranked.index, default=cls.FINE)
+        return ranked.index(self)
 
 
 class UserError(ValueError):
@@ -56,3 +56,17 @@ class TryAgainError(UserError):
     """Nothing is wrong with what was asked, as when the disk is full or a server does not answer."""
 
     exit_code = ExitCode.TRY_AGAIN
+
+
+RETRYABLE = (errno.ENOSPC, errno.EDQUOT, errno.ECONNREFUSED, errno.ETIMEDOUT)
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the code that a command ends with if this error ends it."""
+    if isinstance(error, UserError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.errno in RETRYABLE):
+        return ExitCode.TRY_AGAIN
+    return ExitCode.USAGE if isinstance(error, FileNotFoundError | NotADirectoryError) else ExitCode.FAILED

@@ -20,6 +20,7 @@ from lorasweep.errors import ExitCode, RunFailedError, TryAgainError, UserError
 from lorasweep.records import Pick
 from lorasweep.run import training
 from lorasweep.search import searching
+from lorasweep.search.winner import SearchOutcome
 
 MODULES = {name: cli.module_of(name) for name in cli.COMMANDS}
 FUNCTIONS = {name: "import_settings" if name == "import" else name for name in cli.COMMANDS if name != "sweep"}
@@ -202,7 +203,7 @@ def test_the_cohort_launcher_is_handed_all_values_at_once(app, photos, monkeypat
 def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos, monkeypatch):
     def search(plan, compose, words, worker):
         app.calls.append((plan, compose([*words, "optim.lr=2e-3"]), worker))
-        return Searched()
+        return searched()
 
     monkeypatch.setattr(searching, "search", search)
     words = ["preset=person_portraits", "trials=5", "sampler=random", "width=3", "study=mine", "lora.rank=4,8"]
@@ -217,7 +218,7 @@ def test_sweep_is_short_for_a_multirun_with_our_sweeper(app, photos, monkeypatch
 def test_a_launcher_that_starts_processes_gets_workers(app, photos, monkeypatch):
     def elsewhere(plan, compose, words, launch):
         app.calls.append((plan.workers, plan.width, [word for word in words if "=" in word]))
-        return Searched()
+        return searched()
 
     monkeypatch.setattr(searching, "search_elsewhere", elsewhere)
     words = ["preset=person_portraits", "hydra/launcher=submitit_local", "workers=3", "width=2"]
@@ -226,6 +227,11 @@ def test_a_launcher_that_starts_processes_gets_workers(app, photos, monkeypatch)
     ((workers, width, told),) = app.calls
     assert (workers, width) == (3, 2)
     assert "preset=person_portraits" in told
+
+
+def searched():
+    fine = {"params": {}, "step": 4, "strength": 1.0, "score": 0.5, "file": None}
+    return SearchOutcome(study="s", trials=5, best="run", **fine)
 
 
 @pytest.mark.parametrize(
@@ -312,11 +318,6 @@ class Ended:
     score: float = float("nan")
     name: str = "run"
     folder: str = "x"
-
-
-@dataclass
-class Searched:
-    best: str = "run"
 
 
 @dataclass

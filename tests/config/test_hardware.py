@@ -1,6 +1,7 @@
 """``hardware=auto`` takes the settings that are meant for the card of this machine; what the user says wins."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -94,7 +95,7 @@ def test_multirun_and_cfg_job_know_the_card(machine_with, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lorasweep"])
     seen = []
-    train = hydra_entry(lambda run: seen.append(run) or 0.0)
+    train = hydra_entry(lambda run: seen.append(run) or SimpleNamespace(score=0.0))
     train([*WORDS, "hardware=auto,cpu", "-m"])
     assert [run.hardware.memory_gb for run in seen] == [11, None]
     train([*WORDS, "--cfg", "job"])

@@ -42,7 +42,7 @@ class CohortLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all jobs and return one JobReturn each, in order; a failed trial is a failed job."""
-        from lorasweep.config.compose import is_run, run_from_hydra
+        from lorasweep.config.compose import is_run, report, run_from_hydra
         from lorasweep.run.training import train_together
 
         setup_globals()
@@ -51,6 +51,7 @@ class CohortLauncher(Launcher):
         if not all(is_run(config) for config in composed):
             return self._one_by_one(job_overrides, initial_job_idx)
         outcomes = train_together([run_from_hydra(config) for config in composed], width=self.width)
+        report(self.task_function, outcomes)
         return [
             _job_return(overrides, config, outcome)
             for overrides, config, outcome in zip(job_overrides, composed, outcomes, strict=True)

@@ -56,6 +56,7 @@ class LorasweepSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Remember what runs are composed with; called once by Hydra."""
+        self.task_function = task_function
         self.loader = hydra_context.config_loader
         self.master = config
         self.launching = self.launcher = Plugins.instance().instantiate_launcher(
@@ -64,7 +65,7 @@ class LorasweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search; returns a ``SearchOutcome``."""
-        from lorasweep.config.compose import run_from_hydra
+        from lorasweep.config.compose import report, run_from_hydra
         from lorasweep.config.search import load_search, told_apart, worker_override
         from lorasweep.search.searching import search, search_elsewhere
 
@@ -84,5 +85,8 @@ class LorasweepSweeper(Sweeper):
 
         setup_globals()
         if self.master.hydra.runtime.choices["hydra/launcher"] in HERE:
-            return search(plan, compose, fixed, worker=self.worker)
-        return search_elsewhere(plan, compose, fixed, launch)
+            found = search(plan, compose, fixed, worker=self.worker)
+        else:
+            found = search_elsewhere(plan, compose, fixed, launch)
+        report(self.task_function, [found])
+        return found

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-from lorasweep.errors import ExitCode, UserError
+from lorasweep.errors import ExitCode, UserError, exit_code_of
 from lorasweep.records import Checkpoint, RunVerdict, RunView
 from lorasweep.run.recorder import Outcome
 from lorasweep.track.recall import read_run
@@ -50,7 +50,7 @@ def require_training(view: RunView, verb: str) -> None:
 def exit_code(outcome: Outcome) -> ExitCode:
     """Return how a command ends that trained or scored a run. One that makes no pick, as of a style, is fine."""
     if outcome.error is not None:
-        return outcome.error.exit_code if isinstance(outcome.error, UserError) else ExitCode.FAILED
+        return exit_code_of(outcome.error)
     if outcome.pick is not None and outcome.pick.step is None and outcome.pick.run_verdict != RunVerdict.LOOK:
         return ExitCode.NO_CHECKPOINT
     return ExitCode.SKIPPED if outcome.skipped else ExitCode.FINE

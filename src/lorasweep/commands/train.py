@@ -11,11 +11,12 @@ from lorasweep.commands.runs import exit_code
 from lorasweep.config.compose import hydra_entry, is_multirun
 from lorasweep.config.schema import RunConfig
 from lorasweep.console import Say
-from lorasweep.errors import ExitCode
+from lorasweep.errors import ExitCode, exit_code_of
 from lorasweep.run.entries import entry_of
 from lorasweep.run.multirun import Multirun
 from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_entries
+from lorasweep.search.winner import SearchOutcome
 
 
 def main(words: Sequence[str]) -> ExitCode:
@@ -27,20 +28,29 @@ def main(words: Sequence[str]) -> ExitCode:
 
 
 def run_jobs(words: Sequence[str]) -> ExitCode:
-    """Hand words to Hydra, train each job that it makes of them, and return the exit code of the last."""
-    codes: list[ExitCode] = []
+    """Hand words to Hydra, train each job that it makes of them, and return the worst exit code.
+
+    Raises what the worst of failed jobs raised.
+    """
     parents: list[Multirun] = []
 
-    def task(run: RunConfig) -> float:
+    def task(run: RunConfig) -> Outcome:
         if is_multirun() and not parents:
             parents.append(closing.enter_context(Multirun(run)))
-        outcome = train(run, *parents)
-        codes.append(exit_code(outcome))
-        return outcome.score
+        return train(run, *parents)
 
     with ExitStack() as closing:
-        hydra_entry(task)(words)
-    return codes[-1] if codes else ExitCode.FINE
+        results = hydra_entry(task)(words)
+    failures = [result for result in results if isinstance(result, Exception)]
+    if failures:
+        raise max(failures, key=lambda error: exit_code_of(error).rank)
+    return ExitCode.worst(_code_of(result) for result in results)
+
+
+def _code_of(result: Outcome | SearchOutcome) -> ExitCode:
+    if isinstance(result, SearchOutcome):
+        return ExitCode.FINE if result.best else ExitCode.NO_CHECKPOINT
+    return exit_code(result)
 
 
 def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> Outcome:

@@ -5,13 +5,14 @@ no interpolation.
 """
 
 import dataclasses
+import math
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -119,39 +120,69 @@ def as_override(key: str, text: str) -> str:
     return f"{key}={quoted(literal(text))}"
 
 
-def hydra_entry(task: Callable[[RunConfig], float]) -> Callable[[Sequence[str]], float | None]:
-    """The ``hydra.main`` application around ``task``: overrides, ``-m``, ``--cfg job``, ``--help``, completion.
+class Scored(Protocol):
+    """What a task returns."""
 
-    The returned function takes the command line without the program's name and gives the task's score: the last one of
-    a multirun, None where nothing ran. Raises what the task raises, and ValueError for a bad configuration.
+    @property
+    def score(self) -> float:
+        """What Hydra takes for the value of the job."""
+        ...
+
+
+class Jobs:
+    """The function that Hydra calls for a job. It keeps what each job of this process came to, exceptions too."""
+
+    def __init__(self, task: Callable[[RunConfig], Scored]) -> None:
+        self._task = task
+        self._process = os.getpid()
+        self.results: list[Any] = []
+
+    def __call__(self, config: DictConfig) -> float:
+        """Run the task on a composed configuration and return its score, NaN if it failed."""
+        if words := _worker_words():
+            GlobalHydra.instance().clear()  # this process is here for the search that the job is a worker of
+            for result in hydra_entry(self._task)(words):
+                if isinstance(result, Exception):
+                    raise result
+            return math.nan
+        try:
+            result = self._task(run_from_hydra(config))
+        except Exception as error:
+            if os.getpid() != self._process:  # a launcher has started this process: it has to hear of the failure
+                raise
+            self.results.append(error)  # Hydra would print the overrides above the one sentence
+            return math.nan
+        self.results.append(result)
+        return result.score
+
+
+def hydra_entry(task: Callable[[RunConfig], Scored]) -> Callable[[Sequence[str]], list[Any]]:
+    """Return the ``hydra.main`` application around ``task``: overrides, ``-m``, ``--cfg job``, ``--help``, completion.
+
+    The returned function takes the command line without the program's name. It returns what the task returned or raised
+    for each job of this process, and what launchers and sweepers of ours told by ``report``.
+
+    Raises:
+        ValueError: a bad configuration.
     """
 
-    def main(arguments: Sequence[str]) -> float | None:
-        if any(argument.startswith("--e") for argument in arguments):
+    def main(arguments: Sequence[str]) -> list[Any]:
+        if any(argument.startswith("--e") for argument in arguments):  # argparse accepts any beginning of a flag
             raise ValueError("--experimental-rerun would read a pickle; use 'lorasweep reproduce RUN'")
-        scores: list[float] = []
-        failures: list[Exception] = []
-
-        def job(config: DictConfig) -> float:
-            if words := _worker_words():
-                GlobalHydra.instance().clear()  # this process is here for the search that the job is a worker of
-                return main(words) or float("nan")
-            try:
-                scores.append(task(run_from_hydra(config)))
-            except Exception as error:
-                failures.append(error)  # Hydra would print the overrides above the one sentence
-                return float("nan")
-            return scores[-1]
-
         _register()
-        application = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)
+        jobs = Jobs(task)
+        application = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(jobs)
         with explained(), _command_line([*_search_path(()), *_with_example(_flags_last(arguments))]):
             application()
-        if failures:
-            raise failures[0]
-        return scores[-1] if scores else None
+        return jobs.results
 
     return main
+
+
+def report(jobs: Callable[[DictConfig], Any], results: Iterable[Any]) -> None:
+    """Tell the application what jobs came to that ran without its function, which Hydra gives to every plugin."""
+    if isinstance(jobs, Jobs):  # of another program it is any function
+        jobs.results.extend(results)
 
 
 def _worker_words() -> list[str]:
