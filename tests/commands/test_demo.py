@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lorasweep.commands.demo import RATES, demo
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.recorder import Outcome
 from lorasweep.train.checkpoint import list_checkpoints
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lorasweep.run.outcome import Outcome
+from lorasweep.run.recorder import Outcome
 from safetensors.torch import load_file, save_file
 
 from lorasweep import cli

@@ -6,9 +6,9 @@ from pathlib import Path
 from lorasweep.commands import Answer
 from lorasweep.commands.runs import add_root
 from lorasweep.errors import ExitCode
-from lorasweep.track.store import open_store
 from lorasweep.track.delivery import Synced
 from lorasweep.track.delivery import sync as deliver
+from lorasweep.track.store import open_store
 
 
 def add_arguments(parser: ArgumentParser) -> None:
