@@ -216,9 +216,11 @@ class _Loop:
 
 
 def draw_together(saved: Sequence[tuple[RunRecorder, Checkpoint]]) -> None:
-    """Draw sheets of several runs that are due at once in the same batches; scoring then finds the images."""
-    evaluators = {id(run.evaluator): run.evaluator for run, checkpoint in saved if checkpoint.step in run.drawn}
-    for evaluator in evaluators.values():
-        due = [(run, checkpoint) for run, checkpoint in saved if run.evaluator is evaluator]
-        if evaluator is not None and len(due) > 1:
-            evaluator.draw([checkpoint for _, checkpoint in due], [run.samples_folder() for run, _ in due])
+    """Draw the sheets of several runs that are due at once in the same batches; scoring then finds the images."""
+    # runs that share an evaluator may save at one step and draw at different ones, as their budgets allow
+    due = [(run, checkpoint) for run, checkpoint in saved if run.evaluator and checkpoint.step in run.drawn]
+    for evaluator in {id(run.evaluator): run.evaluator for run, _ in due}.values():
+        sheets = [(checkpoint, run.samples_folder()) for run, checkpoint in due if run.evaluator is evaluator]
+        if evaluator is not None and len(sheets) > 1:
+            checkpoints, folders = zip(*sheets, strict=True)
+            evaluator.draw(checkpoints, folders)
