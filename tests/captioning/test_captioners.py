@@ -7,7 +7,9 @@ import torch
 from contracts.captioners import WORDS, coloured, write_blip, write_tagger
 from contracts.hub import COMMIT, online, served
 
-from lorasweep.captioning.captioners import DEFAULTS, GENERATION, Blip, CaptionerChoice, open_captioner
+from lorasweep.captioning.blip import GENERATION, Blip
+from lorasweep.captioning.captioners import DEFAULTS, CaptionerChoice
+from lorasweep.captioning.writing import open_captioner
 from lorasweep.data.hashes import file_sha256
 from lorasweep.errors import TryAgainError, UserError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lorasweep import cli
-from lorasweep.captioning import captioners
+from lorasweep.captioning import writing
 from lorasweep.captioning.settings import WORDS, settings_of
 from lorasweep.captioning.writing import caption, with_trigger
 from lorasweep.config.photos import DataConfig
@@ -75,7 +75,7 @@ def test_blip_is_what_writes_unless_a_tagger_is_asked_for(photos, blip):
 def test_the_second_time_nothing_is_written_and_no_model_is_opened(photos, tagger, monkeypatch):
     caption(photos, words(tagger), say=quiet)
     before = told(photos)
-    monkeypatch.setattr(captioners, "open_captioner", None)
+    monkeypatch.setattr(writing, "open_captioner", None)
     lines = []
     done = caption(photos, words(tagger), say=lines.append)
     assert (done.written, done.kept, done.author) == ((), 3, None)
@@ -128,7 +128,7 @@ def test_all_bad_pictures_are_named_in_one_go_before_the_model_is_opened(photos,
     (photos / "b.png").write_bytes(b"no picture")
     (photos / "c.png").write_bytes((photos / "a.png").read_bytes()[:60])
     painted(photos, {"a.jpg": RED})
-    monkeypatch.setattr(captioners, "open_captioner", None)
+    monkeypatch.setattr(writing, "open_captioner", None)
     with pytest.raises(UserError) as found:
         caption(photos, words(tagger), say=quiet)
     lines = str(found.value).splitlines()
@@ -155,7 +155,7 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path, tagger, name):
 
 
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(photos, tagger, monkeypatch):
-    real, calls = captioners.open_captioner, []
+    real, calls = writing.open_captioner, []
 
     class Impatient:
         def __init__(self, choice):
@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(photos, tagger, monk
                 raise KeyboardInterrupt
             return self.inner.caption(pictures)
 
-    monkeypatch.setattr(captioners, "open_captioner", Impatient)
+    monkeypatch.setattr(writing, "open_captioner", Impatient)
     with pytest.raises(KeyboardInterrupt):
         caption(photos, words(tagger, "batch_size=1"), say=quiet)
     assert told(photos) == {"a.txt": "s1lv10, red dress, ^_^\n"}

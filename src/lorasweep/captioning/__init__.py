@@ -1,1 +1,1 @@
-"""Captions written by BLIP or a tagger."""
+"""Captions for photos that have none, written by BLIP or a tagger."""

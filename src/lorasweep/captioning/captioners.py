@@ -1,118 +1,92 @@
-"""Pictures in, captions out: which captioner, where its model lies, and BLIP."""
+"""What captioners have in common: which one is asked for, where its model lies, what a model folder must hold."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from logging import CRITICAL
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from PIL import Image
-
-from lorasweep.data.hashes import file_sha256
 from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
-from lorasweep.vision.embedder import first_sentence, require_whole
+from lorasweep.vision.embedder import first_sentence
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.pb")
-BLIP_FILES = (
-    "config.json",
-    "preprocessor_config.json or processor_config.json",
-    WEIGHTS,
-    "vocab.txt or tokenizer.json",
-)
-BLIP_HUB_FILES = ("*.json", "*.txt", WEIGHTS)
-INPUTS = ("pixel_values", "input_ids", "attention_mask")
+"""Files that are never read, since reading a pickle may run code."""
+
+
+class CaptionerKind(StrEnum):
+    """What writes the captions."""
+
+    BLIP = "blip"
+    """Sentences about photos."""
+    TAGGER = "tagger"
+    """Booru tags of drawings."""
+
 
 DEFAULTS = {
-    "blip": ("Salesforce/blip-image-captioning-large", "2227ac38c9f16105cb0412e7cab4759978a8fd90"),
-    "tagger": ("SmilingWolf/wd-vit-tagger-v3", "7f6b584d0bd3f55c4531f14ba3d4761b2bccdc0f"),
+    CaptionerKind.BLIP: ("Salesforce/blip-image-captioning-large", "2227ac38c9f16105cb0412e7cab4759978a8fd90"),
+    CaptionerKind.TAGGER: ("SmilingWolf/wd-vit-tagger-v3", "7f6b584d0bd3f55c4531f14ba3d4761b2bccdc0f"),
 }
-"""Hub id and commit by kind of captioner. BLIP is the large one: it is what Kohya's utility runs, and the hub has the
-smaller one as a pickle only."""
-
-PROMPT = "a picture of"
-"""How BLIP's captions began when it learned to write them; its own code puts this first and cuts it off, as Kohya's
-utility does. Without it the large model is said to begin with words such as 'arafed'."""
-GENERATION: Mapping[str, Any] = {
-    "do_sample": False,
-    "num_beams": 1,
-    "max_length": 75,
-    "min_length": 5,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-}
-"""Kohya's BLIP utility as its window stands: beam search is on, with one beam, so that its top_p of 0.9 does nothing.
-Lengths are in tokens and include the prompt."""
+"""Hub id and commit by kind. Of BLIP it is the large model: Kohya's utility runs it, and the hub has the smaller one as
+a pickle only."""
 
 
 class Captioner(Protocol):
-    """Writes one line about each picture, the same line every time."""
+    """Writes one line about each image, the same line every time."""
 
     sha256: str
     """Of the weights."""
     settings: Mapping[str, Any]
-    """What else decides the words."""
+    """Everything else that decides the words."""
 
     def caption(self, pictures: Iterable[Pixels]) -> list[str]:
-        """One caption, without a trigger, for each of ``pictures``, which are [H, W, 3] uint8 of any sizes.
+        """Return one caption, without the trigger, for each image, [H, W, 3] uint8 of any size.
 
-        They are taken one by one, so that a generator holds one photo in memory, and looked at in one batch.
+        Args:
+            pictures: consumed one by one, so that a generator holds one photo in memory; they form one batch.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionerChoice:
-    """Which captioner, and what it is told."""
+    """Which captioner, and its settings."""
 
-    kind: str = "blip"
-    """blip writes sentences of photos; tagger writes booru tags of drawings."""
+    kind: CaptionerKind = CaptionerKind.BLIP
     model: str | None = None
-    """A local folder or a hub id; None is the kind's own in ``DEFAULTS``."""
+    """A local folder or a hub id; None is the model of this kind in ``DEFAULTS``."""
     revision: str | None = None
     """The commit of a hub id."""
     offline: bool = False
+    """Whether a hub id is looked up in the cache only."""
     device: str = "cpu"
     threshold: float = 0.35
-    """Probability from which a general tag is written."""
+    """Probability, 0 to 1, from which a general tag is written."""
     character_threshold: float | None = None
     """The same for names of known characters; None writes none, since the trigger is the name."""
     escape: bool = False
-    """Whether brackets in tags get a backslash, as prompts of A1111 and ComfyUI want them."""
+    """Whether brackets in tags get a backslash, as prompts of A1111 and ComfyUI need it."""
 
     def pinned(self) -> "CaptionerChoice":
-        """The same with the kind's own model and commit where none is named."""
+        """Return the choice with the default model and commit of its kind, unless others are named."""
         model, revision = DEFAULTS[self.kind]
         if self.model is None:
             return replace(self, model=model, revision=self.revision or revision)
         return replace(self, revision=self.revision or revision) if self.model == model else self
 
 
-def open_captioner(choice: CaptionerChoice) -> Captioner:
-    """The captioner, ready to look.
+def model_folder(choice: CaptionerChoice, patterns: Sequence[str]) -> Path:
+    """Return the model's folder on this disk, fetched from the hub if an id is named.
+
+    Args:
+        patterns: file names to fetch, ``*`` standing for anything.
 
     Raises:
-        UserError: its model is not there, is a pickle, lacks a file or cannot be read.
+        UserError: the model is not there, or is a single file.
         TryAgainError: the hub does not answer.
     """
-    if choice.kind == "blip":
-        return Blip(model_folder(choice, BLIP_HUB_FILES), choice.device)
-    from lorasweep.captioning import taggers
-
-    folder = model_folder(choice, taggers.HUB_FILES)
-    if not (folder / WEIGHTS).is_file() and not Path(str(choice.pinned().model)).expanduser().exists():
-        folder = model_folder(choice, taggers.ONNX_HUB_FILES)
-    rules = taggers.Rules(
-        threshold=choice.threshold, character_threshold=choice.character_threshold, escape=choice.escape
-    )
-    return taggers.open_tagger(folder, rules, choice.device)
-
-
-def model_folder(choice: CaptionerChoice, patterns: Sequence[str]) -> Path:
-    """Where the model lies on this disk, fetched from the hub where it is an id. Raises as ``open_captioner``."""
     choice = choice.pinned()
     name = str(choice.model)
     path = Path(name).expanduser()
@@ -132,7 +106,11 @@ def model_folder(choice: CaptionerChoice, patterns: Sequence[str]) -> Path:
 
 
 def require_files(folder: Path, names: Sequence[str], what: str) -> None:
-    """Raise UserError where a model folder lacks one of the files; ``a or b`` asks for either."""
+    """Raise UserError if a model folder lacks one of the files; ``a or b`` asks for either.
+
+    Args:
+        what: a model folder of this kind, in words.
+    """
     missing = [name for name in names if not any((folder / either).is_file() for either in name.split(" or "))]
     if not missing:
         return
@@ -146,46 +124,5 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
 
 
 def unreadable(folder: Path, error: Exception, what: str) -> UserError:
-    """The sentence for a model that cannot be loaded; to be raised ``from`` the error."""
+    """Return the error for a model that cannot be loaded, to be raised ``from`` the library's own."""
     return UserError(f"model is {str(folder)!r}, which cannot be read ({first_sentence(error)}); it must be {what}.")
-
-
-class Blip:
-    """BLIP (Li et al. 2022, arXiv 2201.12086): a sentence a picture, such as 'a man standing on a beach'."""
-
-    WHAT = "a BLIP captioning folder for transformers with safetensors weights"
-
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """Raises UserError where ``folder`` lacks a file or holds something else."""
-        from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
-        from transformers.utils import logging
-
-        require_files(folder, BLIP_FILES, self.WHAT)
-        logging.disable_progress_bar()
-        logging.set_verbosity(CRITICAL)  # what it would say is in our one sentence
-        try:
-            tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
-            looking = BlipImageProcessor.from_pretrained(folder, local_files_only=True)
-            reading: Any = BlipForConditionalGeneration.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
-            )
-            model, found = reading
-            require_whole(model, found)
-        except Exception as error:  # OSError, ValueError, KeyError, SafetensorError, JSON and tokenizers' own
-            raise unreadable(folder, error, self.WHAT) from error
-        self._processor: Any = BlipProcessor(looking, tokenizer)
-        self._model, self._device = model.eval().requires_grad_(False).to(device), device
-        self.sha256 = file_sha256(folder / WEIGHTS)
-        self.settings: Mapping[str, Any] = {"prompt": PROMPT, **GENERATION}
-
-    @torch.no_grad()
-    def caption(self, pictures: Iterable[Pixels]) -> list[str]:
-        looks = map(Image.fromarray, pictures)
-        parts = [self._processor(images=look, text=PROMPT, return_tensors="pt") for look in looks]
-        if not parts:
-            return []
-        given = {key: torch.cat([part[key] for part in parts]).to(self._device) for key in INPUTS}
-        begun = given["input_ids"].shape[1] - 1  # the prompt less the token that would end it
-        tokens = self._model.generate(**given, **GENERATION)
-        texts = self._processor.tokenizer.batch_decode(tokens[:, begun:], skip_special_tokens=True)
-        return [" ".join(text.split()) for text in texts]

@@ -1,11 +1,11 @@
-"""The words after ``lorasweep caption DIR``, each ``key=value``, as settings."""
+"""The words after ``lorasweep caption DIR``, each ``key=value``, read as settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorasweep.captioning.captioners import DEFAULTS, CaptionerChoice
+from lorasweep.captioning.captioners import CaptionerChoice, CaptionerKind
 from lorasweep.data.folders import CAPTIONS, names_of
 from lorasweep.errors import UserError
 
@@ -14,31 +14,31 @@ TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSettings:
-    """What ``lorasweep caption`` was told."""
+    """The settings of ``lorasweep caption``."""
 
     trigger: str
-    """The made-up word that calls the subject."""
+    """The made-up word for the subject."""
     prefix: str = ""
-    """Put before every caption; '' is the trigger."""
+    """Put before every caption; '' puts the trigger there."""
     ending: str = ".txt"
-    """Of the caption files."""
+    """Ending of new caption files."""
     overwrite: bool = False
-    """Whether captions that are there are written again."""
+    """Whether existing captions are written again."""
     batch_size: int = 8
-    """Pictures that are looked at together."""
+    """Images that are captioned at once."""
     choice: CaptionerChoice
-    """Which captioner, and what it is told; its device may still be ``auto``."""
+    """Which captioner, and its settings; the device may still be ``auto``."""
 
 
 def settings_of(words: Sequence[str], folder: Path) -> CaptionSettings:
-    """The settings in ``words``; the trigger may stand in the folder's name, as in Kohya's.
+    """Return the settings in ``words``; without ``trigger=`` it is read from the name of a Kohya folder.
 
     Raises:
-        UserError: a word that is not known, a value that it cannot have, or no trigger.
+        UserError: a word is unknown, a value is not allowed, or nothing names the trigger.
     """
     said = _said(words)
-    kind = said.pop("with", "blip")
-    if kind == "blip":
+    kind = said.pop("with", CaptionerKind.BLIP)
+    if kind is CaptionerKind.BLIP:
         for key in ("threshold", "character_threshold", "escape"):
             if key in said:
                 raise UserError(f"{key} is {said[key]}, which is for with=tagger; BLIP writes no tags.")
@@ -46,7 +46,7 @@ def settings_of(words: Sequence[str], folder: Path) -> CaptionSettings:
     trigger = said.pop("trigger", None)
     if trigger is None:
         trigger = (names_of(folder) or (None,))[0]
-    if trigger is None:
+    if trigger is None:  # a guess would be wrong in every caption
         raise UserError("trigger is not chosen; add trigger=WORD, the made-up word that will call the subject.")
     choice = CaptionerChoice(kind=kind, **{"device": "auto", **of_choice})
     return CaptionSettings(trigger=trigger, choice=choice, **said)
@@ -100,11 +100,11 @@ def _count(text: str) -> int:
 
 
 CHOICE = ("model", "revision", "offline", "device", "threshold", "character_threshold", "escape")
-"""Words that say something to the captioner."""
+"""Words that are fields of ``CaptionerChoice``."""
 FLAG, SHARE = "true or false", "a number between 0 and 1"
 WORDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "trigger": ("at least one word", _text),
-    "with": (" or ".join(DEFAULTS), _one_of(*DEFAULTS)),
+    "with": (" or ".join(CaptionerKind), CaptionerKind),
     "model": ("a folder or a hub id", _text),
     "revision": ("the commit of a hub id", _text),
     "offline": (FLAG, _flag),
@@ -117,4 +117,4 @@ WORDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "character_threshold": (SHARE, _share),
     "escape": (FLAG, _flag),
 }
-"""What may be said: in words what is expected, and how it is read."""
+"""Word to its values in words, for errors, and the function that reads one, which raises ValueError for any other."""

@@ -1,4 +1,4 @@
-"""Drawings in, booru tags out: the WD taggers of SmilingWolf, through timm or onnxruntime."""
+"""Drawings in, booru tags out: SmilingWolf's WD taggers, through timm or onnxruntime."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ ONNX = "model.onnx"
 HUB_FILES = ("config.json", WEIGHTS, TAGS)
 ONNX_HUB_FILES = (ONNX, TAGS)
 GENERAL, CHARACTER = 0, 4
-"""Categories of booru tags; the others (9 is the rating) are never written."""
+"""Categories of booru tags in ``TAGS``; the others (9 is the rating) are never written."""
 WHITE = 255
 WHAT = f"a WD tagger folder with {TAGS}, config.json and {WEIGHTS}, or with {TAGS} and {ONNX}"
 
@@ -32,22 +32,27 @@ class Rules:
     """Which tags are written, and how."""
 
     threshold: float = 0.35
+    """Probability, 0 to 1, from which a general tag is written."""
     character_threshold: float | None = None
-    """None writes no names of known characters."""
+    """The same for names of known characters; None writes none."""
     escape: bool = False
     """Whether brackets get a backslash."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One thing that a tagger knows, in the order of its outputs."""
+    """One thing that a tagger recognises."""
 
     name: str
     category: int
 
 
 def read_tags(folder: Path) -> list[Tag]:
-    """The tags of a model folder. Raises UserError where ``selected_tags.csv`` holds none."""
+    """Return the tags of a model folder, in the order of the model's outputs.
+
+    Raises:
+        UserError: ``selected_tags.csv`` cannot be read or is empty.
+    """
     try:
         with (folder / TAGS).open(encoding="utf-8", newline="") as file:
             tags = [Tag(row["name"], int(row["category"])) for row in csv.DictReader(file)]
@@ -61,10 +66,10 @@ def read_tags(folder: Path) -> list[Tag]:
 
 
 def choose_tags(chances: Floats, tags: Sequence[Tag], rules: Rules) -> str:
-    """``1girl, long hair, …``: likeliest first, names of characters last.
+    """Return a caption such as ``1girl, long hair``: the likeliest tags first, names of characters last.
 
     Args:
-        chances: [T] probabilities, one for each of ``tags``.
+        chances: [T] probabilities, 0 to 1, in the order of ``tags``.
     """
     floors = {GENERAL: rules.threshold, CHARACTER: rules.character_threshold}
     chosen: list[str] = []
@@ -77,13 +82,14 @@ def choose_tags(chances: Floats, tags: Sequence[Tag], rules: Rules) -> str:
 
 
 def spelled(name: str, *, escape: bool = False) -> str:
-    """``long_hair`` as ``long hair``. Faces such as ``^_^``, which have no two letters in a row, stay as they are."""
+    """Return ``long_hair`` as ``long hair``, and faces such as ``^_^`` as they are."""
+    # a face has no two letters in a row
     text = name.replace("_", " ") if re.search(r"[^\W\d_]{2}", name) else name
     return re.sub(r"([()])", r"\\\1", text) if escape else text
 
 
 def square(picture: Pixels, side: int) -> Pixels:
-    """[side, side, 3]: the whole picture in the middle of a white square, brought to ``side`` pixels."""
+    """Return [side, side, 3]: the whole image in the middle of a white square, resized to ``side`` pixels."""
     height, width = picture.shape[:2]
     full = max(height, width)
     ground = Image.new("RGB", (full, full), (WHITE, WHITE, WHITE))
@@ -92,24 +98,28 @@ def square(picture: Pixels, side: int) -> Pixels:
 
 
 def open_tagger(folder: Path, rules: Rules, device: str = "cpu") -> Captioner:
-    """The tagger of a folder: timm's where it holds safetensors, else ONNX. Raises UserError where it holds neither."""
+    """Return the tagger of a folder: by timm if it holds safetensors, else by ONNX.
+
+    Raises:
+        UserError: it holds neither, or cannot be read.
+    """
     if (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file():
         return OnnxTagger(folder, rules)
     return TimmTagger(folder, rules, device)
 
 
 class TimmTagger:
-    """A WD tagger of the third generation as the timm network that it is."""
+    """A WD tagger of the third generation, whose networks are timm's."""
 
     def __init__(self, folder: Path, rules: Rules, device: str = "cpu") -> None:
-        """Raises UserError where ``folder`` lacks a file or holds something else."""
+        """Load the model in fp32. Raise UserError if ``folder`` lacks a file or holds something else."""
         import timm
         from safetensors.torch import load_file
 
         require_files(folder, HUB_FILES, WHAT)
         self._tags, self._rules, self._device = read_tags(folder), rules, device
         try:
-            # `local-dir:` reads config.json and no weights: those are read below, from safetensors and nothing else.
+            # `local-dir:` with pretrained=False reads config.json only; weights are read below, from safetensors alone
             model: Any = timm.create_model(f"local-dir:{folder}", pretrained=False)
             model.load_state_dict(load_file(folder / WEIGHTS))
             shape, mean, std = (model.pretrained_cfg[key] for key in ("input_size", "mean", "std"))
@@ -128,20 +138,21 @@ class TimmTagger:
 
     @torch.no_grad()
     def caption(self, pictures: Iterable[Pixels]) -> list[str]:
+        """Return the tags of each image, [H, W, 3] uint8 of any size."""
         squares = [square(picture, self._side) for picture in pictures]
         if not squares:
             return []
         values = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
-        values = ((values - self._mean) / self._std)[:, [2, 1, 0]]  # these networks learned on BGR
+        values = ((values - self._mean) / self._std)[:, [2, 1, 0]]  # these networks were trained on BGR
         chances = self._model(values.to(self._device)).sigmoid().double().cpu().numpy()
         return [choose_tags(row, self._tags, self._rules) for row in chances]
 
 
 class OnnxTagger:
-    """A WD tagger of any generation as ONNX: 0 to 255 in, probabilities out."""
+    """A WD tagger of any generation as ONNX, which reads 0 to 255 and returns probabilities."""
 
     def __init__(self, folder: Path, rules: Rules) -> None:
-        """Raises UserError where ``folder`` lacks a file, or onnxruntime is not installed."""
+        """Load the model. Raise UserError if ``folder`` lacks a file, or onnxruntime is not installed."""
         require_files(folder, ONNX_HUB_FILES, WHAT)
         try:
             import onnxruntime  # pyright: ignore[reportMissingImports]
@@ -157,15 +168,15 @@ class OnnxTagger:
             self._session: Any = onnxruntime.InferenceSession(str(folder / ONNX), providers=providers)
             self._input = self._session.get_inputs()[0].name
             self._side = int(self._session.get_inputs()[0].shape[1])
-        except Exception as error:  # onnxruntime has a family of errors of its own; a free side is a word
+        except Exception as error:  # onnxruntime has its own errors; an unfixed side is a word, which int() refuses
             raise unreadable(folder, error, WHAT) from error
         self.sha256 = file_sha256(folder / ONNX)
         self.settings: Mapping[str, Any] = asdict(rules)
 
     def caption(self, pictures: Iterable[Pixels]) -> list[str]:
-        """One at a time: some of these files take no batch."""
+        """Return the tags of each image, [H, W, 3] uint8 of any size."""
         captions: list[str] = []
-        for picture in pictures:
+        for picture in pictures:  # one at a time, since some of these files take no batch
             values = square(picture, self._side)[None, :, :, ::-1].astype(np.float32)
             (chances,) = self._session.run(None, {self._input: np.ascontiguousarray(values)})[0]
             if len(chances) != len(self._tags):

@@ -1,12 +1,14 @@
-"""``lorasweep caption``: a caption file beside every picture that has none, and what is wrong with all of them."""
+"""``lorasweep caption``: write a caption file beside every photo that has none, and say what is wrong with them all."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorasweep.console import counting, waiting
+from lorasweep.captioning.captioners import WEIGHTS, Captioner, CaptionerChoice, CaptionerKind, model_folder
+from lorasweep.captioning.settings import CaptionSettings, settings_of
+from lorasweep.console import Say, counting, waiting
 from lorasweep.data.atomic import write_atomically
 from lorasweep.data.caption_lint import lint_captions
 from lorasweep.data.captions import holds_word, prefixed, read_captions
@@ -15,15 +17,10 @@ from lorasweep.data.folders import CAPTIONS, Files, files_of, photo_folders
 from lorasweep.data.pictures import load_pixels, open_picture
 from lorasweep.errors import UserError
 
-if TYPE_CHECKING:
-    from lorasweep.captioning.captioners import Captioner, CaptionerChoice
-    from lorasweep.captioning.settings import CaptionSettings
-    from lorasweep.console import Say
-
 
 @dataclass(frozen=True, kw_only=True)
 class Author:
-    """Who wrote captions: enough to write the same ones again."""
+    """What wrote the captions: enough to write the same ones again."""
 
     kind: str
     model: str
@@ -36,39 +33,39 @@ class Author:
 
 @dataclass(frozen=True, kw_only=True)
 class Captioned:
-    """What ``lorasweep caption`` did."""
+    """What ``lorasweep caption`` did; ``--json`` prints its fields."""
 
     author: Author | None
-    """None where there was nothing to write."""
+    """None if there was nothing to write."""
     trigger: str
     written: tuple[Path, ...]
     kept: int
-    """Pictures that had a caption before, and keep it."""
+    """Photos that had a caption before, and keep it."""
     findings: tuple[Finding, ...]
     """About all captions of the folder, old and new."""
 
 
 @dataclass(frozen=True)
 class _Task:
+    """A photo, and the caption file that is to be written for it."""
+
     picture: Path
     target: Path
 
 
-def caption(folder: str | Path, words: Sequence[str] = (), *, say: "Say" = print) -> Captioned:
-    """Write what is missing, then say what is wrong with the captions.
+def caption(folder: str | Path, words: Sequence[str] = (), *, say: Say = print) -> Captioned:
+    """Write the captions that are missing, then say what is wrong with all of them.
 
-    Each file is written whole, batch by batch, so that after Ctrl-C the same command goes on where it was.
+    After Ctrl-C the same command goes on where it stopped, since each file is written whole.
 
     Args:
-        folder: of pictures, or of Kohya's folders ``<repeats>_<token> <class>``.
-        words: ``key=value`` each, as ``caption_words.WORDS`` has them.
+        folder: of photos, or of Kohya's folders ``<repeats>_<token> <class>``.
+        words: ``key=value`` each; ``settings.WORDS`` lists them.
 
     Raises:
-        UserError: a bad word, pictures that cannot be read (all of them, one sentence a line), or no such model.
+        UserError: a bad word, photos that cannot be read (all of them, one sentence a line), or no such model.
         TryAgainError: the hub does not answer, or the disk is full.
     """
-    from lorasweep.captioning.settings import settings_of
-
     root = Path(folder).expanduser()
     found: list[Finding] = []
     places = _places(root, found)
@@ -77,6 +74,7 @@ def caption(folder: str | Path, words: Sequence[str] = (), *, say: "Say" = print
         raise UserError("\n".join(problems))
     settings = settings_of(words, root)
     tasks = [task for files in places for task in _tasks(files, settings, problems)]
+    # every photo is opened before the model is, so that a bad one does not end an hour of captioning
     problems += [problem for task in tasks if (problem := _unreadable(task.picture))]
     if problems:
         raise UserError("\n".join(problems))
@@ -94,9 +92,9 @@ def caption(folder: str | Path, words: Sequence[str] = (), *, say: "Say" = print
 
 
 def with_trigger(text: str, trigger: str, prefix: str = "") -> str:
-    """The caption as it is written: the prefix, else the trigger, before what was seen; never twice.
+    """Return a caption with the prefix, else the trigger, in front, neither of them twice.
 
-    What is written is what ``data.captions.full_caption`` would train on.
+    ``data.captions.full_caption`` leaves such a caption as it is, so what is written is what is trained on.
     """
     if not text:
         return prefix if holds_word(prefix, trigger) else prefixed(prefix, trigger)
@@ -106,13 +104,13 @@ def with_trigger(text: str, trigger: str, prefix: str = "") -> str:
 
 
 def _places(root: Path, problems: list[Finding]) -> list[Files]:
-    """The files of every folder of pictures in ``root`` as they are now."""
+    """Return the files of every folder of photos in ``root`` as they are now."""
     folders = photo_folders(root, "the folder of photos", problems)
     return [files_of(place.path, root, problems) for place in folders]
 
 
-def _tasks(files: Files, settings: "CaptionSettings", problems: list[str]) -> list[_Task]:
-    """The pictures of one folder that get a caption, and the file that it goes to: the one that is read, if any is."""
+def _tasks(files: Files, settings: CaptionSettings, problems: list[str]) -> list[_Task]:
+    """Return the photos of one folder that get a caption, each with the file to write: the one that is read, if any."""
     read = {path.stem: path for ending in reversed(CAPTIONS) for path in files.captions if _ends(path, ending)}
     tasks = [
         _Task(picture, read.get(picture.stem, picture.with_name(f"{picture.stem}{settings.ending}")))
@@ -120,7 +118,7 @@ def _tasks(files: Files, settings: "CaptionSettings", problems: list[str]) -> li
         if settings.overwrite or picture.stem not in read
     ]
     for target, times in Counter(task.target for task in tasks).items():
-        if times > 1:
+        if times > 1:  # a.jpg and a.png would share a.txt
             alike = [task.picture.name for task in tasks if task.target == target]
             problems.append(f"{target} would be the caption of {' and '.join(alike)}; rename all but one of them.")
     return tasks
@@ -140,8 +138,7 @@ def _unreadable(path: Path) -> str | None:
     return None
 
 
-def _write(tasks: Sequence[_Task], settings: "CaptionSettings", say: "Say") -> Author:
-    from lorasweep.captioning.captioners import open_captioner
+def _write(tasks: Sequence[_Task], settings: CaptionSettings, say: Say) -> Author:
     from lorasweep.models import device_of
 
     choice = settings.choice.pinned()
@@ -160,8 +157,31 @@ def _write(tasks: Sequence[_Task], settings: "CaptionSettings", say: "Say") -> A
     )
 
 
+def open_captioner(choice: CaptionerChoice) -> Captioner:
+    """Return the captioner, its model loaded.
+
+    Raises:
+        UserError: the model is not there, is a pickle, lacks a file or cannot be read.
+        TryAgainError: the hub does not answer.
+    """
+    if choice.kind == CaptionerKind.BLIP:
+        from lorasweep.captioning import blip
+
+        return blip.Blip(model_folder(choice, blip.HUB_FILES), choice.device)
+    from lorasweep.captioning import taggers
+
+    folder = model_folder(choice, taggers.HUB_FILES)
+    # older generations are on the hub as ONNX only
+    if not (folder / WEIGHTS).is_file() and not Path(str(choice.pinned().model)).expanduser().exists():
+        folder = model_folder(choice, taggers.ONNX_HUB_FILES)
+    rules = taggers.Rules(
+        threshold=choice.threshold, character_threshold=choice.character_threshold, escape=choice.escape
+    )
+    return taggers.open_tagger(folder, rules, choice.device)
+
+
 def _write_all(
-    tasks: Sequence[_Task], captioner: "Captioner", settings: "CaptionSettings", done: Callable[[int], None]
+    tasks: Sequence[_Task], captioner: Captioner, settings: CaptionSettings, done: Callable[[int], None]
 ) -> None:
     for start in range(0, len(tasks), settings.batch_size):
         batch = tasks[start : start + settings.batch_size]
@@ -172,7 +192,7 @@ def _write_all(
         done(len(batch))
 
 
-def _name(choice: "CaptionerChoice") -> str:
+def _name(choice: CaptionerChoice) -> str:
     return f"{choice.model} at {choice.revision}" if choice.revision else str(choice.model)
 
 
@@ -187,8 +207,8 @@ def _summary(root: Path, tasks: Sequence[_Task], kept: int, author: Author | Non
     )
 
 
-def _lint(places: Sequence[Files], trigger: str, say: "Say") -> list[Finding]:
-    """Findings about all captions as they are read for training; each is said, as is a file that cannot be read."""
+def _lint(places: Sequence[Files], trigger: str, say: Say) -> list[Finding]:
+    """Return the findings about all captions as training reads them; print each, and every file that cannot be read."""
     problems: list[Finding] = []
     captions: dict[Path, str] = {}
     for files in places:
@@ -196,6 +216,7 @@ def _lint(places: Sequence[Files], trigger: str, say: "Say") -> list[Finding]:
         beside = {path.stem: path for ending in reversed(CAPTIONS) for path in files.captions if _ends(path, ending)}
         captions |= {beside[stem]: text for stem, text in texts.items()}
     findings = lint_captions(captions, trigger)
-    for line in [*(problem.text for problem in problems), *(f"{finding.level}: {finding.text}" for finding in findings)]:
+    lines = [*(problem.text for problem in problems), *(f"{finding.level}: {finding.text}" for finding in findings)]
+    for line in lines:
         say(line)
     return findings
