@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lorasweep.config.schema import LoraConfig
 from lorasweep.models import FAMILIES
-from lorasweep.models.loading.skeletons import module_shapes, skeleton
-from lorasweep.models.lora.initial import skeleton as hollow
-from lorasweep.models.lora.layer import LoraWeights
+from lorasweep.models.loading.reading import skeleton
+from lorasweep.models.lora.initial import hollow
+from lorasweep.models.lora.layer import LoraWeights, module_shapes
 
 SCALE = 0.15
 """alpha / rank of the adapters: neither 1 nor a power of two, so that a lost alpha shows."""
@@ -26,7 +26,7 @@ def shapes(kind: str) -> Mapping[str, tuple[int, ...]]:
 @cache
 def adapter(kind: str, targets: str = "linear", rank: int = 2) -> Mapping[str, LoraWeights]:
     """Random numbers on the modules that a training of these targets and the text encoders would choose."""
-    chosen = FAMILIES[kind]().targets(None, LoraConfig(targets=targets, text_encoder=True))  # type: ignore[arg-type]
+    chosen = FAMILIES[kind].targets(LoraConfig(targets=targets, text_encoder=True))
     generator = torch.Generator().manual_seed(0)
 
     def is_chosen(module: str) -> bool:

@@ -10,8 +10,7 @@ from torch.distributions import Normal
 
 from lorasweep.config.schema import ModelConfig, OptimConfig, RunConfig
 from lorasweep.errors import UserError
-from lorasweep.models.families.samplers import make_sampler
-from lorasweep.models.families.unet import require_unet_run
+from lorasweep.models.families.unet import make_sampler, require_unet_run
 from lorasweep.models.loading.sources import read_json, shipped_configs
 from lorasweep.models.objective import Diffusion, log_shift, scheduler_config, shifted, spread
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from lorasweep.config.schema import LoraConfig, SampleConfig
 from lorasweep.models.lora.file import read_lora, write_lora
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, adapted
 from lorasweep.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.train.cache import LatentCache
 from lorasweep.train.cohort import Cohort
@@ -93,7 +94,7 @@ def test_it_trains_and_what_is_drawn_is_drawn_from_the_file(
     assert [checkpoint.step for checkpoint in checkpoints] == [2, 4]
     assert len(set(losses(steps["anna"]))) == 4
     first, last = (read_lora(checkpoint.path, family) for checkpoint in checkpoints)
-    start = family.initial_adapter(LoraConfig(rank=4, alpha=2.0, **CHANGES[kind]["lora"]), 0)
+    start = initial_adapter(family, LoraConfig(rank=4, alpha=2.0, **CHANGES[kind]["lora"]), 0)
     assert set(last) == set(start)
     moved = {name for name in last if not torch.equal(last[name].up, first[name].up)}
     unread = {name for name in last if "text_encoder" in name and ".layers.1." in name} if kind == "sdxl" else set()
@@ -215,7 +216,7 @@ def test_sdxl_is_told_how_a_photo_was_cropped(loaded: Of, trial: Callable[..., T
 
 def test_a_file_that_changes_the_second_text_encoder_alone_is_drawn_with_it(loaded: Of, tmp_path: Path) -> None:
     family = loaded("sdxl", "folder")
-    whole = stirred(family.initial_adapter(LoraConfig(rank=4, targets="linear", text_encoder=True), 0), 0, 0.5)
+    whole = stirred(initial_adapter(family, LoraConfig(rank=4, targets="linear", text_encoder=True), 0), 0, 0.5)
     adapter = {name: weights for name, weights in whole.items() if name.startswith("text_encoder_2.")}
     write_lora(tmp_path / "a.safetensors", adapter, family, {})
     base = Checkpoint(trial="a", step=0, epoch=0.0, path=None, sha256=None)
@@ -231,6 +232,6 @@ def test_what_was_trained_changes_the_answer_of_the_model_it_is_put_on(
 ) -> None:
     family = loaded(kind, "folder")
     _, checkpoints = train(family, trial(kind))
-    learnt = family.adapted(AdapterBank([read_lora(checkpoints[-1].path, family)]))
+    learnt = adapted(family, AdapterBank([read_lora(checkpoints[-1].path, family)]))
     latents, timesteps, text = batch(family, 2)
     assert not torch.allclose(learnt.denoise(latents, timesteps, text), family.denoise(latents, timesteps, text))

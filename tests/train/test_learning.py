@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lorasweep.config.schema import SampleConfig
 from lorasweep.data.pictures import load_pixels
-from lorasweep.models.families import autoencoder
+from lorasweep.models.autoencoder import decode, encode
 from lorasweep.models.lora.file import read_lora
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.lora.layer import AdapterBank, adapted
 from lorasweep.records import Dataset
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
@@ -89,25 +89,25 @@ class Sitting:
         photo = dataset.train[0]
         picture = torch.tensor(load_pixels(photo.path, SIDE, SIDE)).permute(2, 0, 1)[None].float() / 127.5 - 1
         settle(family.vae, picture)
-        mean, _ = family.encode_pictures(picture)
+        mean, _ = encode(family.vae, picture)
         noise = torch.randn(ROWS, *mean.shape[1:], generator=torch.Generator().manual_seed(99))
         uniforms = (torch.arange(ROWS, dtype=torch.float64) + 0.5) / ROWS
-        return cls(photo.caption, mean, noise, family.timesteps(uniforms, optim, mean.shape[1:]))
+        return cls(photo.caption, mean, noise, family.objective.timesteps(uniforms, optim, mean.shape[1:]))
 
     @torch.no_grad()
     def loss(self, family: Any) -> float:
         latents = self.latents.expand(ROWS, -1, -1, -1)
         text = family.encode_prompts([self.caption] * ROWS)
         told = family.training_text(text, [(SIDE, SIDE, 0, 0, SIDE, SIDE)] * ROWS, [1.0] * ROWS)
-        answer = family.denoise(family.noised(latents, self.noise, self.timesteps), self.timesteps, told)
-        return (answer - family.target(latents, self.noise, self.timesteps)).square().mean().item()
+        answer = family.denoise(family.objective.noised(latents, self.noise, self.timesteps), self.timesteps, told)
+        return (answer - family.objective.target(latents, self.noise, self.timesteps)).square().mean().item()
 
     def distance(self, family: Any) -> float:
         """Root mean square, in levels of 255, from what is drawn to the picture as the autoencoder shows it."""
         noise = torch.randn(4, *self.latents.shape[1:], generator=torch.Generator().manual_seed(3))
         text, negative = (family.encode_prompts([words] * 4) for words in (self.caption, ""))
         drawn = family.draw(text, negative, noise, SampleConfig(steps=20, guidance=1.0), [0, 1, 2, 3])
-        goal = autoencoder.decode(family.vae, self.latents)
+        goal = decode(family.vae, self.latents)
         return (drawn.float() - goal.float()).square().mean().sqrt().item()
 
 
@@ -133,7 +133,7 @@ def test_a_lora_on_all_linear_layers_overfits_one_picture(kind: str, tmp_path: P
     cohort = Cohort(family, 1)
     cohort.admit(Trial("anna", run, dataset, tmp_path / "run"))
     (checkpoint,) = cohort.run_interval(lambda step: None)
-    learnt = family.adapted(AdapterBank([read_lora(checkpoint.path, family)]))
+    learnt = adapted(family, AdapterBank([read_lora(checkpoint.path, family)]))
     after = sitting.loss(learnt), sitting.distance(learnt)
     print(f"{kind}: loss {before[0]:.3f} to {after[0]:.3f}, distance {before[1]:.1f} to {after[1]:.1f}")
     assert after[0] <= 0.1 * before[0]

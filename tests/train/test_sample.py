@@ -15,6 +15,7 @@ from PIL import Image
 from lorasweep.config.schema import LoraConfig, SampleConfig
 from lorasweep.data.atomic import DAY
 from lorasweep.models.lora.file import write_lora
+from lorasweep.models.lora.initial import initial_adapter
 from lorasweep.records import Checkpoint, Dataset, Prompt, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.sample import Sheet, draw_adapter, draw_checkpoint, draw_checkpoints
@@ -38,7 +39,7 @@ def checkpoint(family: Any, tmp_path: Path) -> Any:
 
     def make(step: int) -> Checkpoint:
         path = tmp_path / f"anna-{step}.safetensors"
-        adapter = stirred(family.initial_adapter(LoraConfig(rank=4), 0), step, 0.3)
+        adapter = stirred(initial_adapter(family, LoraConfig(rank=4), 0), step, 0.3)
         return Checkpoint(trial="anna", step=step, epoch=1.0, path=path, sha256=write_lora(path, adapter, family, {}))
 
     return make
@@ -162,7 +163,7 @@ def test_drawing_does_not_disturb_training(family: Any, model_folder: Path, data
 
 
 def test_an_adapter_in_memory_draws_what_its_file_draws(family: Any, checkpoint: Any, tmp_path: Path) -> None:
-    adapter = stirred(family.initial_adapter(LoraConfig(rank=4), 0), 5, 0.3)
+    adapter = stirred(initial_adapter(family, LoraConfig(rank=4), 0), 5, 0.3)
     taken = Step(trial="anna", step=5, epoch=0, loss=0.1, lr=1e-3, effective_lr=1e-3, grad_norm=1.0)
     in_memory = draw_adapter(family, adapter, taken, sheet(), tmp_path / "memory")
     from_file = draw_checkpoint(family, checkpoint(5), sheet(), tmp_path / "file")

@@ -15,6 +15,7 @@ from PIL import Image
 from lorasweep.config.schema import DataConfig, HardwareConfig, ModelConfig
 from lorasweep.data.buckets import bucket_rule
 from lorasweep.errors import UserError
+from lorasweep.models.autoencoder import encode, latent_shape
 from lorasweep.models.lora.header import read_header
 from lorasweep.records import Checkpoint, Dataset, Photo, Step
 from lorasweep.train.cohort import Cohort
@@ -230,10 +231,10 @@ def test_the_drawn_people_can_be_trained_at_every_size_there_is() -> None:
     sizes = bucket_rule(DataConfig(path="photos"), 64).sizes
     assert len(sizes) >= 5
     for width, height in sizes:
-        mean, _ = family.encode_pictures(torch.zeros(1, 3, height, width))
-        assert tuple(mean.shape[1:]) == family.latent_shape(width, height)
+        mean, _ = encode(family.vae, torch.zeros(1, 3, height, width))
+        assert tuple(mean.shape[1:]) == latent_shape(family.vae, width, height)
         answer = family.denoise(
-            mean, family.timesteps(torch.rand(1, dtype=torch.float64)), family.encode_prompts(["a"])
+            mean, family.objective.timesteps(torch.rand(1, dtype=torch.float64)), family.encode_prompts(["a"])
         )
         assert answer.shape == mean.shape and answer.isfinite().all()
 

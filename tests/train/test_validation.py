@@ -11,7 +11,8 @@ import torch
 from contracts.family import stirred
 from contracts.tiny import SIDE, tiny_run
 
-from lorasweep.models.lora.layer import Adapter, AdapterBank, LoraWeights
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import Adapter, AdapterBank, LoraWeights, adapted
 from lorasweep.records import Dataset
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.trial import Trial, crop_of
@@ -46,7 +47,7 @@ def measured(family_of: Callable[[str], Any]) -> Callable[..., float]:
 
 
 def adapters(family: Any, trial: Trial, seed: int, size: float = 0.3) -> Adapter:
-    return stirred(family.initial_adapter(trial.config.lora, 0), seed, size)
+    return stirred(initial_adapter(family, trial.config.lora, 0), seed, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,7 +58,7 @@ def test_slots_that_are_measured_in_one_pass_have_the_losses_they_have_alone(
     loss = FixedLoss(family, LatentCache(family), TextCache(family))
     rows = [fixed_rows(one, photos, 4) for photos in (split.train, split.held_out, split.train[:1])]
     stirs = [adapters(family, one, seed) for seed in (1, 2, 3)]
-    carrier = family.adapted(AdapterBank(stirs, family.device))
+    carrier = adapted(family, AdapterBank(stirs, family.device))
     together = loss.side_by_side(carrier, rows, one.config)
     alone = [loss(adapter, own, one.config) for adapter, own in zip(stirs, rows, strict=True)]
     assert together == pytest.approx(alone, rel=1e-4)
@@ -111,12 +112,12 @@ def test_the_loss_is_the_mean_squared_error_of_what_the_family_should_answer(
         posterior = normal(stream(0, f"validation posterior/{name}", item=row.item), shape)
         noise = normal(stream(0, f"validation/{name}", item=row.item), shape)[None]
         latents = (mean + std * posterior)[None]
-        time = family.timesteps(torch.tensor([row.place], dtype=torch.float64), None, shape)
+        time = family.objective.timesteps(torch.tensor([row.place], dtype=torch.float64), None, shape)
         with torch.no_grad():
             words = family.encode_prompts([row.photo.caption], 0)
             text = family.training_text(words, [crop_of(row.placement)], [own.config.optim.guidance])
-            answer = family.denoise(family.noised(latents, noise, time), time, text)
-        errors.append(float((answer - family.target(latents, noise, time)).square().mean()))
+            answer = family.denoise(family.objective.noised(latents, noise, time), time, text)
+        errors.append(float((answer - family.objective.target(latents, noise, time)).square().mean()))
     assert measured(own, {}, rows) == pytest.approx(sum(errors) / 4, rel=1e-5)
 
 
@@ -127,7 +128,7 @@ def test_an_adapter_is_measured_as_it_is_and_one_that_changes_nothing_as_the_bas
     family, own = family_of(kind), trial(kind)
     rows = fixed_rows(own, own.dataset.held_out, 8)
     base = measured(own, {}, rows)
-    assert measured(own, family.initial_adapter(own.config.lora, 0), rows) == pytest.approx(base, rel=1e-6)
+    assert measured(own, initial_adapter(family, own.config.lora, 0), rows) == pytest.approx(base, rel=1e-6)
     changed = measured(own, adapters(family, own, 0), rows)
     assert abs(changed - base) > 1e-4 * base
     assert measured(own, adapters(family, own, 0), rows) == changed

@@ -73,9 +73,10 @@ def export(
 
 
 def _written(view: RunView, source: Path, layout: str) -> bytes:
-    from lorasweep.models.loading.skeletons import module_shapes, skeleton
+    from lorasweep.models.loading.reading import skeleton
     from lorasweep.models.lora.file import diffusers_bytes, kohya_bytes, read_adapter
     from lorasweep.models.lora.header import read_header
+    from lorasweep.models.lora.layer import module_shapes
     from lorasweep.plan.weightless import described
 
     header = read_header(source)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lorasweep.models import PRECISIONS
-from lorasweep.models.families import autoencoder
+from lorasweep.models.autoencoder import decode, encode, latent_shape
 from lorasweep.models.family import Family, Text
 from lorasweep.models.loading.frozen import repeated_layers
 from lorasweep.models.loading.low_memory import DENOISERS, base_of, on_card
-from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout
+from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout, adapted, module_shapes
 from lorasweep.models.lora.layouts import to_kohya
 from lorasweep.plan.ledger import Ledger, Work, casts_of
 from lorasweep.plan.weightless import CPU, described, weightless_adapter, weightless_family
@@ -81,14 +81,16 @@ class Counting:
             adapter = self._once((weightless_adapter, run.lora), lambda: weightless_adapter(family, run.lora))
             bank = self._once((AdapterBank, run.lora, width), lambda: bank_of(adapter, width))
             alone = self._once((AdapterBank, run.lora, 1), lambda: bank_of(adapter, 1))
-            file = self._once((to_kohya, run.lora), lambda: to_kohya(family.kind, family.module_shapes(), adapter))
+            file = self._once(
+                (to_kohya, run.lora), lambda: to_kohya(family.kind, module_shapes(family.components), adapter)
+            )
             matrices = [matrix.numel() for weights in adapter.values() for matrix in (weights.down, weights.up)]
             return Counts(
                 **self._once((self._kept, *_of_keeping(run.hardware)), lambda: self._kept(run.hardware)),
                 values=sum(matrices),
                 matrix=max(matrices),
                 file=_bytes(file),
-                latents=2 * 4 * torch.Size(family.latent_shape(side, side)).numel(),
+                latents=2 * 4 * torch.Size(latent_shape(family.vae, side, side)).numel(),
                 text=self._once((_text, skip), lambda: _bytes(_text(family, run))),
                 picture_in=self._once((picture_in, side), lambda: picture_in(family, side)),
                 text_in=self._once((text_in, skip), lambda: text_in(family, run)),
@@ -163,7 +165,7 @@ def bank_of(adapter: Adapter, width: int) -> AdapterBank:
 
 def training_step(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
     """Forward and backward pass of one micro-batch as ``train.cohort`` makes it; the bank's own bytes are not in it."""
-    carrying = family.adapted(bank, gradient_checkpointing=run.hardware.gradient_checkpointing)
+    carrying = adapted(family, bank, gradient_checkpointing=run.hardware.gradient_checkpointing)
     remembered = _remembered_text(family, run, bank.slots * run.optim.batch_size)
     bank.dropout = [Dropout(run.lora.dropout, 0)] * bank.slots if run.lora.dropout else None
     with ledger_of(family, bank) as ledger:
@@ -177,7 +179,7 @@ def training_step(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
 def _loss(carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor:
     """The loss of one micro-batch; what only this function holds is gone before the way back."""
     side, rows = run.model.resolution, carrying.slots * run.optim.batch_size
-    shape = carrying.latent_shape(side, side)
+    shape = latent_shape(carrying.vae, side, side)
     batch = Batch(
         latents=torch.randn(rows, *shape),
         noise=torch.randn(rows, *shape),
@@ -203,11 +205,11 @@ def _remembered_text(family: Family, run: "RunConfig", rows: int) -> Text | None
 
 def drawing_call(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
     """One call of the denoiser for one row, with one adapter; what it keeps and computes grows with the rows."""
-    carrying = family.adapted(bank)
-    shape = family.latent_shape(*picture_size(run))
+    carrying = adapted(family, bank)
+    shape = latent_shape(family.vae, *picture_size(run))
     text = _text(family, run)
     with torch.no_grad(), ledger_of(family, bank) as ledger:
-        timesteps = family.timesteps(torch.rand(1, dtype=torch.float64), run.optim, shape)
+        timesteps = family.objective.timesteps(torch.rand(1, dtype=torch.float64), run.optim, shape)
         carrying.denoise(torch.randn(1, *shape), timesteps, {name: row.clone() for name, row in text.items()})
     return ledger.work()
 
@@ -234,7 +236,7 @@ def picture_size(run: "RunConfig") -> tuple[int, int]:
 def picture_in(family: Any, side: int) -> Work:
     """Encoding one photo."""
     with ledger_of(family) as ledger:
-        family.encode_pictures(torch.zeros(1, 3, side, side))
+        encode(family.vae, torch.zeros(1, 3, side, side))
     return ledger.work()
 
 
@@ -253,5 +255,5 @@ def _text(family: Family, run: "RunConfig") -> Text:
 def picture_out(family: Any, run: "RunConfig") -> Work:
     """Decoding one picture."""
     with ledger_of(family) as ledger:
-        autoencoder.decode(family.vae, torch.zeros(1, *family.latent_shape(*picture_size(run))))
+        decode(family.vae, torch.zeros(1, *latent_shape(family.vae, *picture_size(run))))
     return ledger.work()

@@ -11,13 +11,13 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lorasweep.data.hub import HUB_ID
 from lorasweep.errors import UserError
-from lorasweep.models import FAMILIES
+from lorasweep.models import assembled
 from lorasweep.models.family import Family
-from lorasweep.models.loading.skeletons import from_configuration, part_kinds
+from lorasweep.models.loading.reading import from_configuration, part_dtype, part_kinds, tokenizers
 from lorasweep.models.loading.sources import WEIGHTS, Source, find_source, read_json, shipped_configs
 from lorasweep.models.lora.file import init_file, read_lora
-from lorasweep.models.lora.layer import Adapter, LoraWeights
-from lorasweep.models.objective import Diffusion, Flow
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import Adapter, LoraWeights, module_shapes
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig, ModelConfig
@@ -46,20 +46,18 @@ def described(model: "ModelConfig") -> Source:
 
 
 def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) -> Family:
-    """The family as ``load`` would make it; to be called inside a ``FakeTensorMode``."""
+    """Return the family as ``load_family`` would make it; to be called inside a ``FakeTensorMode``."""
     kinds = part_kinds(model.family)
-    parts = {part: _part(kinds[part], part, source.place(part), dtype) for part in WEIGHTS[model.family]}
-    encoders = [part for part in parts if part.startswith("text_encoder")]
-    tokenizers = {part.replace("text_encoder", "tokenizer"): _tokenizer(source, part) for part in encoders}
-    trained = Flow if model.family == "flux" else Diffusion
-    kind: Any = FAMILIES[model.family]()
-    objective = trained.of(source.scheduler(), model, CPU)
-    return kind(**parts, **tokenizers, objective=objective, device=CPU, dtype=dtype, hashes={})
+    parts: dict[str, Any] = {
+        part: _part(kinds[part], source.place(part), part_dtype(part, dtype)) for part in WEIGHTS[model.family]
+    }
+    parts |= {part: _tokenizer(source, part) for part in tokenizers(model.family)}
+    return assembled(model, source, parts, CPU, dtype, hashes={})
 
 
-def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
+def _part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32 if part == "vae" else dtype)
+    torch.set_default_dtype(dtype)
     try:
         module = from_configuration(kind, folder)
     finally:
@@ -67,9 +65,9 @@ def _part(kind: Any, part: str, folder: Path, dtype: torch.dtype) -> nn.Module:
     return module.requires_grad_(False).eval()
 
 
-def _tokenizer(source: Source, encoder: str) -> Any:
+def _tokenizer(source: Source, part: str) -> Any:
     """Stands in for a tokenizer: any words become as many ids as there is room for."""
-    settings = source.place(encoder.replace("text_encoder", "tokenizer")) / "tokenizer_config.json"
+    settings = source.place(part) / "tokenizer_config.json"
     longest = read_json(settings).get("model_max_length", 10**9) if settings.is_file() else 10**9
 
     class Tokenizer:
@@ -99,8 +97,8 @@ def weightless_adapter(family: Family, lora: "LoraConfig") -> Adapter:
 
 def _fresh_shapes(family: Family, lora: "LoraConfig") -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Module to the shapes of down and up; PEFT is asked at rank 1, since it makes real numbers."""
-    modules = family.module_shapes()
-    names = family.initial_adapter(replace(lora, rank=1), 0)
+    modules = module_shapes(family.components)
+    names = initial_adapter(family, replace(lora, rank=1), 0)
     return {
         name: ((lora.rank, *modules[name][1:]), (modules[name][0], lora.rank, *(1 for _ in modules[name][2:])))
         for name in names

@@ -21,7 +21,8 @@ from lorasweep.data.buckets import Placement
 from lorasweep.data.hashes import read_unchanged
 from lorasweep.data.masks import load_mask, mask_weights, require_some
 from lorasweep.data.pictures import decode_picture, placed
-from lorasweep.models.family import Family, Text
+from lorasweep.models.autoencoder import encode, latent_shape
+from lorasweep.models.family import Family, Text, model_hash
 from lorasweep.models.lora.header import safetensors_bytes
 from lorasweep.records import Photo
 
@@ -48,7 +49,7 @@ class LatentCache:
         self._store = _Store(family.device, folder)
 
     def __call__(self, photo: Photo, placement: Placement, *, mirrored: bool = False) -> tuple[Tensor, Tensor]:
-        parts = ("latents", photo.sha256, placement, mirrored, self._family.model_hash)
+        parts = ("latents", photo.sha256, placement, mirrored, model_hash(self._family))
         found = self._store.get(_key(*parts), lambda: self._encoded(photo, placement, mirrored))
         return found["mean"], found["std"]
 
@@ -59,7 +60,7 @@ class LatentCache:
         """
         if data.masks == "off" or (data.masks == "files" and photo.mask is None):
             return None
-        shape = self._family.latent_shape(*placement.bucket)
+        shape = latent_shape(self._family.vae, *placement.bucket)
         source = photo.sha256 if data.masks == "alpha" else photo.mask_sha256
         parts = ("mask", data.masks, source, placement, mirrored, data.mask_floor, shape)
         return self._store.get(_key(*parts), lambda: self._masked(photo, placement, data, mirrored))["mask"]
@@ -68,11 +69,11 @@ class LatentCache:
         picture = placed(decode_picture(photo.path, read_unchanged(photo.path, photo.sha256)), placement)
         pixels = torch.tensor(np.asarray(picture)).permute(2, 0, 1)
         pixels = pixels.flip(2) if mirrored else pixels  # not the latents: an encoder does not see both sides alike
-        mean, std = self._family.encode_pictures(pixels[None].float() / 127.5 - 1)
+        mean, std = encode(self._family.vae, pixels[None].float() / 127.5 - 1)
         return {"mean": mean[0], "std": std[0]}
 
     def _masked(self, photo: Photo, placement: Placement, data: "DataConfig", mirrored: bool) -> Mapping[str, Tensor]:
-        _, rows, columns = self._family.latent_shape(*placement.bucket)
+        _, rows, columns = latent_shape(self._family.vae, *placement.bucket)
         weights = mask_weights(load_mask(photo, data.masks), placement, columns, rows, data.mask_floor)
         require_some(weights, photo, placement)
         mask = torch.tensor(weights, dtype=torch.float32, device=self._family.device)
@@ -92,7 +93,7 @@ class TextCache:
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def _row(self, text: str, clip_skip: int) -> Text:
-        content = json.dumps([text, clip_skip, self._family.model_hash, str(self._family.dtype)])
+        content = json.dumps([text, clip_skip, model_hash(self._family), str(self._family.dtype)])
         return self._store.get(hashlib.sha256(content.encode()).hexdigest(), lambda: self._encoded(text, clip_skip))
 
     @torch.no_grad()

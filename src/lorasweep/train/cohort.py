@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Family, Text
-from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout
+from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout, adapted
 from lorasweep.records import Checkpoint, Failure, Step
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.checkpoint import save_checkpoint
@@ -199,7 +199,7 @@ class Cohort:
             adapters = [slot.state.adapter for slot in self._slots]
             self._bank = AdapterBank(adapters, self.family.device, trainable=True)
             checkpointing = config.hardware.gradient_checkpointing
-            self._trained = self.family.adapted(self._bank, gradient_checkpointing=checkpointing)
+            self._trained = adapted(self.family, self._bank, gradient_checkpointing=checkpointing)
             for number, slot in enumerate(self._slots):
                 slot.put_on(self._bank, number)
                 slot.state.widths.add(len(self._slots))

@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from lorasweep.data.atomic import DAY, sweep_temporaries, write_atomically
-from lorasweep.models.family import Family, Text
+from lorasweep.models.autoencoder import latent_shape
+from lorasweep.models.family import Family, Text, model_hash
 from lorasweep.models.lora.file import read_lora
-from lorasweep.models.lora.layer import Adapter, AdapterBank, part_of
+from lorasweep.models.lora.layer import Adapter, AdapterBank, adapted, part_of
 from lorasweep.records import Checkpoint, Prompt, Sample, SampleSet, Step
 from lorasweep.train.cache import TextCache
 from lorasweep.train.randomness import initial_noise, seed_for
@@ -143,7 +144,7 @@ def _draw_into(
         return
     bank = AdapterBank(adapters, family.device, strength=sheet.look.strength)
     # an adapter without weights is the base model itself
-    drawn = family.adapted(bank) if bank.names else family
+    drawn = adapted(family, bank) if bank.names else family
     shared = None if any(part_of(name) == "text" for name in bank.names) else texts or TextCache(family)
     for chunk in missing:
         pictures = _draw_chunk(drawn, chunk, sheet, shared, len(adapters))
@@ -164,7 +165,7 @@ def drawing_inputs(
 ) -> tuple[Text, Text, Tensor, "SampleConfig", list[int]]:
     """What some cells of a sheet are drawn from, ``copies`` times over: what ``Family.draw`` takes."""
     encode = texts or family.encode_prompts
-    shape = family.latent_shape(*sheet.size)
+    shape = latent_shape(family.vae, *sheet.size)
     noise = torch.stack([initial_noise(prompt.key, seed, shape) for prompt, seed in chunk])
     return (
         encode([prompt.text for prompt, _ in chunk] * copies, sheet.look.clip_skip),
@@ -195,7 +196,7 @@ def _base_key(family: Family, sheet: Sheet) -> str:
     words = [(prompt.key, prompt.text, prompt.negative) for prompt in sheet.prompts]
     settings = (look.sampler, look.steps, look.guidance, look.clip_skip, look.batch_size)
     place = (str(family.device.type), str(family.dtype))
-    facts = [family.model_hash, words, sheet.seeds, settings, sheet.size, place]
+    facts = [model_hash(family), words, sheet.seeds, settings, sheet.size, place]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from lorasweep.data.atomic import sweep_temporaries, write_atomically
 from lorasweep.errors import UserError
-from lorasweep.models.family import Family
+from lorasweep.models.family import Family, model_hash
 from lorasweep.models.lora.file import init_file, read_lora
 from lorasweep.models.lora.header import safetensors_bytes
-from lorasweep.models.lora.layer import Adapter, LoraWeights, part_of
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import Adapter, LoraWeights, module_shapes, part_of
 from lorasweep.train.randomness import seed_for
 from lorasweep.train.trial import Trial
 
@@ -64,7 +65,7 @@ def starting_adapter(config: "RunConfig", family: Family) -> Adapter:
         UserError: the file is none of this base model, or changes a text encoder that is not to be trained.
     """
     if config.lora.init is None:
-        return family.initial_adapter(config.lora, seed_for(config.seed, "adapter"))
+        return initial_adapter(family, config.lora, seed_for(config.seed, "adapter"))
     adapter = read_lora(init_file(config.lora.init), family)
     if not config.lora.text_encoder and any(part_of(name) == "text" for name in adapter):
         raise UserError(
@@ -117,7 +118,7 @@ def _fits(trial: Trial, family: Family) -> dict[str, Any]:
         "optim.name": config.optim.name,
         "optim.batch_size": config.optim.batch_size,
         "optim.gradient_accumulation": config.optim.gradient_accumulation,
-        "model.path": family.model_hash,
+        "model.path": model_hash(family),
         "data.path": trial.dataset.fingerprint,
     }
 
@@ -181,7 +182,7 @@ def _read_state(trial: Trial, family: Family, folder: Path) -> TrainingState | N
         name: LoraWeights(tensors[f"down/{name}"], tensors[f"up/{name}"], float(tensors[f"alpha/{name}"]))
         for name in names
     }
-    order = [name for name in family.module_shapes() if name in found]  # safetensors has an order of its own
+    order = [name for name in module_shapes(family.components) if name in found]  # safetensors has an order of its own
     return TrainingState(
         step=facts["step"],
         adapter={name: found[name] for name in order},

@@ -16,7 +16,7 @@ from torch import Tensor
 from lorasweep.data.buckets import Placement
 from lorasweep.errors import UserError
 from lorasweep.models.family import Family
-from lorasweep.models.lora.layer import Adapter, AdapterBank
+from lorasweep.models.lora.layer import Adapter, AdapterBank, adapted
 from lorasweep.records import Photo
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.randomness import normal, stream
@@ -106,7 +106,7 @@ class FixedLoss:
             self._bank.load([adapter])
         else:
             self._bank = AdapterBank([adapter], self._family.device)
-            self._carrier = self._family.adapted(self._bank)
+            self._carrier = adapted(self._family, self._bank)
         return self._carrier
 
     def _errors(

@@ -11,7 +11,9 @@ from diffusers import FluxPipeline
 
 from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
 from lorasweep.errors import UserError
-from lorasweep.models.families.flux import packed, picture_ids, unpacked
+from lorasweep.models.autoencoder import encode, latent_shape
+from lorasweep.models.families.flux import image_ids, packed, unpacked
+from lorasweep.models.lora.initial import initial_adapter
 
 CPU = torch.device("cpu")
 
@@ -55,7 +57,7 @@ def test_the_same_noise_draws_the_same_picture(flux: Any, sampler: str) -> None:
 def test_its_drawing_is_what_the_diffusers_pipeline_draws(
     flux: Any, pipeline: Any, guidance: float, width: int, height: int
 ) -> None:
-    shape = flux.latent_shape(width, height)
+    shape = latent_shape(flux.vae, width, height)
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(5))
     theirs = pipeline(
         ["a person", "a dog"],
@@ -88,7 +90,7 @@ def test_tokens_and_places_are_the_pipelines_and_can_be_undone(rows: int, column
     assert torch.equal(unpacked(tokens, rows, columns), latents)
     assert torch.equal(FluxPipeline._unpack_latents(tokens, 8 * rows, 8 * columns, 8), latents)
     places = FluxPipeline._prepare_latent_image_ids(2, rows // 2, columns // 2, CPU, torch.float32)
-    assert torch.equal(picture_ids(rows // 2, columns // 2, CPU), places)
+    assert torch.equal(image_ids(rows // 2, columns // 2, CPU), places)
 
 
 def test_the_guidance_is_told_and_changes_the_answer(flux: Any) -> None:
@@ -105,7 +107,7 @@ def test_the_guidance_is_told_and_changes_the_answer(flux: Any) -> None:
         pooled_projections=text["pooled"],
         timestep=timesteps,
         guidance=torch.tensor([1.0, 3.5]),
-        img_ids=picture_ids(2, 2, CPU),
+        img_ids=image_ids(2, 2, CPU),
         txt_ids=torch.zeros(24, 3),
         return_dict=False,
     )[0]
@@ -115,43 +117,43 @@ def test_the_guidance_is_told_and_changes_the_answer(flux: Any) -> None:
 def test_it_goes_straight_from_the_picture_to_the_noise(flux: Any) -> None:
     latents, noise = torch.randn(3, 16, 4, 4), torch.randn(3, 16, 4, 4)
     shares = torch.tensor([0.0, 0.25, 1.0])
-    shown = flux.noised(latents, noise, shares)
+    shown = flux.objective.noised(latents, noise, shares)
     torch.testing.assert_close(shown[0], latents[0])
     torch.testing.assert_close(shown[1], 0.75 * latents[1] + 0.25 * noise[1])
     torch.testing.assert_close(shown[2], noise[2])
-    target = flux.target(latents, noise, shares)
+    target = flux.objective.target(latents, noise, shares)
     torch.testing.assert_close(shown - shares.view(-1, 1, 1, 1) * target, latents)
-    assert flux.loss_weights(shares, None).tolist() == [1, 1, 1]
+    assert flux.objective.loss_weights(shares, None).tolist() == [1, 1, 1]
 
 
 def test_timesteps_are_sigmoid_unless_told_and_know_the_size_of_the_picture(flux: Any) -> None:
     uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    own = flux.timesteps(uniforms)
+    own = flux.objective.timesteps(uniforms)
     assert own.dtype == torch.float32
-    assert torch.equal(own, flux.timesteps(uniforms, OptimConfig(timesteps="sigmoid")))
-    assert torch.equal(flux.timesteps(uniforms, OptimConfig(timesteps="uniform")), uniforms.float())
+    assert torch.equal(own, flux.objective.timesteps(uniforms, OptimConfig(timesteps="sigmoid")))
+    assert torch.equal(flux.objective.timesteps(uniforms, OptimConfig(timesteps="uniform")), uniforms.float())
     shifting = OptimConfig(timesteps="resolution_shift")
-    small, large = (flux.timesteps(uniforms, shifting, (16, side, side)) for side in (32, 128))
+    small, large = (flux.objective.timesteps(uniforms, shifting, (16, side, side)) for side in (32, 128))
     for found, mu in ((small, 0.5), (large, 1.15)):  # 512 and 1024 pixels a side have 256 and 4096... tokens of 16
         torch.testing.assert_close(torch.logit(found) - torch.logit(own), torch.full((1000,), mu), atol=1e-3, rtol=0)
 
 
 def test_latents_are_shifted_and_scaled(flux: Any) -> None:
     pictures = torch.rand(1, 3, 32, 32) * 2 - 1
-    mean, std = flux.encode_pictures(pictures)
+    mean, std = encode(flux.vae, pictures)
     posterior = flux.vae.encode(pictures).latent_dist
     torch.testing.assert_close(mean, (posterior.mean - 0.1159) * 0.3611)
     torch.testing.assert_close(std, posterior.std * 0.3611)
 
 
 def test_the_last_layer_is_left_alone_though_blocks_end_in_one_of_its_name(flux: Any) -> None:
-    names = list(flux.initial_adapter(LoraConfig(rank=1, targets="linear"), 0))
+    names = list(initial_adapter(flux, LoraConfig(rank=1, targets="linear"), 0))
     assert "transformer.proj_out" not in names
     assert "transformer.single_transformer_blocks.1.proj_out" in names
     assert not any("norm_out" in name or "embed" in name for name in names)
     per_double, per_single = 4 + 4 + 4 + 2, 3 + 2 + 1
     assert len(names) == 2 * per_double + 2 * per_single
-    texts = [n for n in flux.initial_adapter(LoraConfig(rank=1, text_encoder=True), 0) if n.startswith("text")]
+    texts = [n for n in initial_adapter(flux, LoraConfig(rank=1, text_encoder=True), 0) if n.startswith("text")]
     assert len(texts) == 2 * 4
     assert not any(name.startswith("text_encoder_2") for name in texts)
 

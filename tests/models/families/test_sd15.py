@@ -13,8 +13,10 @@ from contracts.tiny import SIDE
 from lorasweep.config.schema import HardwareConfig, LoraConfig, ModelConfig, SampleConfig
 from lorasweep.errors import UserError
 from lorasweep.models import load_family
-from lorasweep.models.families.samplers import SAMPLERS
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.autoencoder import encode
+from lorasweep.models.families.unet import SAMPLERS
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, adapted
 
 LORA = LoraConfig(rank=4, alpha=2.0, targets="linear")
 
@@ -66,11 +68,11 @@ def test_its_drawing_is_what_the_diffusers_pipeline_draws(family: Any, model_fol
 
 
 def test_adapters_drawn_side_by_side_draw_what_each_draws_alone(family: Any) -> None:
-    adapters = [contract.stirred(family.initial_adapter(LORA, seed), seed) for seed in range(2)]
+    adapters = [contract.stirred(initial_adapter(family, LORA, seed), seed) for seed in range(2)]
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     text, negative = family.encode_prompts(["a", "b"]), family.encode_prompts(["", ""])
     look = SampleConfig(steps=3, guidance=3.0)
-    both = family.adapted(AdapterBank(adapters)).draw(
+    both = adapted(family, AdapterBank(adapters)).draw(
         {k: v.repeat(2, 1, 1) for k, v in text.items()},
         {k: v.repeat(2, 1, 1) for k, v in negative.items()},
         noise.repeat(2, 1, 1, 1),
@@ -78,7 +80,7 @@ def test_adapters_drawn_side_by_side_draw_what_each_draws_alone(family: Any) -> 
         [0, 1, 0, 1],
     )
     for slot, adapter in enumerate(adapters):
-        alone = family.adapted(AdapterBank([adapter])).draw(text, negative, noise, look, [0, 1])
+        alone = adapted(family, AdapterBank([adapter])).draw(text, negative, noise, look, [0, 1])
         assert (both[2 * slot : 2 * slot + 2].int() - alone.int()).abs().max() <= 1
     assert not torch.equal(both[:2], both[2:])
 
@@ -90,11 +92,11 @@ def test_min_snr_weights_are_those_of_the_paper(model_folder: Path, prediction: 
     snr = family.objective.alphas[timesteps] / (1 - family.objective.alphas[timesteps])
     assert snr[0] > 5 > snr[1] > 0
     assert snr[2] == pytest.approx(0, abs=1e-6)  # zero-terminal
-    weights = family.loss_weights(timesteps, 5.0)
+    weights = family.objective.loss_weights(timesteps, 5.0)
     share = 5 / snr[0] if prediction == "epsilon" else 5 / (snr[0] + 1)
     middle = 1.0 if prediction == "epsilon" else snr[1] / (snr[1] + 1)
     torch.testing.assert_close(weights, torch.tensor([share, middle, 1.0 if prediction == "epsilon" else 0.0]))
-    assert family.loss_weights(timesteps, None).tolist() == [1, 1, 1]
+    assert family.objective.loss_weights(timesteps, None).tolist() == [1, 1, 1]
 
 
 def test_clip_skip_leaves_out_the_last_layer(family: Any) -> None:
@@ -108,7 +110,7 @@ def test_clip_skip_leaves_out_the_last_layer(family: Any) -> None:
 
 def test_latents_are_scaled_mean_and_deviation_of_the_encoder(family: Any) -> None:
     pictures = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
-    mean, std = family.encode_pictures(pictures)
+    mean, std = encode(family.vae, pictures)
     posterior = family.vae.encode(pictures).latent_dist
     torch.testing.assert_close(mean, posterior.mean * 0.18215)
     torch.testing.assert_close(std, posterior.std * 0.18215)

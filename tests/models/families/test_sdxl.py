@@ -12,7 +12,10 @@ from contracts.tiny_models import load_tiny_kind
 
 from lorasweep.config.schema import LoraConfig, ModelConfig, RunConfig, SampleConfig
 from lorasweep.errors import UserError
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.autoencoder import encode, latent_shape
+from lorasweep.models.lora.header import base_lines
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, adapted, module_shapes
 
 TARGETS = ("attention", "linear", "convolution")
 SIZES = [(768, 512, 0, 64, 32, 32), (32, 32, 0, 0, 32, 32)]
@@ -60,7 +63,7 @@ def test_the_same_noise_draws_the_same_picture(sdxl: Any, sampler: str) -> None:
 def test_its_drawing_is_what_the_diffusers_pipeline_draws(
     sdxl: Any, pipeline: Any, guidance: float, width: int, height: int, clip_skip: int
 ) -> None:
-    shape = sdxl.latent_shape(width, height)
+    shape = latent_shape(sdxl.vae, width, height)
     noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(5))
     theirs = pipeline(
         *("a person",),
@@ -121,7 +124,7 @@ def test_the_sizes_told_are_diffusers_added_time_ids_and_change_the_answer(sdxl:
 
 def test_latents_are_scaled_mean_and_deviation_of_the_encoder(sdxl: Any) -> None:
     pictures = torch.rand(1, 3, 32, 32) * 2 - 1
-    mean, std = sdxl.encode_pictures(pictures)
+    mean, std = encode(sdxl.vae, pictures)
     posterior = sdxl.vae.encode(pictures).latent_dist
     torch.testing.assert_close(mean, posterior.mean * 0.13025)
     torch.testing.assert_close(std, posterior.std * 0.13025)
@@ -129,11 +132,11 @@ def test_latents_are_scaled_mean_and_deviation_of_the_encoder(sdxl: Any) -> None
 
 @pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2"])
 def test_adapters_on_either_text_encoder_change_the_answer(sdxl: Any, part: str) -> None:
-    whole = contract.stirred(sdxl.initial_adapter(LoraConfig(rank=4, targets="linear", text_encoder=True), 0), 0)
+    whole = contract.stirred(initial_adapter(sdxl, LoraConfig(rank=4, targets="linear", text_encoder=True), 0), 0)
     adapter = {name: weights for name, weights in whole.items() if name.startswith(f"{part}.")}
     assert adapter
     changed, plain = (
-        sdxl.adapted(AdapterBank([adapter])).encode_prompts(["a person"]),
+        adapted(sdxl, AdapterBank([adapter])).encode_prompts(["a person"]),
         sdxl.encode_prompts(["a person"]),
     )
     assert not torch.allclose(changed["states"], plain["states"], atol=1e-3)
@@ -141,10 +144,10 @@ def test_adapters_on_either_text_encoder_change_the_answer(sdxl: Any, part: str)
 
 
 def test_the_sets_of_targets_grow(sdxl: Any) -> None:
-    names = [set(sdxl.initial_adapter(LoraConfig(rank=1, targets=targets), 0)) for targets in TARGETS]
+    names = [set(initial_adapter(sdxl, LoraConfig(rank=1, targets=targets), 0)) for targets in TARGETS]
     assert names[0] < names[1] < names[2]
     assert all(re.search(r"attn\d\.to_(q|k|v|out\.0)$", name) for name in names[0])
-    shapes = sdxl.module_shapes()
+    shapes = module_shapes(sdxl.components)
     added = names[2] - names[1]
     assert {len(shapes[name]) for name in added} == {2, 4}
     ends = {re.sub(r".*\.(?=conv\d|conv_shortcut|time_emb_proj|(down|up)samplers)", "", name) for name in added}
@@ -157,7 +160,7 @@ def test_a_fine_tune_that_predicts_v_is_read_as_one(model_of: Callable[[str], Pa
     assert family.objective.prediction == prediction
     contract.perfect_answer_has_no_loss_and_finds_the_latents(family)
     contract.same_noise_draws_same_picture(family, SampleConfig(steps=3, guidance=3.0))
-    assert family.file_metadata()["modelspec.prediction_type"] == ("epsilon" if prediction == "epsilon" else "v")
+    assert base_lines(family)["modelspec.prediction_type"] == ("epsilon" if prediction == "epsilon" else "v")
 
 
 def run(**changes: Any) -> RunConfig:

@@ -17,7 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lorasweep.config.card import Card
 from lorasweep.config.schema import HardwareConfig, LoraConfig, ModelConfig, SampleConfig
 from lorasweep.errors import UserError
-from lorasweep.models import FAMILIES, load_family
+from lorasweep.models import assembled, load_family
+from lorasweep.models.autoencoder import encode, latent_shape
+from lorasweep.models.family import model_hash
 from lorasweep.models.loading import frozen, low_memory
 from lorasweep.models.loading.frozen import (
     KeptConv2d,
@@ -29,8 +31,10 @@ from lorasweep.models.loading.frozen import (
     whole,
 )
 from lorasweep.models.loading.low_memory import bound_memory, choose_base, on_card, placing, require_fit
-from lorasweep.models.loading.skeletons import skeleton
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.loading.reading import read_parts, skeleton
+from lorasweep.models.loading.sources import find_source
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, adapted, module_shapes
 from lorasweep.records import Dataset, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
@@ -61,10 +65,10 @@ def denoiser(family: Any) -> nn.Module:
 
 def answered(family: Any, *, checkpointing: bool = False) -> tuple[Tensor, Tensor]:
     """What two adapters side by side answer, and their gradients."""
-    adapters = [contract.stirred(family.initial_adapter(LORA, seed), seed) for seed in range(2)]
+    adapters = [contract.stirred(initial_adapter(family, LORA, seed), seed) for seed in range(2)]
     bank = AdapterBank(adapters, trainable=True)
     latents, timesteps, text = contract.batch(family, 4)
-    answer = family.adapted(bank, gradient_checkpointing=checkpointing).denoise(latents, timesteps, text)
+    answer = adapted(family, bank, gradient_checkpointing=checkpointing).denoise(latents, timesteps, text)
     bank.backward(answer.square().mean())
     assert bank.gradients is not None
     return answer.detach(), bank.gradients
@@ -106,21 +110,21 @@ def test_weights_that_wait_in_cpu_memory_change_no_bit(load: Callable[..., Any],
     drawn = []
     for family in (plain, away):
         text, negative = family.encode_prompts(["a person"]), family.encode_prompts([""])
-        noise = torch.randn(1, *family.latent_shape(SIDE, SIDE), generator=torch.Generator().manual_seed(1))
+        noise = torch.randn(1, *latent_shape(family.vae, SIDE, SIDE), generator=torch.Generator().manual_seed(1))
         drawn.append(family.draw(text, negative, noise, look, [7]))
-        drawn.append(family.encode_pictures(torch.linspace(-1, 1, 3 * SIDE * SIDE).view(1, 3, SIDE, SIDE))[0])
+        drawn.append(encode(family.vae, torch.linspace(-1, 1, 3 * SIDE * SIDE).view(1, 3, SIDE, SIDE))[0])
     assert torch.equal(drawn[0], drawn[2])
     assert torch.equal(drawn[1], drawn[3])
-    assert plain.model_hash == away.model_hash
+    assert model_hash(plain) == model_hash(away)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_base_is_another_model_with_the_same_modules_and_start(load: Callable[..., Any], kind: str) -> None:
     plain, packed = load(kind), load(kind, base="fp8")
-    assert packed.model_hash != plain.model_hash
+    assert model_hash(packed) != model_hash(plain)
     assert packed.hashes["kept"] == "fp8"
-    assert packed.module_shapes() == plain.module_shapes()
-    started, expected = packed.initial_adapter(LORA, 3), plain.initial_adapter(LORA, 3)
+    assert module_shapes(packed.components) == module_shapes(plain.components)
+    started, expected = initial_adapter(packed, LORA, 3), initial_adapter(plain, LORA, 3)
     assert list(started) == list(expected)
     assert all(torch.equal(started[name].down, expected[name].down) for name in expected)
 
@@ -238,12 +242,12 @@ def on_fake_cuda(model_of: Callable[[str], Path]) -> Callable[..., tuple[Any, Fa
                 return place(part, module)
 
         model = ModelConfig(family=kind, path=str(model_of(kind)), resolution=SIDE)
-        found: Any = FAMILIES[kind]().load(model, CPU, torch.bfloat16, fake)
+        source = find_source(model)
+        found: Any = assembled(model, source, read_parts(source, torch.bfloat16, fake), CPU, torch.bfloat16, {})
         with mode:
-            if kind != "flux":
-                alphas = mode.from_tensor(found.schedule.alphas).to(cuda)
-                found = dataclasses.replace(found, schedule=dataclasses.replace(found.schedule, alphas=alphas))
-            return dataclasses.replace(found, device=cuda), mode
+            objective = found.objective
+            there = {"device": cuda} if kind == "flux" else {"alphas": mode.from_tensor(objective.alphas).to(cuda)}
+            return dataclasses.replace(found, objective=dataclasses.replace(objective, **there), device=cuda), mode
 
     return load
 
@@ -270,7 +274,7 @@ def test_a_card_holds_what_it_should_and_everything_is_computed_on_it(
             assert (tensor.device.type == "cpu") == (layer in repeated and key == "weight"), name
     with mode, torch.no_grad():
         text = family.encode_prompts(["a person"])
-        latents, _ = family.encode_pictures(torch.zeros(1, 3, SIDE, SIDE))
+        latents, _ = encode(family.vae, torch.zeros(1, 3, SIDE, SIDE))
         timesteps = torch.zeros(1, device="cuda") if kind == "flux" else torch.zeros(1, device="cuda").long()
         answer = family.denoise(latents, timesteps, text)
         picture = family.vae.decode(answer).sample

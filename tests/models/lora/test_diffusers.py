@@ -18,7 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from lorasweep.config.schema import LoraConfig
 from lorasweep.models.lora.file import diffusers_bytes, kohya_bytes, lora_bytes, read_lora
-from lorasweep.models.lora.layer import AdapterBank, LoraWeights
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, LoraWeights, adapted
 
 LAYOUTS = ("kohya", "diffusers")
 TINY = [("sd15", "diffusers"), ("sdxl", "kohya"), ("sdxl", "diffusers"), ("flux", "diffusers")]
@@ -100,12 +101,12 @@ def test_a_loaded_pipeline_gives_our_answers(
     family = family_of(kind)
     lora = LoraConfig(rank=4, alpha=3.0, targets="linear", text_encoder=True)
     file = tmp_path / "a.safetensors"
-    file.write_bytes(lora_bytes(stirred(family.initial_adapter(lora, 0), 0), family, {}, layout=layout))
+    file.write_bytes(lora_bytes(stirred(initial_adapter(family, lora, 0), 0), family, {}, layout=layout))
     pipeline = DiffusionPipeline.from_pretrained(model_of(kind), local_files_only=True)
     with nothing_said():
         pipeline.load_lora_weights(str(file))
     theirs = dataclasses.replace(family, **{name: getattr(pipeline, name) for name in family.components})
-    ours = family.adapted(AdapterBank([read_lora(file, family)]))
+    ours = adapted(family, AdapterBank([read_lora(file, family)]))
     latents, timesteps, text = batch(family, 2)
     assert (ours.denoise(latents, timesteps, text) - family.denoise(latents, timesteps, text)).abs().max() > 1e-3
     answers = [each.denoise(latents, timesteps, text) for each in (ours, theirs)]

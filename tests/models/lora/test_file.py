@@ -18,14 +18,15 @@ from lorasweep.config.schema import LoraConfig
 from lorasweep.errors import UserError
 from lorasweep.models.lora.file import read_lora, write_lora
 from lorasweep.models.lora.header import safetensors_bytes
-from lorasweep.models.lora.layer import AdapterBank
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, adapted
 
 LORA = LoraConfig(rank=4, alpha=2.0, targets="linear")
 
 
 @pytest.fixture
 def adapter(family: Any) -> Any:
-    return stirred(family.initial_adapter(LORA, 0), 0)
+    return stirred(initial_adapter(family, LORA, 0), 0)
 
 
 def test_what_is_written_is_read_back(family: Any, adapter: Any, tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_what_is_written_is_read_back(family: Any, adapter: Any, tmp_path: Path)
 
 
 def test_keys_are_kohyas_with_alpha_and_text_model_spelled_out(family: Any, tmp_path: Path) -> None:
-    both = family.initial_adapter(LoraConfig(rank=4, alpha=2.0, text_encoder=True), 0)
+    both = initial_adapter(family, LoraConfig(rank=4, alpha=2.0, text_encoder=True), 0)
     write_lora(tmp_path / "a.safetensors", both, family, {})
     tensors = load_file(tmp_path / "a.safetensors")
     prefix = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
@@ -104,7 +105,7 @@ def test_diffusers_loads_the_file_and_gives_the_same_answer(
     pipeline = StableDiffusionPipeline.from_pretrained(model_folder, safety_checker=None, local_files_only=True)
     pipeline.load_lora_weights(str(path))
     latents, timesteps, text = batch(family, 2)
-    ours = family.adapted(AdapterBank([read_lora(path, family)])).denoise(latents, timesteps, text)
+    ours = adapted(family, AdapterBank([read_lora(path, family)])).denoise(latents, timesteps, text)
     theirs = pipeline.unet(latents, timesteps, text["states"], return_dict=False)[0]
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert (ours - family.denoise(latents, timesteps, text)).abs().max() > 1e-3
@@ -114,12 +115,12 @@ def test_diffusers_loads_the_text_encoders_part_too(family: Any, model_folder: P
     from diffusers import StableDiffusionPipeline
 
     lora = LoraConfig(rank=4, alpha=2.0, targets="linear", text_encoder=True)
-    both = stirred(family.initial_adapter(lora, 0), 0)
+    both = stirred(initial_adapter(family, lora, 0), 0)
     write_lora(tmp_path / "a.safetensors", both, family, {})
     pipeline = StableDiffusionPipeline.from_pretrained(model_folder, safety_checker=None, local_files_only=True)
     pipeline.load_lora_weights(str(tmp_path / "a.safetensors"))
     ids = family.tokenizer(["a person"], padding="max_length", return_tensors="pt").input_ids
-    ours = family.adapted(AdapterBank([both])).encode_prompts(["a person"])["states"]
+    ours = adapted(family, AdapterBank([both])).encode_prompts(["a person"])["states"]
     torch.testing.assert_close(ours, pipeline.text_encoder(ids)[0], atol=1e-5, rtol=1e-5)
     assert (ours - family.encode_prompts(["a person"])["states"]).abs().max() > 1e-2
 

@@ -13,6 +13,7 @@ from safetensors.torch import save, save_file
 
 from lorasweep.errors import UserError
 from lorasweep.models.lora.header import audit, diffusers_header, kohya_hashes, kohya_header, read_header
+from lorasweep.models.lora.initial import initial_adapter
 from lorasweep.models.lora.layer import LoraWeights
 from lorasweep.models.lora.peft_config import adapter_metadata
 from lorasweep.records import Dataset
@@ -25,7 +26,7 @@ def checkpoint(family: Any, dataset: Dataset, model: Path, at: Path, metadata: s
     run = tiny_run(model)
     run = replace(run, save=replace(run.save, metadata=metadata))
     trial = Trial("anna-0001", run, dataset, at)
-    state = TrainingState(step=10, adapter=family.initial_adapter(run.lora, 0))
+    state = TrainingState(step=10, adapter=initial_adapter(family, run.lora, 0))
     path = save_checkpoint(trial, family, state).path
     assert path is not None
     return path

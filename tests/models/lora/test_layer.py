@@ -11,7 +11,8 @@ from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_mo
 
 from lorasweep.config.schema import LoraConfig
 from lorasweep.models.lora.file import read_lora, write_lora
-from lorasweep.models.lora.layer import AdapterBank, Dropout, LoraWeights, attach, structural_clone
+from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.layer import AdapterBank, Dropout, LoraWeights, adapted, attach, structural_clone
 
 BOTH = LoraConfig(rank=4, alpha=2.0, targets="linear", text_encoder=True)
 
@@ -33,7 +34,7 @@ def peft_unet(family: Any, adapter: dict[str, Any], lora: LoraConfig) -> Any:
 @pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
 def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, targets: str) -> None:
     lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
-    ours = family.initial_adapter(lora, 123)
+    ours = initial_adapter(family, lora, 123)
     torch.manual_seed(123)
     config = PeftConfig(r=4, lora_alpha=2.0, target_modules=family.targets(lora)["unet"])
     theirs = get_peft_model_state_dict(inject_adapter_in_model(config, structural_clone(family.unet)))
@@ -48,10 +49,10 @@ def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, ta
 @pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
 def test_answer_and_gradients_are_pefts(family: Any, slots: int, targets: str) -> None:
     lora = LoraConfig(rank=4, alpha=2.0, targets=targets)
-    adapters = [stirred(family.initial_adapter(lora, seed), seed) for seed in range(slots)]
+    adapters = [stirred(initial_adapter(family, lora, seed), seed) for seed in range(slots)]
     bank = AdapterBank(adapters, trainable=True)
     latents, timesteps, text = batch(family, 2 * slots)
-    answer = family.adapted(bank).denoise(latents, timesteps, text)
+    answer = adapted(family, bank).denoise(latents, timesteps, text)
     bank.backward(answer.square().view(slots, -1).mean(1).sum())
     for slot, adapter in enumerate(adapters):
         rows = slice(2 * slot, 2 * slot + 2)
@@ -69,7 +70,7 @@ def test_answer_and_gradients_are_pefts(family: Any, slots: int, targets: str) -
 
 
 def test_the_text_encoder_answers_as_with_peft(family: Any) -> None:
-    adapter = stirred(family.initial_adapter(BOTH, 0), 0)
+    adapter = stirred(initial_adapter(family, BOTH, 0), 0)
     config = PeftConfig(r=4, lora_alpha=2.0, target_modules=family.targets(BOTH)["text_encoder"])
     module = inject_adapter_in_model(config, structural_clone(family.text_encoder))
     state = {}
@@ -79,7 +80,7 @@ def test_the_text_encoder_answers_as_with_peft(family: Any) -> None:
             state |= {f"{path}.lora_A.weight": weights.down, f"{path}.lora_B.weight": weights.up}
     set_peft_model_state_dict(module, state)
     ids = family.tokenizer(["a person"], padding="max_length", return_tensors="pt").input_ids
-    ours = family.adapted(AdapterBank([adapter])).encode_prompts(["a person"])["states"]
+    ours = adapted(family, AdapterBank([adapter])).encode_prompts(["a person"])["states"]
     torch.testing.assert_close(ours, module(ids)[0], atol=1e-6, rtol=1e-6)
 
 
@@ -121,10 +122,10 @@ def test_a_convolution_alone_answers_and_learns_as_pefts(kernel: int, stride: in
 
 def test_a_convolutions_adapter_comes_back_from_the_bank_and_from_its_file(family: Any, tmp_path: Path) -> None:
     lora = LoraConfig(rank=3, alpha=2.0, targets="convolution")
-    adapter = stirred(family.initial_adapter(lora, 0), 0)
+    adapter = stirred(initial_adapter(family, lora, 0), 0)
     kinds = {weights.down.shape[2:] for weights in adapter.values()}
     assert kinds == {(), (1, 1), (3, 3)}
-    wide = family.initial_adapter(LoraConfig(rank=5, targets="convolution"), 1)
+    wide = initial_adapter(family, LoraConfig(rank=5, targets="convolution"), 1)
     exported = AdapterBank([adapter, wide]).export(0)
     write_lora(tmp_path / "a.safetensors", exported, family, {})
     for found in (exported, read_lora(tmp_path / "a.safetensors", family)):
@@ -138,11 +139,11 @@ def test_a_convolutions_adapter_comes_back_from_the_bank_and_from_its_file(famil
 @pytest.mark.parametrize("targets", ["linear", "convolution"])
 def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any, targets: str) -> None:
     small, wide = (LoraConfig(rank=rank, alpha=2.0, targets=targets) for rank in (2, 8))
-    adapters = [stirred(family.initial_adapter(small, 0), 0), stirred(family.initial_adapter(wide, 1), 1)]
+    adapters = [stirred(initial_adapter(family, small, 0), 0), stirred(initial_adapter(family, wide, 1), 1)]
     bank = AdapterBank(adapters, trainable=True)
     latents, timesteps, text = batch(family, 4)
-    answer = family.adapted(bank).denoise(latents, timesteps, text)
-    alone = family.adapted(AdapterBank([adapters[0]]))
+    answer = adapted(family, bank).denoise(latents, timesteps, text)
+    alone = adapted(family, AdapterBank([adapters[0]]))
     own = alone.denoise(latents[:2], timesteps[:2], {key: value[:2] for key, value in text.items()})
     torch.testing.assert_close(answer[:2], own, atol=1e-6, rtol=1e-5)
     bank.backward(answer.square().sum())
@@ -154,7 +155,7 @@ def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any, targets: st
 
 
 def test_what_goes_in_comes_out(family: Any) -> None:
-    adapters = [stirred(family.initial_adapter(LoraConfig(rank=r, targets="linear"), r), r) for r in (2, 5)]
+    adapters = [stirred(initial_adapter(family, LoraConfig(rank=r, targets="linear"), r), r) for r in (2, 5)]
     bank = AdapterBank(adapters)
     for slot, adapter in enumerate(adapters):
         exported = bank.export(slot)
@@ -166,13 +167,13 @@ def test_what_goes_in_comes_out(family: Any) -> None:
 
 def test_one_slots_nan_stays_in_its_rows(family: Any) -> None:
     lora = LoraConfig(rank=4, targets="linear", text_encoder=True)
-    adapters = [stirred(family.initial_adapter(lora, seed), seed) for seed in range(3)]
+    adapters = [stirred(initial_adapter(family, lora, seed), seed) for seed in range(3)]
     name = next(iter(adapters[1]))
     adapters[1][name] = adapters[1][name]._replace(up=torch.full_like(adapters[1][name].up, torch.nan))
     bank = AdapterBank(adapters, trainable=True)
     latents, timesteps, _ = batch(family, 6)
-    adapted = family.adapted(bank)
-    answer = adapted.denoise(latents, timesteps, adapted.encode_prompts([f"a person {i}" for i in range(6)]))
+    carrier = adapted(family, bank)
+    answer = carrier.denoise(latents, timesteps, carrier.encode_prompts([f"a person {i}" for i in range(6)]))
     bank.backward(answer.square().view(3, -1).mean(1).sum())
     assert answer[:2].isfinite().all()
     assert answer[4:].isfinite().all()
@@ -184,15 +185,15 @@ def test_one_slots_nan_stays_in_its_rows(family: Any) -> None:
 @pytest.mark.parametrize("targets", ["linear", "convolution"])
 def test_dropout_is_each_slots_own_and_repeats_when_recomputed(family: Any, targets: str) -> None:
     lora = LoraConfig(rank=4, targets=targets)
-    adapters = [stirred(family.initial_adapter(lora, 0), 0)] * 2
+    adapters = [stirred(initial_adapter(family, lora, 0), 0)] * 2
     bank = AdapterBank(adapters)
-    adapted = family.adapted(bank)
+    carrier = adapted(family, bank)
     latents, timesteps, text = batch(family, 2)
     both = {key: value[:1].repeat(2, 1, 1) for key, value in text.items()}
 
     def answer(*dropout: Dropout) -> torch.Tensor:
         bank.dropout = dropout
-        return adapted.denoise(latents[:1].repeat(2, 1, 1, 1), timesteps[:1].repeat(2), both)
+        return carrier.denoise(latents[:1].repeat(2, 1, 1, 1), timesteps[:1].repeat(2), both)
 
     plain, dropped = answer(Dropout(0.0, 1), Dropout(0.5, 1))
     again = answer(Dropout(0.5, 1), Dropout(0.5, 2))
@@ -203,14 +204,14 @@ def test_dropout_is_each_slots_own_and_repeats_when_recomputed(family: Any, targ
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(family: Any) -> None:
-    adapter = stirred(family.initial_adapter(LoraConfig(rank=4, dropout=0.3), 0), 0)
+    adapter = stirred(initial_adapter(family, LoraConfig(rank=4, dropout=0.3), 0), 0)
     latents, timesteps, text = batch(family, 2)
     found = []
     for checkpointing in (False, True):
         bank = AdapterBank([adapter], trainable=True)
         bank.dropout = [Dropout(0.3, 5)]
-        adapted = family.adapted(bank, gradient_checkpointing=checkpointing)
-        bank.backward(adapted.denoise(latents, timesteps, text).square().mean())
+        carrier = adapted(family, bank, gradient_checkpointing=checkpointing)
+        bank.backward(carrier.denoise(latents, timesteps, text).square().mean())
         found.append(bank.gradients)
     torch.testing.assert_close(found[0], found[1])
     assert found[0].abs().sum() > 0

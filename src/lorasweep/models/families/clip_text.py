@@ -9,14 +9,14 @@ from lorasweep.errors import UserError
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], length: int | None = None) -> Tensor:
-    """[N, tokens] padded and cut to the tokenizer's own length, or to ``length`` where that is shorter."""
+    """Return [N, tokens], padded and cut to the tokenizer's own length, or to ``length`` if that is shorter."""
     longest = min(tokenizer.model_max_length, length or tokenizer.model_max_length)
     rows = tokenizer(list(texts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
     return rows.input_ids
 
 
 def skipped_states(hidden_states: Sequence[Tensor], skip: int, unread: int = 0) -> Tensor:
-    """[N, tokens, width] hidden states with ``skip`` layers left out at the end, without the last normalisation.
+    """Return [N, tokens, width] hidden states without the last ``skip`` layers and without the last normalisation.
 
     Args:
         unread: layers at the end that the family never reads; ``skip`` counts from there.
@@ -31,7 +31,8 @@ def skipped_states(hidden_states: Sequence[Tensor], skip: int, unread: int = 0) 
 
 
 def final_norm(encoder: nn.Module) -> nn.Module:
-    """The last normalisation; transformers 5.6 dropped the level ``text_model`` above it in CLIPTextModel."""
+    """Return the last normalisation of a CLIP text encoder."""
+    # transformers 5.6 dropped the level text_model of CLIPTextModel
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     assert isinstance(norm, nn.Module)
     return norm

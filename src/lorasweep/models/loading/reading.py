@@ -3,7 +3,7 @@
 import gzip
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from logging import CRITICAL
 from pathlib import Path
@@ -16,27 +16,94 @@ from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
 )
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Place
-from lorasweep.models.loading import bfl
-from lorasweep.models.loading.sources import Source, read_json
+from lorasweep.models.loading.sources import WEIGHTS, Source, read_json, shipped_configs
+from lorasweep.models.lora.names import BFL_DOUBLE, BFL_ENDS, BFL_SINGLE
 
-CONVERTERS: Mapping[str, Any] = {
-    "unet": convert_ldm_unet_checkpoint,
-    "vae": convert_ldm_vae_checkpoint,
-    "transformer": lambda state, config: bfl.to_diffusers(state),
-}
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
 """Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
 CACHE_LINE = 64
 """Bytes; torch begins every tensor of its own at a multiple of it."""
+BFL_PREFIX = "model.diffusion_model."
+"""In files that hold more than the transformer."""
+BFL_BLOCKS = {"double": ("transformer_blocks", BFL_DOUBLE), "single": ("single_transformer_blocks", BFL_SINGLE)}
+BFL_NORMS = {
+    "img_attn.norm.query_norm": "attn.norm_q",
+    "img_attn.norm.key_norm": "attn.norm_k",
+    "txt_attn.norm.query_norm": "attn.norm_added_q",
+    "txt_attn.norm.key_norm": "attn.norm_added_k",
+    "norm.query_norm": "attn.norm_q",
+    "norm.key_norm": "attn.norm_k",
+}
+
+
+def part_kinds(family: str) -> dict[str, Any]:
+    """Return part of a model to the class that holds its weights."""
+    return {
+        "unet": UNet2DConditionModel,
+        "transformer": FluxTransformer2DModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel if family == "flux" else CLIPTextModelWithProjection,
+        "vae": AutoencoderKL,
+    }
+
+
+def part_dtype(part: str, dtype: torch.dtype) -> torch.dtype:
+    """Return the precision of a part of a model that computes in ``dtype``."""
+    return torch.float32 if part == "vae" else dtype  # SDXL's overflows in fp16
+
+
+def tokenizers(family: str) -> list[str]:
+    """Return the names of a family's tokenizers, in the order of its text encoders."""
+    return [part.replace("text_encoder", "tokenizer") for part in WEIGHTS[family] if part.startswith("text_encoder")]
+
+
+def read_parts(source: Source, dtype: torch.dtype, place: Place) -> dict[str, Any]:
+    """Return all parts of a model and its tokenizers, by name.
+
+    Args:
+        place: puts each part on the device, or where else it is kept, as soon as it is read.
+
+    Raises:
+        UserError: see ``read_part`` and ``read_tokenizer``.
+    """
+    kinds = part_kinds(source.kind)
+    parts = {
+        part: read_part(source, kinds[part], part, part_dtype(part, dtype), place) for part in WEIGHTS[source.kind]
+    }
+    return parts | {part: read_tokenizer(source, part) for part in tokenizers(source.kind)}
+
+
+def skeleton(family: str, place: Callable[[str], Path] | None = None) -> dict[str, nn.Module]:
+    """Return the parts of a model that may carry adapters, from their configurations.
+
+    They lie on the meta device: names, shapes and settings without weights.
+
+    Args:
+        place: the folder of a part's configuration (``Source.place``); None is the family's well-known full size.
+    """
+    folder_of = place or shipped_configs(family).joinpath
+    with torch.device("meta"):
+        parts = (part for part in WEIGHTS[family] if part != "vae")
+        return {part: from_configuration(part_kinds(family)[part], folder_of(part)) for part in parts}
+
+
+def from_configuration(kind: Any, folder: Path) -> nn.Module:
+    """Return a part as its configuration describes it, on the device and in the precision that are torch's default."""
+    if hasattr(kind, "load_config"):  # diffusers
+        return kind.from_config(kind.load_config(folder))
+    return kind(kind.config_class.from_pretrained(folder))
 
 
 def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
@@ -117,6 +184,51 @@ def _tensors(path: Path | None, keys: list[str], dtype: torch.dtype) -> dict[str
     assert path is not None
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key).to(dtype) for key in keys}
+
+
+def from_bfl(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under diffusers' names; layers that are one here become several, without a copy.
+
+    diffusers' own converter knows one width only, and copies.
+
+    Raises:
+        KeyError: a name that FLUX.1 has not.
+        RuntimeError: a layer that is no queries, keys and values.
+    """
+    state = {key.removeprefix(BFL_PREFIX): tensor for key, tensor in checkpoint.items()}
+    found: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        name, end = key.rsplit(".", 1)
+        match = re.fullmatch(r"(double|single)_blocks\.(\d+)\.(.+)", name)
+        if match:
+            blocks, table = BFL_BLOCKS[match[1]]
+            block, inner = f"{blocks}.{match[2]}", match[3]
+            if inner in BFL_NORMS:
+                found[f"{block}.{BFL_NORMS[inner]}.weight"] = tensor
+            else:
+                rows = _rows(tensor, len(table[inner]), state[f"{name}.weight"].shape[1])
+                found |= {
+                    f"{block}.{part}.{end}": part_rows for part, part_rows in zip(table[inner], rows, strict=True)
+                }
+        elif name == "final_layer.adaLN_modulation.1":
+            shift, scale = tensor.chunk(2)
+            found[f"norm_out.linear.{end}"] = torch.cat([scale, shift])
+        else:
+            found[f"{BFL_ENDS[name]}.{end}"] = tensor
+    return found
+
+
+def _rows(whole: Tensor, parts: int, width: int) -> tuple[Tensor, ...]:
+    """Queries, keys and values have ``width`` rows each; what is below them is the MLP's."""
+    return (whole,) if parts == 1 else whole.split([width] * 3 + [len(whole) - 3 * width] * (parts - 3))
+
+
+CONVERTERS: Mapping[str, Any] = {
+    "unet": convert_ldm_unet_checkpoint,
+    "vae": convert_ldm_vae_checkpoint,
+    "transformer": lambda state, config: from_bfl(state),
+}
+"""Part to what renames a single file's weights as diffusers has them."""
 
 
 def read_tokenizer(source: Source, part: str) -> Any:

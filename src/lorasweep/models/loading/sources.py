@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from lorasweep.data.hashes import file_sha256
 from lorasweep.data.hub import HUB_ID, fetch_folder
 from lorasweep.errors import UserError
+from lorasweep.models.lora.file import PICKLES
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import ModelConfig
@@ -43,7 +44,6 @@ HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 HUB_REST = ["*.fp16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*"]
 QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", ".comfy_quant", ".absmax")
 """Ends of keys beside weights that mean nothing without them."""
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +213,3 @@ def folder_hash(folder: Path) -> str:
         digest.update(path.name.encode())
         digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
-
-
-def whole_hash(hashes: Mapping[str, str]) -> str:
-    """One sha256 for a model from those of its parts."""
-    return hashlib.sha256(json.dumps(dict(hashes), sort_keys=True).encode()).hexdigest()

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
@@ -13,18 +12,18 @@ from torch import Tensor
 
 from lorasweep.data.atomic import write_atomically
 from lorasweep.errors import UserError
-from lorasweep.models.loading.sources import PICKLES
-from lorasweep.models.lora.header import diffusers_header, kohya_header, safetensors_bytes
-from lorasweep.models.lora.layer import Adapter, LoraWeights
-from lorasweep.models.lora.layouts import Shapes, from_tensors, to_diffusers, to_kohya
+from lorasweep.models.family import Family
+from lorasweep.models.lora.header import base_lines, diffusers_header, kohya_header, safetensors_bytes
+from lorasweep.models.lora.layer import Adapter, LoraWeights, Shapes, module_shapes
+from lorasweep.models.lora.layouts import from_tensors, to_diffusers, to_kohya
 from lorasweep.models.lora.peft_config import header_alphas
 
-if TYPE_CHECKING:
-    from lorasweep.models.family import Family
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+"""Loading one runs whatever code it holds; neither a LoRA nor a base model is read from them."""
 
 
 def write_lora(
-    path: Path, adapter: Adapter, family: "Family", metadata: Mapping[str, str], *, layout: str = "kohya"
+    path: Path, adapter: Adapter, family: Family, metadata: Mapping[str, str], *, layout: str = "kohya"
 ) -> str:
     """Write one LoRA file, whole or not at all.
 
@@ -42,12 +41,12 @@ def write_lora(
     return hashlib.sha256(data).hexdigest()
 
 
-def lora_bytes(adapter: Adapter, family: "Family", metadata: Mapping[str, str], *, layout: str = "kohya") -> bytes:
+def lora_bytes(adapter: Adapter, family: Family, metadata: Mapping[str, str], *, layout: str = "kohya") -> bytes:
     """The file, as bytes that depend on the arguments alone."""
-    lines = {**family.file_metadata(), **metadata}
+    lines = {**base_lines(family), **metadata}
     if layout == "diffusers":
         return diffusers_bytes(adapter, family.kind, lines)
-    return kohya_bytes(adapter, family.kind, family.module_shapes(), lines)
+    return kohya_bytes(adapter, family.kind, module_shapes(family.components), lines)
 
 
 def kohya_bytes(adapter: Adapter, kind: str, shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
@@ -68,9 +67,9 @@ def weights_sha256(path: Path) -> str:
         return (file.metadata() or {}).get("sshs_model_hash", "")
 
 
-def read_lora(path: Path, family: "Family") -> dict[str, LoraWeights]:
+def read_lora(path: Path, family: Family) -> dict[str, LoraWeights]:
     """One LoRA file as an adapter of ``family`` (see ``read_adapter``)."""
-    return read_adapter(path, family.kind, family.module_shapes())
+    return read_adapter(path, family.kind, module_shapes(family.components))
 
 
 def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights]:

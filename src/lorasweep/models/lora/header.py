@@ -11,13 +11,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lorasweep.errors import UserError
+from lorasweep.models.family import Family, model_hash
 from lorasweep.models.lora.layer import Adapter
+from lorasweep.models.lora.names import ARCHITECTURES, BASE_MODELS
 from lorasweep.models.lora.peft_config import ADAPTER_METADATA, adapter_metadata
 
-ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base", "flux": "flux-1-dev"}
-"""modelspec's words for the families."""
-BASE_MODELS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
-"""sd-scripts' words for the families, by which A1111 takes a file for SDXL."""
 RUN_NAME, FREE_TEXT, WHEN = "the name of the run", "free text", "when it was trained"
 TELLS = {
     "ss_tag_frequency": "the words of your captions and the name of your folder",
@@ -79,20 +77,17 @@ def _looks_private(value: str) -> str:
     return next((what for what, pattern in PRIVATE.items() if re.search(pattern, value)), "")
 
 
-def base_lines(kind: str, sha256: str, prediction: str | None = None) -> dict[str, str]:
-    """What a file says of the base model it was trained on.
-
-    Args:
-        sha256: of the checkpoint file, or of all parts of a folder.
-        prediction: epsilon or v_prediction; None for flow matching, for which modelspec has no word.
-    """
+def base_lines(family: Family) -> dict[str, str]:
+    """Return what a file says of the base model that it was trained on."""
     lines = {
-        "ss_new_sd_model_hash": sha256,
+        # A1111 and others look the base model up by the sha256 of its checkpoint file
+        "ss_new_sd_model_hash": family.hashes.get("file", model_hash(family)),
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{ARCHITECTURES[kind]}/lora",
+        "modelspec.architecture": f"{ARCHITECTURES[family.kind]}/lora",
         "modelspec.implementation": "diffusers",
     }
-    if prediction is not None:
+    prediction = family.objective.prediction
+    if prediction != "flow":  # for which modelspec has no word
         lines["modelspec.prediction_type"] = "epsilon" if prediction == "epsilon" else "v"
     return lines
 

@@ -1,10 +1,7 @@
 """What the keys of a LoRA file say: which part of which module each tensor is, and which base model they are for."""
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
-
-from torch import Tensor
 
 from lorasweep.errors import UserError
 
@@ -82,36 +79,3 @@ def other_half(key: str) -> str | None:
     twins = {"lora_A": "lora_B", "lora_B": "lora_A", "down": "up", "up": "down"}
     twin = re.sub(r"(lora_A|lora_B|down|up)(?=(\.default)?\.weight$)", lambda match: twins[match[1]], key)
     return twin if twin != key else None
-
-
-FLUX_SIGNS = ("double_blocks", "single_blocks", "single_transformer_blocks", "lora_te3_")
-SDXL_SIGNS = ("lora_te2_", "text_encoder_2.", "input_blocks", "output_blocks", "add_embedding", "label_emb")
-UNET_SIGNS = ("down_blocks", "up_blocks", "mid_block", "lora_te_")
-CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to_k(_lora)?\.(lora_down|lora_A|lora\.down|down)\b")
-TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
-"""Of the text that a UNet's cross attention reads."""
-
-
-def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
-    """The family that a file's names and widths tell: sd15, sd2, sdxl, flux; None where they tell none."""
-    names = " ".join(tensors)
-    if any(sign in names for sign in FLUX_SIGNS):
-        return "flux"
-    widths = {tensor.shape[-1] for key, tensor in tensors.items() if CROSS_ATTENTION.search(key) and tensor.dim() == 2}
-    if len(widths) == 1 and (family := TEXT_WIDTHS.get(widths.pop())):
-        return family
-    if any(sign in names for sign in SDXL_SIGNS) or re.search(r"transformer_blocks[._][1-9]", names):
-        return "sdxl"
-    return "sd15" if any(sign in names for sign in UNET_SIGNS) else None
-
-
-def guess(tensors: Mapping[str, Tensor], kind: str, *, same: str = ".") -> str:
-    """The end of a sentence about what does not fit a base model of ``kind``: what the whole file looks like.
-
-    Args:
-        same: the end where it looks like a file of that very family.
-    """
-    looks = looks_like(tensors)
-    if looks is None:
-        return ": is it a LoRA of another family?"
-    return same if looks == kind else f": it is a LoRA of another family, {looks}."

@@ -5,14 +5,20 @@ Activations are ``[C * B, ...]``, slot-major. The frozen layer sees them as one 
 all adapters lie in one flat ``[C, P]`` buffer: gradient norm, clipping and optimiser work on rows of it.
 """
 
+import contextlib
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lorasweep.models.family import Family
+
+AnyFamily = TypeVar("AnyFamily", bound=Family)
 
 
 class LoraWeights(NamedTuple):
@@ -36,6 +42,8 @@ def part_of(module: str) -> str:
 
 Adapter = Mapping[str, LoraWeights]
 """Component and module name (``unet.down_blocks.0...to_q``) to weights: one LoRA, whole."""
+Shapes = Mapping[str, tuple[int, ...]]
+"""Component and module name to the shape of its weight (see ``module_shapes``)."""
 
 
 class Dropout(NamedTuple):
@@ -272,3 +280,43 @@ def attach(module: nn.Module, component: str, bank: AdapterBank) -> nn.Module:
         if owner == component:
             clone.set_submodule(path, Layer(clone.get_submodule(path), bank.places[name], number))
     return clone
+
+
+def adapted(family: AnyFamily, bank: AdapterBank, *, gradient_checkpointing: bool = False) -> AnyFamily:
+    """Return a family of the same frozen weights that carries the bank's adapters; ``family`` stays as it was.
+
+    Args:
+        gradient_checkpointing: the denoiser forgets its activations and computes them again on the way back.
+    """
+    owners = {name.split(".", 1)[0] for name in bank.names}
+    denoiser = next(iter(family.components))
+    carriers: dict[str, Any] = {
+        component: attach(module, component, bank)
+        for component, module in family.components.items()
+        # the denoiser is cloned even without an adapter of its own: checkpointing is switched on in place
+        if component in owners or (gradient_checkpointing and component == denoiser)
+    }
+    if gradient_checkpointing:
+        carriers[denoiser].enable_gradient_checkpointing()
+    dataclass: Any = family
+    return dataclasses.replace(dataclass, **carriers, slots=bank.slots)
+
+
+def module_shapes(components: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the weight of every module that may carry an adapter, in module order.
+
+    (out, in) for a linear layer, (out, in, rows, columns) for a convolution.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for component, module in components.items():
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Linear):  # not weight.shape: a quantised layer packs it
+                shapes[f"{component}.{name}"] = (part.out_features, part.in_features)
+            elif isinstance(part, nn.Conv2d):
+                shapes[f"{component}.{name}"] = tuple(part.weight.shape)
+    return shapes
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which fp32 adapters beside a half-precision base multiply in the base's precision."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

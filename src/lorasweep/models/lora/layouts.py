@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from lorasweep.errors import UserError
-from lorasweep.models.lora.keys import ALPHA, DOWN, UP, guess, other_half, split_key
-from lorasweep.models.lora.layer import Adapter, LoraWeights
-from lorasweep.models.lora.names import aliases, is_swapped, kohya_groups, text_path
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Module to the shape of its weight (see ``family.Family.module_shapes``)."""
+from lorasweep.models.lora.keys import ALPHA, DOWN, UP, other_half, split_key
+from lorasweep.models.lora.layer import Adapter, LoraWeights, Shapes
+from lorasweep.models.lora.names import aliases, guess, is_swapped, kohya_groups, text_path
 
 
 def to_kohya(kind: str, shapes: Shapes, adapter: Adapter) -> dict[str, Tensor]:

@@ -8,9 +8,15 @@ sd-scripts ``networks/lora.py``, ``networks/lora_flux.py``, ``library/sdxl_origi
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from torch import Tensor
+
 Groups = dict[str, tuple[str, ...]]
 """A name in a file to the modules whose rows it holds, one below the other; nearly always a single one."""
 
+ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base", "flux": "flux-1-dev"}
+"""modelspec's words for the families."""
+BASE_MODELS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
+"""sd-scripts' words for the families, by which A1111 takes a file for SDXL."""
 TEXT_PREFIXES = {
     "sd15": {"text_encoder": "lora_te_"},
     "sdxl": {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
@@ -62,6 +68,12 @@ BFL_ENDS = {
     "final_layer.linear": "proj_out",
     "final_layer.adaLN_modulation.1": "norm_out.linear",
 }
+FLUX_SIGNS = ("double_blocks", "single_blocks", "single_transformer_blocks", "lora_te3_")
+SDXL_SIGNS = ("lora_te2_", "text_encoder_2.", "input_blocks", "output_blocks", "add_embedding", "label_emb")
+UNET_SIGNS = ("down_blocks", "up_blocks", "mid_block", "lora_te_")
+CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to_k(_lora)?\.(lora_down|lora_A|lora\.down|down)\b")
+TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+"""Of the text that a UNet's cross attention reads."""
 
 
 def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
@@ -194,3 +206,28 @@ def _by_component(modules: Iterable[str]) -> Mapping[str, list[str]]:
         component, path = module.split(".", 1)
         found.setdefault(component, []).append(path)
     return found
+
+
+def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
+    """The family that a file's names and widths tell: sd15, sd2, sdxl, flux; None where they tell none."""
+    names = " ".join(tensors)
+    if any(sign in names for sign in FLUX_SIGNS):
+        return "flux"
+    widths = {tensor.shape[-1] for key, tensor in tensors.items() if CROSS_ATTENTION.search(key) and tensor.dim() == 2}
+    if len(widths) == 1 and (family := TEXT_WIDTHS.get(widths.pop())):
+        return family
+    if any(sign in names for sign in SDXL_SIGNS) or re.search(r"transformer_blocks[._][1-9]", names):
+        return "sdxl"
+    return "sd15" if any(sign in names for sign in UNET_SIGNS) else None
+
+
+def guess(tensors: Mapping[str, Tensor], kind: str, *, same: str = ".") -> str:
+    """The end of a sentence about what does not fit a base model of ``kind``: what the whole file looks like.
+
+    Args:
+        same: the end where it looks like a file of that very family.
+    """
+    looks = looks_like(tensors)
+    if looks is None:
+        return ": is it a LoRA of another family?"
+    return same if looks == kind else f": it is a LoRA of another family, {looks}."

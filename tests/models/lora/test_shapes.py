@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorasweep.models.loading.skeletons import module_shapes, skeleton
+from lorasweep.models.loading.reading import skeleton
+from lorasweep.models.lora.layer import module_shapes
 
 PARAMETERS = {  # of the models that everybody has
     "sd15": {"unet": 859_520_964, "text_encoder": 123_060_480},
@@ -28,7 +29,7 @@ def test_a_skeleton_of_a_folder_has_that_models_shapes(
     family_of: Callable[[str], Any], model_of: Callable[[str], Path]
 ) -> None:
     for kind in PARAMETERS:
-        assert module_shapes(skeleton(kind, model_of(kind).joinpath)) == family_of(kind).module_shapes()
+        assert module_shapes(skeleton(kind, model_of(kind).joinpath)) == module_shapes(family_of(kind).components)
 
 
 def test_shapes_are_those_of_the_weights_in_order_the_denoiser_first() -> None:
