@@ -34,7 +34,7 @@ test-fast: setup
 # A search of twelve trials by two workers against a PostgreSQL and an MLflow server, one of them killed; `test` runs it
 # with four. Needs Debian's postgresql, or another whose initdb is in the path.
 cluster-test: setup
-	LORASWEEP_CLUSTER_TRIALS=12 $(THREADS) $(BIN)/python -m pytest -m "not gpu" -rs tests/app/test_search_cluster.py
+	LORASWEEP_CLUSTER_TRIALS=12 $(THREADS) $(BIN)/python -m pytest -m "not gpu" -rs tests/search/test_cluster.py
 
 demo: setup
 	@$(BIN)/lorasweep demo
