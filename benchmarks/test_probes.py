@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from benchmarks import probes
+from benchmarks import signatures
 from benchmarks.check import measure, orientation
 from benchmarks.evaluator import faults
 from benchmarks.picker import trajectories
-from benchmarks.probes import signature, steady
+from benchmarks.probes import probes
 from benchmarks.search import table
+from benchmarks.signatures import signature, steady
 
 
 def test_noise_gives_back_what_is_committed_and_a_change_does_not():
@@ -24,21 +25,21 @@ def test_a_signature_does_not_depend_on_the_order_of_its_facts():
 
 
 def test_models_are_named_by_what_they_are_and_the_oracles_readers_are_none():
-    assert set(probes.model_hashes()) == {"face", "face_confirm", "scorer", "text_encoder", "unet", "vae"}
+    assert set(signatures.model_hashes()) == {"face", "face_confirm", "scorer", "text_encoder", "unet", "vae"}
 
 
 def test_pixels_count_one_by_one():
     picture = orientation.draw(0, 0).resize((8, 8))
-    before = probes.pixels_hash([picture])
+    before = signatures.pixels_hash([picture])
     picture.putpixel((3, 3), (1, 2, 3))
-    assert probes.pixels_hash([picture]) != before
+    assert signatures.pixels_hash([picture]) != before
 
 
 def test_the_committed_answers_are_those_of_this_code():
-    """Who changes an answer runs `python -m benchmarks.probes`, raises a VERSION where the change goes further than
-    what is asked, and measures anew."""
-    committed = json.loads(probes.ANSWERS.read_text(encoding="utf-8"))
-    found = {name: probes.answers(name, values, within) for name, (values, within) in probes.probes().items()}
+    """Whoever changes an answer runs `python -m benchmarks.probes`, raises a VERSION if the change goes further than what
+    is asked, and measures again."""
+    committed = json.loads(signatures.ANSWERS.read_text(encoding="utf-8"))
+    found = {name: signatures.answers(name, values, within) for name, (values, within) in probes().items()}
     assert found == committed
 
 

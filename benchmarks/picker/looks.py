@@ -1,6 +1,6 @@
-"""What is to be seen in the pictures of a trajectory: by the scorers, a second face network, and the oracle.
+"""What the scorers, a second face network and the oracle see in the samples of a trajectory.
 
-All of it is Python on the CPU, a portion of pictures a process. See `benchmarks.picker.shards` for their latents.
+All of it is Python on the CPU, a portion of samples per process. `benchmarks.picker.shards` makes their latents.
 """
 
 import functools
@@ -16,12 +16,12 @@ from benchmarks.picker.packing import pack, pack_features
 from benchmarks.picker.shards import Plan, sheet_of
 
 ORACLE = ("quality", "distance", "scene_match", "residual", "copy")
-"""What of an oracle's reading is kept."""
+"""The fields of an oracle's reading that are kept."""
 
 
 @dataclass(frozen=True)
 class Portion:
-    """Some pictures of one run, or of the base model, that are looked at in one go."""
+    """Some samples of one run, or of the base model, that are looked at in one go."""
 
     person: int
     run: str
@@ -30,7 +30,7 @@ class Portion:
 
 
 def portions(plan: Plan, person: int, size: int = 96) -> list[Portion]:
-    """All that `sample` left of a person."""
+    """Return all that `sample` left of a person."""
     with np.load(plan.latents(person)) as stored:
         counts = {name: len(stored[name]) for name in ("base", *plan.runs)}
     return [
@@ -42,7 +42,7 @@ def portions(plan: Plan, person: int, size: int = 96) -> list[Portion]:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen in a portion: by scorers, the second face network and the oracle, NaN where it is not asked."""
+    """What was seen in a portion by scorers, second face network and oracle; NaN if the oracle was not asked."""
 
     features: Any
     confirm: np.ndarray
@@ -50,10 +50,10 @@ class Looked:
 
 
 def decoded(plan: Plan, person: int, run: str, places: slice) -> list[np.ndarray]:
-    """[h, w, 3] uint8 pictures of what `sample` left, checkpoint by checkpoint, in the order of the sheet."""
+    """Return [h, w, 3] uint8 samples from what `sample` left, checkpoint by checkpoint, in the order of the sheet."""
     import torch
 
-    from lorasweep.models.families.autoencoder import decode
+    from lorasweep.models.autoencoder import decode
 
     with np.load(plan.latents(person)) as stored, torch.no_grad():
         latents = stored[run][places] * stored[f"{run} unit"][places].astype(np.float32)
@@ -61,7 +61,7 @@ def decoded(plan: Plan, person: int, run: str, places: slice) -> list[np.ndarray
 
 
 def look(plan: Plan, portion: Portion) -> Looked:
-    """Decode some pictures and ask everyone about them; the oracle only where the subject should be shown."""
+    """Decode some samples and describe them; the oracle reads those that should show the subject."""
     from benchmarks.world.oracle import asked_in, load_oracle
     from lorasweep.portraits.folder import write_person
     from lorasweep.vision.describe import describe
@@ -83,7 +83,7 @@ def look(plan: Plan, portion: Portion) -> Looked:
 
 
 def shard_of(plan: Plan, person: int, looked: Mapping[Portion, Looked]) -> dict[str, Any]:
-    """All that is kept of a person."""
+    """Return all that is kept of a person."""
     from lorasweep.evaluate.dvar import dvar_step
     from lorasweep.vision.describe import describe_texts
 
@@ -127,7 +127,7 @@ def _joined(parts: Sequence[Looked]) -> dict[str, Any]:
 
 
 def _photos(run: Any) -> dict[str, Any]:
-    """What is seen in the subject's photos, by the scorers and by the second face network."""
+    """Return what scorers and second face network see in the subject's photos."""
     from lorasweep.run.entries import dataset_of
     from lorasweep.vision.describe import describe
 

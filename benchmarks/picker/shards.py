@@ -1,8 +1,9 @@
 """LoRA runs on drawn people, trained and drawn up to the latents; `benchmarks.picker.looks` decodes and reads them.
 
-This half is what a card makes fast: there all runs of all people are one cohort, since they share a base. It leaves a
-file for each person, small enough to be carried elsewhere. The latents lie there in 8 bits, so a picture is what the
-decoder makes of rounded latents: 0.13 of 256 grey levels from the exact one on average, 2 at most.
+A card makes this part fast: all runs of all people are one cohort there, since they share a base. Sixty runs took three
+minutes, the oracle's reading of their 23,040 samples most of an hour on two cores; seventeen processes on the card were
+slower than one cohort. Latents are kept in 8 bits, small enough to be carried elsewhere: decoded samples then differ by
+0.13 of 256 grey levels on average and 2 at most, the oracle's quality of a checkpoint by less than 0.003.
 """
 
 import json
@@ -25,18 +26,18 @@ TOGETHER = {"cuda": 48, "cpu": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which runs there are for each of some people, and what is drawn of them."""
+    """The runs of each person, and what is drawn of them."""
 
     name: str
     words: tuple[str, ...]
     """Overrides that all runs share."""
     runs: Mapping[str, tuple[str, ...]]
-    """Name of a run to the overrides that are its own."""
+    """Name of a run to its own overrides."""
     read_seeds: tuple[int, ...]
-    """Seeds whose pictures the oracle reads."""
+    """Seeds whose samples the oracle reads."""
 
     def config(self, name: str, photos: Path = Path("photos"), device: str = "cpu") -> Any:
-        """The run of this name over somebody's photos."""
+        """Return the run of this name over a person's photos."""
         from lorasweep.config.compose import as_override, load_run
 
         places = {"data.path": photos, "data.held_out_path": photos.with_name("held_out")}
@@ -45,11 +46,11 @@ class Plan:
 
     @property
     def first(self) -> str:
-        """Name of a run that stands for all: they differ in nothing that a picture's look depends on."""
+        """Return the name of a run that stands for all: they differ in nothing that a sample's look depends on."""
         return next(iter(self.runs))
 
     def ingredients(self) -> str:
-        """Return a short hash of what the pictures depend on but for the device: models, oracle, configuration."""
+        """Return a short hash of what the samples depend on except the device: models, oracle, configuration."""
         from benchmarks.world.oracle import oracle_signature
 
         run = self.config(self.first)
@@ -67,15 +68,15 @@ class Plan:
 
     @property
     def root(self) -> Path:
-        """Where all of it is made."""
+        """Return the folder where all of it is made."""
         return SCRATCH / f"{self.name}-{self.ingredients()}"
 
     def photos(self, person: int) -> Path:
-        """The photos that a person's runs are trained on; those held out lie beside them."""
+        """Return the folder of the photos that a person's runs are trained on; the held-out ones lie beside it."""
         return self.root / f"person-{person}" / "photos"
 
     def latents(self, person: int) -> Path:
-        """What `sample` leaves."""
+        """Return the file that `sample` leaves."""
         return self.root / f"latents-{person}.npz"
 
 
@@ -134,7 +135,7 @@ def sample(plan: Plan, people: Sequence[int]) -> None:
 
 
 def rounded(run: str, latents: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """[N, c, h, w] as whole numbers and the unit of each channel of each picture."""
+    """Return [N, c, h, w] as integers and the unit of each channel of each sample."""
     unit = (np.abs(latents).max(axis=(2, 3), keepdims=True) / 127).astype(np.float16)
     return [(run, np.round(latents / np.maximum(unit, 1e-6)).astype(np.int8)), (f"{run} unit", unit)]
 
@@ -146,7 +147,7 @@ def _card() -> str:
 
 
 def _train(cohort: Any, trials: Mapping[str, Any], loss: Any) -> tuple[list[Any], dict[str, list[tuple[int, float]]]]:
-    """All checkpoints, and for each trial the losses that DVAR watches, by step."""
+    """Return all checkpoints, and for each trial the losses that DVAR watches, by step."""
     from lorasweep.plan.budget import FIXED_BATCH, fixed_batch_every
     from lorasweep.records import Checkpoint
     from lorasweep.train.validation import fixed_rows
@@ -178,9 +179,9 @@ def _train(cohort: Any, trials: Mapping[str, Any], loss: Any) -> tuple[list[Any]
 def _draw(
     family: Any, checkpoints: Sequence[Any], trials: Mapping[str, Any], loss: Any
 ) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], float]]:
-    """Latents of each checkpoint's sheet, prompt-major, and its loss on the photos that were held out."""
+    """Return latents of each checkpoint's sheet, prompt-major, and its loss on the held-out photos."""
     from lorasweep.models.lora.file import read_lora
-    from lorasweep.models.lora.layer import AdapterBank
+    from lorasweep.models.lora.layer import AdapterBank, adapted
     from lorasweep.plan.budget import VALIDATION_ROWS
     from lorasweep.train.cache import TextCache
     from lorasweep.train.validation import fixed_rows
@@ -192,7 +193,7 @@ def _draw(
         some = checkpoints[start : start + together]
         keys = [(each.trial, each.step) for each in some]
         bank = AdapterBank([read_lora(each.path, family) for each in some], family.device)
-        carrier = family.adapted(bank)
+        carrier = adapted(family, bank)
         losses = loss.side_by_side(carrier, [held_out[each.trial] for each in some], config)
         validation |= dict(zip(keys, losses, strict=True))
         latents |= dict(zip(keys, _latents(family, carrier, len(some), config, texts), strict=True))
@@ -200,10 +201,10 @@ def _draw(
 
 
 def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> list[np.ndarray]:
-    """One [N, c, h, w] a slot, as `train.sample` would draw them."""
+    """Return one [N, c, h, w] per slot, as `train.sample` would draw them."""
     import torch
 
-    from lorasweep.models.families.samplers import draw_latents
+    from lorasweep.models.families.unet import draw_latents
     from lorasweep.train.sample import drawing_inputs
 
     sheet = sheet_of(run)
@@ -219,7 +220,7 @@ def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> lis
 
 
 def sheet_of(run: Any) -> Any:
-    """The run's own sheet, on its standing seeds."""
+    """Return the run's own sheet, without fresh seeds."""
     from lorasweep.data.prompts import fill_prompts
     from lorasweep.train.sample import Sheet
 

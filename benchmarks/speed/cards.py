@@ -66,12 +66,12 @@ TINY: dict[str, dict[str, dict[str, Any]]] = {
         "vae": FEW,
     },
 }
-"""What makes a family's shipped configurations small."""
+"""Changes that make a family's shipped configurations small."""
 TINY_SIDE = 64
 
 
 def write_tiny_configs(kind: str, folder: Path) -> Path:
-    """A model folder without weights: the shipped configurations, made small."""
+    """Write a model folder without weights: the shipped configurations, made small."""
     from lorasweep.models.loading.sources import shipped_configs
 
     shutil.copytree(shipped_configs(kind), folder)
@@ -83,7 +83,7 @@ def write_tiny_configs(kind: str, folder: Path) -> Path:
 
 
 def hardware_of(group: str, device: str) -> Any:
-    """The preset under ``conf/hardware``, its precision settled; read without Hydra, so that a machine can lack it."""
+    """Return the preset under ``conf/hardware`` with a precision; read without Hydra, which a machine may lack."""
     import yaml
 
     from lorasweep.config.card import find_card, precision_for
@@ -95,7 +95,7 @@ def hardware_of(group: str, device: str) -> Any:
 
 
 def run_of(case: Case, hardware: Any, model: str, root: Path) -> Any:
-    """A run as a preset of this kind would make it: rank 16 on all linear layers, one photo a step."""
+    """Return a run as a preset of this kind would make it: rank 16 on all linear layers, one photo a step."""
     from lorasweep.config.schema import (
         DataConfig,
         LoraConfig,
@@ -120,7 +120,7 @@ def run_of(case: Case, hardware: Any, model: str, root: Path) -> Any:
 
 
 def random_family(run: Any) -> Any:
-    """The run's base model with random weights, each part where and how ``run.hardware`` keeps it."""
+    """Return the run's base model with random weights, each part where and how ``run.hardware`` keeps it."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -140,7 +140,7 @@ def random_family(run: Any) -> Any:
 
 
 def materialised(part: str, module: Any, hardware: Any, device: Any) -> Any:
-    """A weightless part with weights: those of a layer are made, and kept as they should be, before the next one's."""
+    """Fill a weightless part: the weights of a layer are made, and kept as they should be, before the next one's."""
     from lorasweep.models.loading.frozen import CPU, how_kept, kept_layer, repeated_layers
     from lorasweep.models.loading.low_memory import DENOISERS, way_of
 
@@ -161,8 +161,8 @@ def materialised(part: str, module: Any, hardware: Any, device: Any) -> Any:
 
 
 def fill(module: Any, device: Any) -> None:
-    """Give a module's own weightless tensors memory: small random weights; on a CPU beside a card zeros, which are
-    made at once and are good enough for the encoders."""
+    """Give a module's own weightless tensors memory: small random weights; on a CPU beside a card zeros, which are made
+    at once and are good enough for the encoders."""
     import torch
     from torch import nn
 
@@ -180,7 +180,7 @@ def fill(module: Any, device: Any) -> None:
 
 
 def noise_photos(folder: Path, side: int, count: int = 4) -> Any:
-    """Pictures of noise with captions."""
+    """Write images of noise with captions."""
     import numpy as np
     from PIL import Image
 
@@ -199,7 +199,7 @@ def noise_photos(folder: Path, side: int, count: int = 4) -> Any:
 
 @contextlib.contextmanager
 def watched(found: dict[str, Any], phase: str) -> Iterator[None]:
-    """Seconds of a phase and, on a card, the most that was allocated and reserved while it ran, in GB."""
+    """Record seconds of a phase and, on a card, the most that was allocated and reserved while it ran, in GB."""
     import torch
 
     on_card = torch.cuda.is_available()
@@ -218,7 +218,7 @@ def watched(found: dict[str, Any], phase: str) -> Iterator[None]:
 
 
 def measure(case: Case, device: str, steps: int, model: str, root: Path) -> dict[str, Any]:
-    """Load, encode, train ``steps`` after two that warm up, draw one picture."""
+    """Load, encode, train ``steps`` after two that warm up, draw one image."""
     from lorasweep.data.prompts import fill_prompts
     from lorasweep.records import Step
     from lorasweep.train.cache import cache_folder
@@ -257,7 +257,7 @@ def measure(case: Case, device: str, steps: int, model: str, root: Path) -> dict
 
 
 def planned(run: Any, device: str) -> dict[str, float]:
-    """What ``lorasweep plan`` counts for the same phases, in GB, without the networks that judge."""
+    """Return what ``lorasweep plan`` counts for the same phases, in GB, without the networks that score."""
     from lorasweep.plan.counting import Counting
 
     counts = Counting(run.model, run.hardware.precision, device.partition(":")[0])(run)
@@ -271,7 +271,7 @@ def planned(run: Any, device: str) -> dict[str, float]:
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
-    """The cases that the command line names; a resolution of one's own replaces the case's."""
+    """Return the cases that the command line names; ``--resolution`` replaces the case's."""
     cases = [case for case in CASES if options.kind in (None, case.kind)]
     if side := TINY_SIDE if options.tiny else options.resolution:
         cases = list(dict.fromkeys(replace(case, resolution=side) for case in cases))
@@ -279,11 +279,11 @@ def chosen(options: argparse.Namespace) -> list[Case]:
 
 
 def would_measure(cases: Sequence[Case], steps: int) -> None:
-    """What there is to measure, where no card is."""
+    """Print what a card would measure, for a machine without one."""
     import torch
 
     from lorasweep.models.loading.low_memory import base_of, on_card
-    from lorasweep.models.loading.skeletons import skeleton
+    from lorasweep.models.loading.reading import skeleton
 
     rows = []
     for case in cases:
@@ -300,7 +300,7 @@ def would_measure(cases: Sequence[Case], steps: int) -> None:
 
 
 def report(found: Sequence[dict[str, Any]]) -> None:
-    """One line a case and phase."""
+    """Print one line for each case and phase."""
     rows = []
     for case in found:
         for phase, seen in case["phases"].items():

@@ -1,16 +1,16 @@
-"""What training and drawing several LoRAs side by side brings on a CPU, beside PEFT alone, one after another.
+"""What does training and drawing several LoRAs side by side bring on a CPU, beside PEFT alone, one after another?
 
 All loops run in one warm process on one thread, step by step in turn, over the frozen UNet of the drawn world, whose
 latents are 16x16 at 64 pixels and 8x8 at 32; latents and captions are cached on both sides. Time is processor time,
 which other programs on the machine disturb least.
 
 - training: C x the PEFT step / the cohort's step, the median of pairs; at batch 1 the goals are 2 for C = 8 on 16x16
-  latents and 3.5 on 8x8, and at most 1.05 PEFT steps for C = 1. Batch 4 is what the drawn world's preset trains with;
+  latents and 3.5 on 8x8, and at most 1.05 PEFT steps for C = 1. The drawn world's preset trains with batch 4;
 - parity: the largest difference of a loss between a cohort of eight rates and each rate alone, over 50 steps;
-- drawing: a picture each of eight adapters at once against one by one, 2.5 on 8x8; and sheets of eight pictures each,
-  where one by one has a full batch too, so that little can be won.
+- drawing: one sample each of eight adapters at once against one by one, 2.5 on 8x8; and sheets of eight samples each,
+  which leave little to win, since one by one has a full batch too.
 
-    python -m benchmarks.speed.cohort [--pairs 20] [--json FILE]
+    python -m benchmarks.speed.cohort [--pairs 20] [--json FILE]     a quarter of an hour
     python -m benchmarks.speed.cohort --replay          the tables from committed data
 """
 
@@ -42,7 +42,7 @@ RATES = tuple(float(rate) for rate in np.geomspace(1e-4, 4e-3, 8))
 
 
 def training(family: Any, dataset: Any, name: str, pairs: int, folder: Path) -> dict[str, float]:
-    """C x the PEFT step / the cohort's step, by width."""
+    """Return C x the PEFT step / the cohort's step, by width."""
     resolution, batch_size = CASES[name]
     run = setting("portraits", 1e-3, 1_000_000, resolution=resolution, batch_size=batch_size)
     plain = PeftLoop(family, dataset, run).step
@@ -55,7 +55,7 @@ def training(family: Any, dataset: Any, name: str, pairs: int, folder: Path) -> 
 
 
 def interleaved(loops: Mapping[str, Callable[[], object]], pairs: int) -> dict[str, np.ndarray]:
-    """Processor seconds of each loop's step, all in turn, again and again, after two that warm up."""
+    """Return processor seconds of each loop's step, all in turn, repeatedly, after two that warm up."""
     for step in loops.values():
         step(), step()
     times: dict[str, list[float]] = {name: [] for name in loops}
@@ -66,7 +66,7 @@ def interleaved(loops: Mapping[str, Callable[[], object]], pairs: int) -> dict[s
 
 
 def parity(family: Any, dataset: Any, folder: Path, steps: int = 50) -> float:
-    """Largest difference of a loss between eight rates side by side and each of them alone."""
+    """Return the largest difference of a loss between eight rates side by side and each of them alone."""
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
 
@@ -86,10 +86,10 @@ def parity(family: Any, dataset: Any, folder: Path, steps: int = 50) -> float:
 
 
 def drawing(family: Any, resolution: int, cells: int, pairs: int) -> float:
-    """Time of eight adapters one by one over their time at once; ``cells`` pictures of each."""
+    """Return the time of eight adapters one by one over their time at once; ``cells`` samples of each."""
     from lorasweep.config.compose import load_run
     from lorasweep.data.prompts import fill_prompts
-    from lorasweep.models.lora.layer import AdapterBank
+    from lorasweep.models.lora.layer import AdapterBank, adapted
     from lorasweep.train.cache import TextCache
     from lorasweep.train.sample import Sheet, drawing_inputs
     from lorasweep.train.state import starting_adapter
@@ -100,7 +100,7 @@ def drawing(family: Any, resolution: int, cells: int, pairs: int) -> float:
     adapters, texts = [starting_adapter(run, family) for _ in range(max(WIDTHS))], TextCache(family)
 
     def draw(some: Sequence[Any]) -> Callable[[], object]:
-        drawn = family.adapted(AdapterBank(some, family.device))
+        drawn = adapted(family, AdapterBank(some, family.device))
         return lambda: _without_gradients(
             drawn.draw, drawing_inputs(family, sheet.cells[:cells], sheet, texts, len(some))
         )
@@ -119,7 +119,7 @@ def _without_gradients(function: Callable[..., object], inputs: Sequence[Any]) -
 
 
 def measure(pairs: int) -> dict[str, Any]:
-    """Everything."""
+    """Measure all of it."""
     import torch
 
     from lorasweep.models import load_family
@@ -141,7 +141,7 @@ def measure(pairs: int) -> dict[str, Any]:
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
-    """What has a goal, under names that stay."""
+    """Return what has a goal, under names that stay."""
     trained = found["training"]
     return {
         "c8_over_peft_16x16": trained["16x16, batch 1"]["8"],
@@ -154,7 +154,7 @@ def figures(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def met(name: str, value: float) -> bool:
-    """Whether a figure reaches its goal."""
+    """Return whether a figure reaches its goal."""
     return value <= GOALS[name] if name in AT_MOST else value >= GOALS[name]
 
 

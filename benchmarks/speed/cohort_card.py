@@ -1,11 +1,11 @@
-"""What width brings on a card: C LoRAs side by side against one after another, on full-size random models.
+"""What does width bring on a card? C LoRAs side by side against one after another, on full-size random models.
 
 The honest baseline is PEFT on the same frozen weights in the same warm process, with latents and texts cached, batch 1,
 bf16, rank 16 on all linear layers, AdamW and clipping. Steps of all loops are timed in turn, each to its last transfer
 from the card; a cohort of C does C trials' steps at once. Beside them stands the share of the card's bf16 peak: the
 model's own operations, forward and backward, as torch counts them in PEFT's step, by the second, over ``PEAK``.
 
-    python -m benchmarks.speed.cohort_card --json benchmarks/results/cohort_card.json     on a card
+    python -m benchmarks.speed.cohort_card --json benchmarks/results/cohort_card.json     on a card, ten minutes
     python -m benchmarks.speed.cohort_card --replay                                       the table from committed data
     python -m benchmarks.speed.cohort_card --tiny                                         the same code on tiny models
 """
@@ -76,19 +76,20 @@ class PeftLoop:
         self.texts = [caches[1]([photo.caption], 0) for photo in trial.pictures]
 
     def forward(self) -> Any:
-        """The loss of a batch of one."""
+        """Return the loss of a batch of one."""
         import torch
 
         row = int(torch.randint(len(self.means), (1,)))
         latents = (self.means[row] + self.stds[row] * torch.randn_like(self.means[row]))[None]
         noise = torch.randn_like(latents)
-        timesteps = self.family.timesteps(torch.rand(1, dtype=torch.float64), self.run.optim, latents.shape[1:])
+        objective = self.family.objective
+        timesteps = objective.timesteps(torch.rand(1, dtype=torch.float64), self.run.optim, latents.shape[1:])
         text = self.family.training_text(self.texts[row], [self.sizes[row]], [self.run.optim.guidance])
-        answer = self.family.denoise(self.family.noised(latents, noise, timesteps), timesteps, text)
-        return torch.nn.functional.mse_loss(answer, self.family.target(latents, noise, timesteps))
+        answer = self.family.denoise(objective.noised(latents, noise, timesteps), timesteps, text)
+        return torch.nn.functional.mse_loss(answer, objective.target(latents, noise, timesteps))
 
     def step(self) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         import torch
 
         loss = self.forward()
@@ -99,7 +100,7 @@ class PeftLoop:
         loss.item()
 
     def operations(self) -> int:
-        """Of a step's forward and backward pass."""
+        """Return the operations of a step's forward and backward pass."""
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
@@ -109,7 +110,7 @@ class PeftLoop:
 
 
 def cohort_of(family: Any, run: Any, dataset: Any, width: int, root: Path) -> Any:
-    """A cohort of ``width`` trials at rates of their own, its first step taken."""
+    """Return a cohort of ``width`` trials at rates of their own, its first step taken."""
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
 
@@ -122,7 +123,7 @@ def cohort_of(family: Any, run: Any, dataset: Any, width: int, root: Path) -> An
 
 
 def timed(steps: int, step: Callable[[], object]) -> list[float]:
-    """Seconds of each step, after two that warm up; each ends with a transfer from the card."""
+    """Return seconds of each step, after two that warm up; each ends with a transfer from the card."""
     seconds = []
     for _ in range(steps + 2):
         start = time.perf_counter()
@@ -132,7 +133,7 @@ def timed(steps: int, step: Callable[[], object]) -> list[float]:
 
 
 def measured_width(family: Any, run: Any, dataset: Any, width: int, root: Path, steps: int) -> dict[str, Any]:
-    """Seconds of a step and the most memory; None for both where the cohort halved itself for want of memory."""
+    """Return seconds of a step and the most memory; None for both if the cohort halved itself for lack of memory."""
     cohort = cohort_of(family, run, dataset, width, root)
     if len(cohort.trials) < width:
         return {"width": width, "seconds": None, "peak_gb": None}
@@ -142,7 +143,7 @@ def measured_width(family: Any, run: Any, dataset: Any, width: int, root: Path, 
 
 
 def measure(setting: Setting, hardware: Any, steps: int, model: str, root: Path) -> dict[str, Any]:
-    """PEFT, then each width, then PEFT again, so that a drift of the clock shows."""
+    """Measure PEFT, then each width, then PEFT again, so that a drift of the clock shows."""
     import torch
 
     run = run_of(Case(setting.kind, setting.resolution, ""), hardware, model, root)
@@ -190,7 +191,7 @@ def _peak() -> float | None:
 
 
 def report(found: Sequence[dict[str, Any]]) -> None:
-    """One line a loop."""
+    """Print one line for each loop."""
     rows = []
     for case in found:
         name = f"{case['kind']} {case['resolution']}"
@@ -207,7 +208,7 @@ def report(found: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print; what is measured is kept case by case."""
+    """Measure and print; results are written case by case."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kind", choices=tuple(DENOISER))
     parser.add_argument("--steps", type=int, default=10)

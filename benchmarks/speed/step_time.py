@@ -1,9 +1,9 @@
-"""What a training step costs beside a plain PEFT loop over the same UNet, and whether side by side is as good as alone.
+"""What does a training step cost beside a plain PEFT loop over the same UNet, and is side by side as good as alone?
 
 Both loops run in one warm process on one thread, step by step in turn, over the same frozen weights, with latents and
 text embeddings cached, at batch 4, rank 16, AdamW and gradient clipping. The PEFT loop draws its noise with
 ``torch.randn``; ours with its counter-based generator, which is part of its step. Time is processor time, which other
-programs on the machine disturb least; wall time is told too.
+programs on the machine disturb least; wall time is reported too.
 
 - a cohort of one: at most 1.05 x the PEFT step (median of paired ratios);
 - a cohort of C: C x the PEFT step / its own step is the speed-up over training one after another;
@@ -33,7 +33,7 @@ RATES = (1e-4, 1e-3, 4e-3)
 
 
 def setting(model: str, lr: float, steps: int, *, resolution: int = 64, batch_size: int = 4) -> Any:
-    """The run that is timed."""
+    """Return the run that is timed."""
     from lorasweep.config.schema import (
         DataConfig,
         HardwareConfig,
@@ -56,7 +56,7 @@ def setting(model: str, lr: float, steps: int, *, resolution: int = 64, batch_si
 
 
 def photos(folder: Path) -> Any:
-    """Twelve drawn photos as a data set."""
+    """Return twelve drawn photos as a data set."""
     from lorasweep.data.dataset import read_dataset
     from lorasweep.portraits.folder import write_person
 
@@ -89,16 +89,16 @@ class PeftLoop:
         self.texts = TextCache(family)([photo.caption for photo in dataset.train], 0)["states"]
 
     def step(self) -> None:
-        """One optimiser step."""
+        """Take one optimiser step."""
         import torch
 
         rows = torch.randint(len(self.means), (self.run.optim.batch_size,))
         latents = self.means[rows] + self.stds[rows] * torch.randn_like(self.means[rows])
         noise = torch.randn_like(latents)
         timesteps = torch.randint(len(self.family.objective.alphas), (len(rows),))
-        shown = self.family.noised(latents, noise, timesteps)
+        shown = self.family.objective.noised(latents, noise, timesteps)
         answer = self.unet(shown, timesteps, self.texts[rows], return_dict=False)[0]
-        loss = torch.nn.functional.mse_loss(answer, self.family.target(latents, noise, timesteps))
+        loss = torch.nn.functional.mse_loss(answer, self.family.objective.target(latents, noise, timesteps))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.run.optim.max_grad_norm)
         self.optimizer.step()
@@ -107,7 +107,7 @@ class PeftLoop:
 
 
 def cohort_step(family: Any, dataset: Any, run: Any, width: int, folder: Path) -> Callable[[], object]:
-    """One optimiser step of a cohort of ``width``, ready to be called again and again."""
+    """Return a function that takes one optimiser step of a cohort of ``width``."""
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
 
@@ -118,14 +118,14 @@ def cohort_step(family: Any, dataset: Any, run: Any, width: int, folder: Path) -
 
 
 def timed(step: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of processor and of the wall clock."""
+    """Return seconds of processor and of the wall clock."""
     cpu, wall = time.process_time(), time.perf_counter()
     step()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def measure(family: Any, dataset: Any, run: Any, pairs: int, folder: Path) -> dict[str, Any]:
-    """Interleaved steps: PEFT, then each width, again and again."""
+    """Time interleaved steps: PEFT, then each width, repeatedly."""
     plain = PeftLoop(family, dataset, run).step
     steps = {width: cohort_step(family, dataset, run, width, folder) for width in WIDTHS}
     for step in (plain, *steps.values()):
@@ -148,7 +148,7 @@ def measure(family: Any, dataset: Any, run: Any, pairs: int, folder: Path) -> di
 
 
 def parity(family: Any, dataset: Any, model: str, steps: int, folder: Path) -> dict[str, float]:
-    """Largest difference of a loss between a cohort of 3 rates and each rate alone."""
+    """Return the largest difference of a loss between a cohort of 3 rates and each rate alone."""
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
 
