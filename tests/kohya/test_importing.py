@@ -11,6 +11,7 @@ from lorasweep.cli import main
 from lorasweep.config.compose import from_plain, load_run, to_plain
 from lorasweep.config.photos import DataConfig
 from lorasweep.data.repeats import spread_repeats
+from lorasweep.errors import UserError
 from lorasweep.kohya.epochs import count_folder
 from lorasweep.kohya.files import read_kohya
 from lorasweep.kohya.importing import import_settings
@@ -347,7 +348,7 @@ def test_pictures_turned_by_their_camera_are_counted_as_they_lie_in_the_file(tmp
 
 def test_epochs_without_the_photos_are_asked_for_in_one_sentence(tmp_path):
     sentence = "epoch is 10, and how many steps that is depends on the photos, which are not here (C:"
-    with pytest.raises(ValueError, match="--steps N") as raised:
+    with pytest.raises(UserError, match="--steps N") as raised:
         gui(tmp_path, max_train_steps=0)
     assert str(raised.value).startswith(sentence)
     assert "\n" not in str(raised.value)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from lorasweep.cli import main
 from lorasweep.config.compose import load_run
+from lorasweep.errors import UserError
 from lorasweep.kohya.dataset_file import OF_DATASETS, OF_SUBSETS, ONLY_OF_SUBSETS
 from lorasweep.kohya.importing import import_settings
 from lorasweep.kohya.keys import is_known
@@ -145,7 +146,7 @@ def test_a_folder_that_is_named_takes_the_place_of_the_files(tmp_path):
     subset = {"image_dir": "C:\\gone", "num_repeats": 5, "class_tokens": "hoge"}
     text = dataset(({"resolution": 512, "batch_size": 4}, [subset]))
     epochs = {"max_train_steps": None, "max_train_epochs": 2}
-    with pytest.raises(ValueError, match=r"not here \(C:\\gone\); name the folder after the settings, or say --steps"):
+    with pytest.raises(UserError, match=r"not here \(C:\\gone\); name the folder after the settings, or say --steps"):
         imported(tmp_path, text, **epochs)
     _, _, run = imported(tmp_path, text, here, **epochs)
     assert (run.data.path, run.data.repeats, run.optim.steps) == (here, 5, 16)  # 30 pictures: 8 batches

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from lorasweep.errors import UserError
 from lorasweep.portraits.manifest import NAME, WEIGHTS, make_manifest, verify
 from lorasweep.portraits.networks import load_network
 
@@ -33,24 +34,24 @@ def test_an_altered_weight_file_is_refused(copied):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(ValueError, match=r"face/model\.safetensors is not the file that MANIFEST\.json lists"):
+    with pytest.raises(UserError, match=r"face/model\.safetensors is not the file that MANIFEST\.json lists"):
         load_network(copied, "face")
 
 
 def test_a_missing_file_is_refused(copied):
     (copied / "face" / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"face/config\.json"):
+    with pytest.raises(UserError, match=r"face/config\.json"):
         verify(copied, "face")
 
 
 def test_a_file_that_the_manifest_does_not_know_is_refused(copied):
     (copied / "face" / "more.safetensors").write_bytes(b"?")
-    with pytest.raises(ValueError, match=r"more\.safetensors"):
+    with pytest.raises(UserError, match=r"more\.safetensors"):
         verify(copied)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere does not exist; python -m benchmarks\.world\.build"):
+    with pytest.raises(UserError, match=r"nowhere does not exist; python -m benchmarks\.world\.build"):
         verify(tmp_path, "nowhere")
 
 

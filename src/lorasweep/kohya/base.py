@@ -3,6 +3,7 @@
 import math
 import re
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.draft import CARRIED, INERT, LOST, Draft
 
 PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -36,7 +37,7 @@ def carry_resolution(draft: Draft) -> None:
     if not said:
         return
     if not re.fullmatch(r"\s*[\[(]?\s*\d+\s*([,x]\s*\d+\s*)?[\])]?\s*", said) or not all(sides):
-        raise ValueError(f"{draft.name_of('resolution')} is {said!r}; it must be pixels, such as 512 or 512,512")
+        raise UserError(f"{draft.name_of('resolution')} is {said!r}; it must be pixels, such as 512 or 512,512")
     width, height = sides[0], sides[-1]
     side = round(math.sqrt(width * height) / 8) * 8
     if width == height == side:

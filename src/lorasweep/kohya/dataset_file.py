@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.draft import Said
 from lorasweep.kohya.keys import as_number, is_off
 
@@ -123,7 +124,7 @@ def dataset_file(path: Path, tables: Mapping[str, Any]) -> DatasetFile:
     """The datasets in ``tables``, with what each folder inherits.
 
     Raises:
-        ValueError: no datasets, or folders that sd-scripts would not find in it.
+        UserError: no datasets, or folders that sd-scripts would not find in it.
     """
     general = _settings("general", _table(path, "general", tables.get("general", {})))
     written, parts = list(general.values()), list[Part]()
@@ -167,13 +168,13 @@ def _settings(place: str, table: Mapping[str, Any]) -> dict[str, Said]:
 
 def _table(path: Path, name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name} of {path} is {value!r}; it must be a table of settings")
+        raise UserError(f"{name} of {path} is {value!r}; it must be a table of settings")
     return cast("dict[str, Any]", value)
 
 
 def _entries(path: Path, name: str, value: Any) -> Iterator[Mapping[str, Any]]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{path} has no {name}; it must have [[datasets]] and in each of them [[datasets.subsets]]")
+        raise UserError(f"{path} has no {name}; it must have [[datasets]] and in each of them [[datasets.subsets]]")
     for entry in cast("list[Any]", value):
         yield _table(path, name, entry)
 
@@ -182,7 +183,7 @@ def _identity(path: Path, subset: Subset) -> str:
     """What sd-scripts knows a folder by."""
     metadata = subset.said.get("metadata_file")
     if metadata is None and not subset.folder:
-        raise ValueError(f"{subset.place} of {path} names no image_dir; it must name the folder of its pictures")
+        raise UserError(f"{subset.place} of {path} names no image_dir; it must name the folder of its pictures")
     return str(metadata.value) if metadata else f"{subset.folder}\0"
 
 

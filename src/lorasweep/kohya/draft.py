@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.keys import BECOMES, CANNOT, NO_EFFECT, OTHER_BASES, SECRETS, as_number, is_off
 
 CARRIED, NEAR, DEFAULT, OFF, INERT, LOST, UNKNOWN = "carried", "near", "default", "off", "no effect", "lost", "unknown"
@@ -64,14 +65,14 @@ class Draft:
         value = self.value(name)
         number = 0.0 if value is None else as_number(value)
         if number is None or not math.isfinite(number):
-            raise ValueError(f"{self.name_of(name)} is {value!r}; it must be a number")
+            raise UserError(f"{self.name_of(name)} is {value!r}; it must be a number")
         return number
 
     def whole(self, name: str) -> int:
         """A setting as a whole number; 64.0 is one."""
         number = self.number(name)
         if number != int(number):
-            raise ValueError(f"{self.name_of(name)} is {number}; it must be a whole number")
+            raise UserError(f"{self.name_of(name)} is {number}; it must be a whole number")
         return int(number)
 
     def flag(self, name: str) -> bool:

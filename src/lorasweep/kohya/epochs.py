@@ -63,7 +63,7 @@ def counts_of(
     if missing is None:
         try:
             return _count([_part_of(draft, resolution)] if file is None else _parts_of(draft, file, resolution, folder))
-        except ValueError:
+        except UserError:
             if needed:
                 raise
             return None

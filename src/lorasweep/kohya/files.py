@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.dataset_file import DatasetFile, dataset_file
 from lorasweep.kohya.keys import is_off
 
@@ -40,7 +41,7 @@ def read_kohya(path: Path) -> KohyaFile:
     """The settings in ``path``.
 
     Raises:
-        ValueError: the file is none of the kinds, or its settings are not those of a LoRA.
+        UserError: the file is none of the kinds, or its settings are not those of a LoRA.
     """
     text = _text_of(path)
     if re.search(r"\bdatasets\b", text) and (tables := _tables(path, text)) and "datasets" in tables:
@@ -52,7 +53,7 @@ def read_kohya(path: Path) -> KohyaFile:
     else:
         file = _read_command(path, text)
     if not any(mark in file.values for mark in MARKS):
-        raise ValueError(
+        raise UserError(
             f"{path} holds no settings of a LoRA, none of {', '.join(MARKS)}; it must be settings of Kohya's LoRA tab "
             "or of train_network.py, or a dataset file, not of DreamBooth or fine-tuning"
         )
@@ -73,15 +74,15 @@ def _dataset_config(path: Path, name: str) -> DatasetFile:
     """As sd-scripts finds it, from where it is called, or beside the settings."""
     place = _beside(path, name)
     if place is None:
-        raise ValueError(
+        raise UserError(
             f"{path} names the dataset file {name!r}, which is not here; put it beside {path.name}, or take "
             "dataset_config out and name the folder of the photos after the settings"
         )
     if place.suffix.lower() not in (".toml", ".json"):
-        raise ValueError(f"dataset_config is {name!r}; it must end in .toml or .json")
+        raise UserError(f"dataset_config is {name!r}; it must end in .toml or .json")
     tables = _tables(place, _text_of(place))
     if tables is None:
-        raise ValueError(f"{place} is no dataset file; it must be {place.suffix[1:].upper()} with datasets in it")
+        raise UserError(f"{place} is no dataset file; it must be {place.suffix[1:].upper()} with datasets in it")
     return dataset_file(place, tables)
 
 
@@ -91,16 +92,16 @@ def _beside(path: Path, *names: str) -> Path | None:
 
 def _text_of(path: Path) -> str:
     if path.is_dir():
-        raise ValueError(
+        raise UserError(
             f"{str(path)!r} is a folder; it must be a JSON file of Kohya's GUI, a TOML file or a command line"
         )
     content = path.read_bytes()
     if len(content) > LARGEST or b"\0" in content:
-        raise ValueError(f"{str(path)!r} is no text of settings; it must be a JSON, TOML or command line of Kohya's")
+        raise UserError(f"{str(path)!r} is no text of settings; it must be a JSON, TOML or command line of Kohya's")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise UserError(f"{str(path)!r} is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
 
 
 def _read_json(path: Path, text: str) -> KohyaFile:
@@ -108,9 +109,9 @@ def _read_json(path: Path, text: str) -> KohyaFile:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
-        raise ValueError(f"{str(path)!r} is not JSON{where}; it must be settings that Kohya's GUI saved") from error
+        raise UserError(f"{str(path)!r} is not JSON{where}; it must be settings that Kohya's GUI saved") from error
     if not isinstance(values, dict):
-        raise ValueError(
+        raise UserError(
             f"{str(path)!r} holds a {type(values).__name__}; it must be settings by name, as Kohya's GUI saves"
         )
     settings = cast("dict[str, Any]", values)
@@ -124,7 +125,7 @@ def _read_toml(path: Path, text: str) -> dict[str, Any]:
     try:
         sections = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is neither JSON nor TOML nor a command line ({error})") from error
+        raise UserError(f"{str(path)!r} is neither JSON nor TOML nor a command line ({error})") from error
     flat: dict[str, Any] = {}
     for key, value in sections.items():
         flat |= cast("dict[str, Any]", value) if isinstance(value, dict) else {key: value}
@@ -134,7 +135,7 @@ def _read_toml(path: Path, text: str) -> dict[str, Any]:
 def _read_command(path: Path, text: str) -> KohyaFile:
     lines = [line for line in _logical_lines(text) if re.search(r"train\w*\.py|--network_module", line)]
     if len(lines) != 1:
-        raise ValueError(
+        raise UserError(
             f"{path} holds {len(lines)} commands of sd-scripts; it must hold one that calls train_network.py"
         )
     words = _words(path, lines[0], path.suffix.lower() in (".bat", ".cmd", ".ps1") or _is_windows(text))
@@ -142,7 +143,7 @@ def _read_command(path: Path, text: str) -> KohyaFile:
     script = None if place is None else re.split(r"[\\/]", words[place])[-1][:-3].lower()
     if script is not None and script not in SCRIPTS:
         known = ", ".join(f"{name}.py" for name in SCRIPTS)
-        raise ValueError(f"{path} calls {script}.py; it must call {known}")
+        raise UserError(f"{path} calls {script}.py; it must call {known}")
     launched = dict(_arguments(path, words[: place or 0]))
     values = {key: launched[key] for key in ("num_processes", "num_machines") if key in launched}
     values |= dict(_arguments(path, words[(place or 0) :]))
@@ -173,7 +174,7 @@ def _words(path: Path, line: str, windows: bool) -> list[str]:
     try:
         return list(lexer)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} holds a command that cannot be split into words ({error}); close its quotes"
         ) from error
 
@@ -187,7 +188,7 @@ def _arguments(path: Path, words: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if key in LISTS:
             yield key, rest
         elif len(rest) > 1:
-            raise ValueError(f"{path} has --{key} with the values {' '.join(rest)!r}; it takes one, in quotes")
+            raise UserError(f"{path} has --{key} with the values {' '.join(rest)!r}; it takes one, in quotes")
         else:
             yield key, rest[0] if rest else True
 
@@ -200,6 +201,6 @@ def additional_arguments(path: Path, text: str) -> dict[str, Any]:
 def _config_file(path: Path, name: str) -> dict[str, Any]:
     if place := _beside(path, name, f"{name}.toml"):
         return _read_toml(place, _text_of(place))
-    raise ValueError(
+    raise UserError(
         f"{path} names the config file {name!r}, which is not here; put it beside {path.name}, or import it"
     )

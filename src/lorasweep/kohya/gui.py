@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.dataset_file import Part
 from lorasweep.kohya.draft import Draft, Said
 from lorasweep.kohya.files import SCRIPTS, KohyaFile, additional_arguments
@@ -85,7 +86,7 @@ def draft_of(file: KohyaFile, family: str | None = None) -> Draft:
         family: the model family where the file itself does not tell it.
 
     Raises:
-        ValueError: the settings train another base model, or a text encoder alone.
+        UserError: the settings train another base model, or a text encoder alone.
     """
     told = gui_said(file) if file.kind == "gui" else dict(script_said(file))
     _refuse_other_families(file)
@@ -95,7 +96,7 @@ def draft_of(file: KohyaFile, family: str | None = None) -> Draft:
         family=stated_family(file) or family or guessed_family(file),
     )
     if draft.flag("network_train_text_encoder_only"):
-        raise ValueError(
+        raise UserError(
             f"{draft.name_of('network_train_text_encoder_only')} trains the text encoder alone; here the denoiser is "
             "always trained"
         )
@@ -210,6 +211,6 @@ def _parts(file: KohyaFile) -> list[Part]:
 def _refuse_other_families(file: KohyaFile) -> None:
     for key, model in OTHER_FAMILIES.items():
         if not is_off(file.values.get(key)):
-            raise ValueError(f"{key} is {file.values[key]}: {model}; the base must be SD 1.5, SDXL or FLUX.1")
+            raise UserError(f"{key} is {file.values[key]}: {model}; the base must be SD 1.5, SDXL or FLUX.1")
     if str(file.values.get("model_type", "")).lower() == "chroma" and stated_family(file) == "flux":
-        raise ValueError("model_type is 'chroma'; the base must be SD 1.5, SDXL or FLUX.1")
+        raise UserError("model_type is 'chroma'; the base must be SD 1.5, SDXL or FLUX.1")

@@ -90,7 +90,7 @@ def import_settings(
 
     Raises:
         UserError: the file is in the way, or the photos that an epoch is counted by are not there.
-        ValueError: settings that are none of a LoRA's, or hold what cannot be.
+        UserError: settings that are none of a LoRA's, or hold what cannot be.
     """
     path = Path(file).expanduser()
     settings = read_kohya(path)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from lorasweep.config.compose import literal
+from lorasweep.errors import UserError
 
 
 def preset_text(name: str, base: str, sets: Mapping[str, Any], comments: Sequence[str]) -> str:
     """The file ``preset/NAME.yaml`` that sets dotted keys of a run on top of preset ``base``.
 
     Raises:
-        ValueError: a text is ``???``, which a configuration cannot hold.
+        UserError: a text is ``???``, which a configuration cannot hold.
     """
     tree: dict[str, Any] = {}
     for key, value in sets.items():
@@ -39,7 +40,7 @@ def _lines(tree: Mapping[str, Any], indent: str) -> list[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         if value == "???":
-            raise ValueError("the text '???' means a missing value in a configuration; it must be another one")
+            raise UserError("the text '???' means a missing value in a configuration; it must be another one")
         return _quoted(literal(value))
     if isinstance(value, list):
         return f"[{', '.join(_scalar(part) for part in cast('list[Any]', value))}]"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.draft import CARRIED, INERT, LOST, Draft, Line
 
 MOST = 8
@@ -48,7 +49,7 @@ def prompts_of(path: Path) -> tuple[SamplePrompt, ...]:
     """The prompts of a file: a line each, TOML or JSON.
 
     Raises:
-        ValueError: the file cannot be read as its ending says.
+        UserError: the file cannot be read as its ending says.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -57,8 +58,8 @@ def prompts_of(path: Path) -> tuple[SamplePrompt, ...]:
             return tuple(_from_table({**table, **part}) for part in table.get("subset", [{}]))
         if path.suffix.lower() == ".json":
             return tuple(_parsed(row) if isinstance(row, str) else _from_table(row) for row in json.loads(text))
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+    except (UserError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
             f"the file of prompts {str(path)!r} cannot be read ({error}); it must be lines, TOML or JSON"
         ) from error
     return prompts_in(text)

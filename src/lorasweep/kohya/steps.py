@@ -7,6 +7,7 @@ counts the batches of every bucket, the short last ones too, and rounds up in ev
 import math
 from dataclasses import dataclass
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.draft import INERT, NEAR, Draft, plain
 from lorasweep.kohya.keys import as_number
 
@@ -72,7 +73,7 @@ def epoch_of(counts: Counts, parts: int) -> int:
 def carry_steps(draft: Draft, length: Length, steps: int, counts: Counts | None) -> None:
     """The steps, and what is counted in them: warm-up, decay, checkpoints."""
     if steps < 1:
-        raise ValueError(f"{draft.name_of(length.name)} comes to {steps} steps; there must be one at least")
+        raise UserError(f"{draft.name_of(length.name)} comes to {steps} steps; there must be one at least")
     how = (
         "" if length.steps else f"{length.epochs} epochs, as {'the GUI' if length.by_gui else 'sd-scripts'} counts them"
     )
@@ -97,13 +98,13 @@ def _part(draft: Draft, name: str, steps: int) -> int:
     text = str(value if value is not None else 0).strip()
     share = as_number(text.removesuffix("%"))
     if share is None or share < 0:
-        raise ValueError(f"{draft.name_of(name)} is {value!r}; it must be a number of steps, or a share below 1")
+        raise UserError(f"{draft.name_of(name)} is {value!r}; it must be a number of steps, or a share below 1")
     if text.endswith("%"):
         share /= 100
     elif share >= 1 and not isinstance(value, float):
         return int(share)
     if share > 1:
-        raise ValueError(f"{draft.name_of(name)} is {value!r}, which sd-scripts reads as a share; write {int(share)}")
+        raise UserError(f"{draft.name_of(name)} is {value!r}, which sd-scripts reads as a share; write {int(share)}")
     return int(share * steps)
 
 

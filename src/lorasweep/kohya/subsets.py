@@ -60,7 +60,7 @@ def repeats_of(draft: Draft, subset: Subset) -> int:
     """``num_repeats`` of a folder, or what the arguments say of all.
 
     Raises:
-        ValueError: no whole number.
+        UserError: no whole number.
     """
     said = subset.said.get("num_repeats") or draft.said.get(argument_of("num_repeats"))
     if said is None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from lorasweep.errors import UserError
 from lorasweep.kohya.draft import CARRIED, INERT, LOST, NEAR, Draft
 
 OPTIMIZERS: Mapping[str, tuple[str, float, str]] = {
@@ -95,7 +96,7 @@ def carry_rates(draft: Draft) -> None:
     own = "unet_lr" if draft.value("unet_lr") is not None else "learning_rate"
     rate = draft.number(own)
     if rate <= 0:
-        raise ValueError(f"{draft.name_of(own)} is {rate:g}: the denoiser would not learn; it must be above zero")
+        raise UserError(f"{draft.name_of(own)} is {rate:g}: the denoiser would not learn; it must be above zero")
     draft.carry(own, "optim.lr", rate)
     text_rate = _text_rate(draft)
     text_name = "network_train_unet_only" if draft.flag("network_train_unet_only") else "text_encoder_lr"
@@ -120,7 +121,7 @@ def _text_rate(draft: Draft) -> float:
     try:
         return float(words[0])  # the second one is T5's
     except ValueError as error:
-        raise ValueError(f"{draft.name_of('text_encoder_lr')} is {words[0]!r}; it must be a number") from error
+        raise UserError(f"{draft.name_of('text_encoder_lr')} is {words[0]!r}; it must be a number") from error
 
 
 def carry_optimizer(draft: Draft) -> None:

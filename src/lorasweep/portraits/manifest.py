@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from lorasweep.errors import UserError
+
 NAME = "MANIFEST.json"
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped models."""
@@ -34,10 +36,10 @@ def verify(folder: Path = WEIGHTS, part: str = "") -> None:
     """Check every file below `folder`/`part` against the manifest in `folder`; without a manifest, check nothing.
 
     Raises:
-        ValueError: `part` does not exist, or a file is missing, altered or unknown to the manifest.
+        UserError: `part` does not exist, or a file is missing, altered or unknown to the manifest.
     """
     if not (folder / part).is_dir():
-        raise ValueError(f"{folder / part} does not exist; python -m benchmarks.world.build makes it")
+        raise UserError(f"{folder / part} does not exist; python -m benchmarks.world.build makes it")
     if not (folder / NAME).exists():
         return
     listed = json.loads((folder / NAME).read_text(encoding="utf-8"))
@@ -46,7 +48,7 @@ def verify(folder: Path = WEIGHTS, part: str = "") -> None:
     found = {path.relative_to(folder).as_posix(): path for path in tracked(folder, part)}
     for name in sorted(expected.keys() | found.keys()):
         if name not in found or sha256(found[name]) != expected.get(name):
-            raise ValueError(
+            raise UserError(
                 f"{folder / name} is not the file that {NAME} lists; install again or make it with "
                 "python -m benchmarks.world.build"
             )

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from lorasweep.errors import UserError
 from lorasweep.portraits.manifest import verify
 
 SIDE = 64
@@ -94,7 +95,7 @@ def load_network(folder: Path, name: str) -> Trunk:
     """Return the network in `folder`/`name`, on the CPU in fp32, in evaluation mode.
 
     Raises:
-        ValueError: a file is missing, is not the one in the manifest beside it, or does not fit its config.json.
+        UserError: a file is missing, is not the one in the manifest beside it, or does not fit its config.json.
     """
     verify(folder, name)
     settings = json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
@@ -103,7 +104,7 @@ def load_network(folder: Path, name: str) -> Trunk:
     missing, unexpected = network.load_state_dict(state, strict=False)
     wrong = [key for key in missing if not key.endswith("num_batches_tracked")] + unexpected
     if wrong:
-        raise ValueError(f"{folder / name} has weights that do not fit its config.json: {', '.join(wrong[:3])}")
+        raise UserError(f"{folder / name} has weights that do not fit its config.json: {', '.join(wrong[:3])}")
     # channels_last: convolutions of this size run fastest so on a CPU, where these networks always are
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
