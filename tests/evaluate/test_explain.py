@@ -6,6 +6,7 @@ from contracts import subject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorasweep.errors import UserError
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents
 from lorasweep.evaluate.explain import explain
 from lorasweep.evaluate.explain_text import own_words
@@ -173,9 +174,9 @@ def test_a_veto_is_told_too():
 
 
 def test_scores_that_cannot_be_compared_are_refused():
-    with pytest.raises(ValueError, match="steps 20 and 10 were judged on different sheets"):
+    with pytest.raises(UserError, match="steps 20 and 10 were judged on different sheets"):
         why(scored(20, fresh=True), scored(10))
-    with pytest.raises(ValueError, match="with different weights"):
+    with pytest.raises(UserError, match="with different weights"):
         why(scored(20, weights={**WEIGHTS, "identity": 1.0}), scored(10))
     with pytest.raises(ValueError, match="2 prompts and 2 seeds were given"):
         explain(scored(20), scored(10), PROMPTS[:2], SEEDS)

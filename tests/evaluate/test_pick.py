@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
+from lorasweep.errors import UserError
 from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
 from lorasweep.evaluate.table import smooth
 from lorasweep.records import COMPONENTS, RunVerdict, Scores, Veto, VetoKind
@@ -210,7 +211,7 @@ def test_scores_that_do_not_belong_together_are_refused():
         pick([scored(0, 0.5)])
     with pytest.raises(ValueError, match="several trials were given: t, u"):
         pick([scored(10, 0.5), replace(scored(20, 0.5), trial="u")])
-    with pytest.raises(ValueError, match="scored on different sheets"):
+    with pytest.raises(UserError, match="scored on different sheets"):
         pick([scored(10, 0.5), replace(scored(20, 0.5), by_prompt=np.zeros((4, 2, 5)))])
 
 

@@ -5,6 +5,7 @@ import pytest
 from contracts import metric, subject
 
 from lorasweep.config.schema import WeightsConfig
+from lorasweep.errors import UserError
 from lorasweep.evaluate.score import score
 from lorasweep.records import COMPONENTS, NoteKind
 
@@ -78,7 +79,7 @@ def test_weights_decide_what_counts():
     only_prompt = judge(drawn, known, {"prompt": 2.0})
     assert only_prompt.score == pytest.approx(only_prompt.components["prompt"])
     assert only_prompt.weights["prompt"] == 1.0
-    with pytest.raises(ValueError, match=r"evaluate.weights are all zero"):
+    with pytest.raises(UserError, match=r"evaluate.weights are all zero"):
         judge(drawn, known, dict.fromkeys(COMPONENTS, 0.0))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lorasweep.errors import UserError
 from lorasweep.records import Floats
 
 FLOOR = 0.01
@@ -16,11 +17,11 @@ Faultless images of strangers, 0.01 ** 0.4 = 0.16 at identity's default weight, 
 def exponents(components: Mapping[str, float] | tuple[str, ...], weights: Mapping[str, float]) -> Floats:
     """Return [C] weights in the components' order, summing to 1; equal if none are given.
 
-    Raise ValueError if all are zero.
+    Raise UserError if all are zero.
     """
     values = np.array([float(weights.get(name, 0.0)) if weights else 1.0 for name in components])
     if values.sum() <= 0:
-        raise ValueError("evaluate.weights are all zero; at least one must be above zero")
+        raise UserError("evaluate.weights are all zero; at least one must be above zero")
     return values / values.sum()
 
 

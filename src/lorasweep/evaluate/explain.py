@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lorasweep.errors import UserError
 from lorasweep.evaluate.bootstrap import FLOOR, exponents
 from lorasweep.evaluate.explain_text import Change, sentence, summary
 from lorasweep.evaluate.verdict import LEAST_EFFECT
@@ -94,7 +95,7 @@ def explain(
         name: what to call a step.
 
     Raises:
-        ValueError: if the two were not judged on the same sheet with the same weights.
+        UserError: if the two were not judged on the same sheet with the same weights.
     """
     _check(asked, against, len(prompts), len(seeds))
     weights = exponents(tuple(asked.components), asked.weights)
@@ -130,11 +131,11 @@ def explain(
 
 def _check(asked: Scores, against: Scores, prompts: int, seeds: int) -> None:
     if asked.by_prompt.shape != against.by_prompt.shape or asked.fresh != against.fresh:
-        raise ValueError(f"steps {asked.step} and {against.step} were judged on different sheets; score the run again")
+        raise UserError(f"steps {asked.step} and {against.step} were judged on different sheets; score the run again")
     if asked.by_prompt.shape[:2] != (prompts, seeds):
         raise ValueError(f"{prompts} prompts and {seeds} seeds were given for a sheet of {asked.by_prompt.shape[:2]}")
     if dict(asked.weights) != dict(against.weights) or tuple(asked.components) != tuple(against.components):
-        raise ValueError(f"steps {asked.step} and {against.step} were scored with different weights; score them again")
+        raise UserError(f"steps {asked.step} and {against.step} were scored with different weights; score them again")
 
 
 def _terms(scores: Scores, weights: Floats) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lorasweep.errors import UserError
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, Table, smooth
 from lorasweep.evaluate.text import reason
@@ -36,7 +37,8 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
         rng: of the bootstrap over prompts.
 
     Raises:
-        ValueError: if no checkpoint is given, or they are of different trials or sheets.
+        UserError: if they were scored on different sheets.
+        ValueError: if no checkpoint is given, or they are of different trials.
     """
     judged = sorted((part for part in scores if part.step > 0 and not part.fresh), key=lambda part: part.step)
     _check(judged)
@@ -118,7 +120,7 @@ def _check(judged: Sequence[Scores]) -> None:
     if len({part.trial for part in judged}) > 1:
         raise ValueError(f"scores of several trials were given: {', '.join(sorted({part.trial for part in judged}))}")
     if len({part.by_prompt.shape for part in judged}) > 1 or len({part.step for part in judged}) < len(judged):
-        raise ValueError("checkpoints were scored on different sheets, or one of them twice; score the run again")
+        raise UserError("checkpoints were scored on different sheets, or one of them twice; score the run again")
 
 
 def _decide(means: Floats, spread: Floats, allowed: Bools, rule: Rule) -> _Row:

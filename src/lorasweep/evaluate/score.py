@@ -44,7 +44,8 @@ def score(
         fresh: whether the sheet was drawn from the finalists' seeds.
 
     Raises:
-        ValueError: if the images are not those of the base model's sheet, or all weights are zero.
+        UserError: if all weights are zero.
+        ValueError: if the images are not those of the base model's sheet.
     """
     _check(features, evidence)
     exact = exponents(COMPONENTS, weights)
