@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lorasweep.config.compose import as_override, conf_dir, from_plain, hydra_entry, load_run, presets, to_plain
 from lorasweep.config.schema import RunConfig
+from lorasweep.errors import UserError
 
 BASE = ["preset=person_portraits", "data.path=photos"]
 STORED = to_plain(load_run(BASE))
@@ -85,7 +86,7 @@ def test_no_hydra_type_leaves_the_room():
     ],
 )
 def test_a_bad_override_is_one_sentence(overrides, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+    with pytest.raises(UserError, match=re.escape(sentence)) as caught:
         load_run(overrides)
     assert "\n" not in str(caught.value)
 
@@ -103,7 +104,7 @@ def test_a_bad_override_is_one_sentence(overrides, sentence):
     ],
 )
 def test_a_stored_run_that_is_not_one_is_refused_by_name(change, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+    with pytest.raises(UserError, match=re.escape(sentence)) as caught:
         from_plain({**STORED, **change})
     assert "\n" not in str(caught.value)
 
@@ -124,13 +125,28 @@ def test_a_users_own_preset_is_found_after_the_packages(tmp_path, monkeypatch):
 def test_a_typo_in_a_users_preset_names_the_file_and_the_key(tmp_path):
     (tmp_path / "preset").mkdir()
     (tmp_path / "preset" / "mine.yaml").write_text("# @package _global_\npreset: mine\noptim: {lrr: 1}\n")
-    with pytest.raises(ValueError, match=r"^in preset/mine\.yaml: optim\.lrr is not a key of a run"):
+    with pytest.raises(UserError, match=r"^in preset/mine\.yaml: optim\.lrr is not a key of a run"):
         load_run(["preset=mine", "model=portraits", "data.path=x"], config_dirs=[tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("defaults: [\n", r"^.*/preset/mine\.yaml: line 2 cannot be read as YAML: expected the node content"),
+        ("name: \xff\n", r"^a preset: it cannot be read as YAML: .* is not UTF-8"),
+    ],
+)
+def test_a_preset_that_is_no_yaml_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_run(["preset=mine", "data.path=x"], config_dirs=[tmp_path])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_of_presets_is_named(monkeypatch):
     monkeypatch.setenv("LORASWEEP_CONF", "/no/such/folder")
-    with pytest.raises(ValueError, match="'/no/such/folder' does not exist"):
+    with pytest.raises(UserError, match="'/no/such/folder' does not exist"):
         load_run(BASE)
 
 
@@ -203,7 +219,7 @@ def test_what_the_task_raises_comes_through_without_noise(entry, capsys):
 
 def test_a_bad_override_of_the_application_is_one_sentence(entry, capsys):
     train, _ = entry
-    with pytest.raises(ValueError, match=r"optim\.lrr is not a key of a run; did you mean optim\.lr\?$"):
+    with pytest.raises(UserError, match=r"optim\.lrr is not a key of a run; did you mean optim\.lr\?$"):
         train([*BASE, "optim.lrr=1"])
     assert capsys.readouterr().err == ""
 
@@ -220,7 +236,7 @@ def test_overrides_and_flags_may_come_in_any_order(entry, tmp_path):
 @pytest.mark.parametrize("flag", ["--experimental-rerun", "--exp", "--experimental-rerun=x.pickle"])
 def test_no_pickle_is_read(entry, flag):
     train, _ = entry
-    with pytest.raises(ValueError, match="would read a pickle"):
+    with pytest.raises(UserError, match="would read a pickle"):
         train([flag, "x.pickle"])
 
 

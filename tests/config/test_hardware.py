@@ -9,6 +9,7 @@ import yaml
 from lorasweep.config import compose
 from lorasweep.config.card import LEAST, SMALLEST, Card, find_card, group_for, precision_for
 from lorasweep.config.compose import conf_dir, from_plain, hydra_entry, load_run, to_plain
+from lorasweep.errors import UserError
 
 WORDS = ["preset=person_sd15", "data.path=photos", "model.path=base"]
 CARDS = [
@@ -132,5 +133,5 @@ def test_this_machine_answers():
     ],
 )
 def test_a_wrong_value_is_refused_in_a_sentence(override, sentence):
-    with pytest.raises(ValueError, match="^" + sentence.replace(".", r"\.").replace("'", "'")):
+    with pytest.raises(UserError, match="^" + sentence.replace(".", r"\.").replace("'", "'")):
         load_run([*WORDS, override])

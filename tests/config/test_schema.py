@@ -5,6 +5,7 @@ import pytest
 
 from lorasweep.config.compose import conf_dir, load_run, presets
 from lorasweep.config.explain import keys
+from lorasweep.errors import UserError
 
 GOLDEN = Path(__file__).with_name("keys.txt")
 DATA = ["preset=person_portraits", "data.path=photos"]
@@ -86,11 +87,11 @@ def test_the_drawn_sheet_speaks_the_words_that_its_model_was_taught():
     ],
 )
 def test_a_value_out_of_range_is_refused_with_what_would_be_accepted(override, sentence):
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         load_run([*DATA, override])
 
 
 @pytest.mark.parametrize("rates", ["optim.lr=1e-3", "optim.text_encoder_lr=0.5"])
 def test_prodigy_refuses_a_rate_meant_for_another_optimiser(rates):
-    with pytest.raises(ValueError, match=r"^optim\.(lr|text_encoder_lr) is .*; with optim\.name=prodigy it "):
+    with pytest.raises(UserError, match=r"^optim\.(lr|text_encoder_lr) is .*; with optim\.name=prodigy it "):
         load_run([*DATA, "optim=prodigy", "optim.lr=1", rates])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lorasweep.config.search import DimensionConfig, load_search, searches, told_apart
+from lorasweep.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["lr", "lr_steps", "lr_rank", "lr_te_lr", "flux_shift"])
@@ -36,17 +37,19 @@ def test_a_search_of_ones_own_is_named_by_its_file_or_found_beside_presets(tmp_p
         ("trials: 0", r"mine\.yaml: trials is 0; it must be a number above zero"),
         ("trials: many", r"mine\.yaml: trials is 'many'; it must be a whole number"),
         ("- 1", r"mine\.yaml: a search must be keys and values"),
+        ("a: [1,\nb: {", r"mine\.yaml: line 2 cannot be read as YAML: expected the node content"),
+        ("a: \xff", r"mine\.yaml: it cannot be read as YAML: .* is not UTF-8"),
     ],
 )
 def test_a_mistake_in_a_search_is_told_with_its_file(tmp_path: Path, text: str, says: str):
     file = tmp_path / "mine.yaml"
-    file.write_text(text)
-    with pytest.raises(ValueError, match=says):
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=says):
         load_search(str(file), {})
 
 
 def test_a_search_that_is_not_there_names_those_that_are():
-    with pytest.raises(ValueError, match=r"the search is 'rate'; it must be a YAML file or one of flux_shift, lr, lr_"):
+    with pytest.raises(UserError, match=r"the search is 'rate'; it must be a YAML file or one of flux_shift, lr, lr_"):
         load_search("rate", {})
 
 
@@ -63,5 +66,5 @@ def test_keys_with_several_values_span_the_space():
 
 
 def test_a_glob_spans_nothing():
-    with pytest.raises(ValueError, match=r"'preset=glob\(\*\)' spans no values; use interval"):
+    with pytest.raises(UserError, match=r"'preset=glob\(\*\)' spans no values; use interval"):
         told_apart(["preset=glob(*)"])

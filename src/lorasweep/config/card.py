@@ -26,30 +26,25 @@ SMALLEST = "8gb"
 
 
 def group_for(card: Card | None) -> str:
-    """The group that ``hardware=auto`` stands for.
-
-    A card below the smallest group gets that one: how much memory it may use is refused where a model is loaded, so
-    that plans can be made on any machine.
-    """
+    """Return the group under ``conf/hardware`` that ``hardware=auto`` stands for."""
     if card is None:
         return "cpu"
+    # a card below the smallest group gets that one: only loading a model refuses it, so that any machine can plan
     return next((group for group, least in LEAST.items() if card.memory_gb >= least), SMALLEST)
 
 
 def precision_for(asked: str, device: str, card: Card | None) -> str:
-    """``asked``, and for auto bf16 where the card has it, fp16 on older ones and fp32 on a CPU.
-
-    A card that is not here yet, as in a plan for another machine, is taken for one that has bf16.
-    """
+    """Return ``asked``, or for auto bf16 if the card has it, fp16 on older ones and fp32 on a CPU."""
     if asked != "auto":
         return asked
     if device == "cpu" or (device == "auto" and card is None):
         return "fp32"
+    # a card that is not here, as in a plan for another machine, is taken for one that has bf16
     return "bf16" if card is None or card.bf16 else "fp16"
 
 
 def find_card(device: str) -> Card | None:
-    """The card that ``hardware.device`` means; None for a CPU or where torch sees no such card."""
+    """Return the card that ``hardware.device`` means; None for a CPU or if torch sees no such card."""
     if device == "cpu":
         return None
     import torch  # seconds; only where a configuration asks about the card

@@ -1,7 +1,7 @@
-"""YAML and overrides in, a plain ``RunConfig`` out: the only place where Hydra and OmegaConf are spoken to.
+"""YAML and overrides in, a plain ``RunConfig`` out.
 
-Nothing that a configuration says is ever run: there is no ``_target_`` here, and what comes from a stored run may hold
-no interpolation.
+Nothing that a configuration says is ever run: there is no ``_target_``, since ``hydra.instantiate`` of a foreign
+configuration runs code, and a stored run may hold no interpolation.
 """
 
 import dataclasses
@@ -23,10 +23,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lorasweep.config.card import find_card, group_for, precision_for
 from lorasweep.config.explain import explain, unknown_key
 from lorasweep.config.schema import RunConfig
+from lorasweep.errors import UserError
 
 PRESETS_VARIABLE = "LORASWEEP_CONF"
 """Environment variable with the folder of a user's own presets."""
@@ -34,24 +36,25 @@ PRESETS_VARIABLE = "LORASWEEP_CONF"
 VALUED_FLAGS = frozenset(
     {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 )
-
+"""Hydra's flags that are followed by a value."""
 INFO_WORDS = frozenset({"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"})
+"""What may follow Hydra's ``--info``, whose value is optional."""
 
 
 def conf_dir() -> Path:
-    """The folder of YAML presets."""
+    """Return the folder of the presets that ship."""
     return shipped("conf")
 
 
 def shipped(name: str) -> Path:
-    """A folder of YAML files: beside the code in an installed wheel, at the root of a checkout otherwise."""
+    """Return a folder of YAML files: beside the code in an installed wheel, at the root of a checkout otherwise."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / name
     return packaged if packaged.is_dir() else package.parents[1] / name
 
 
 def presets(*, config_dirs: Sequence[str | Path] = ()) -> list[str]:
-    """Names that ``preset=`` accepts, sorted."""
+    """Return the names that ``preset=`` accepts, sorted."""
     folders = [conf_dir(), *own_folders(config_dirs)]
     return sorted({file.stem for folder in folders for file in (folder / "preset").glob("*.yaml")})
 
@@ -64,9 +67,12 @@ def load_run(
 ) -> RunConfig:
     """Compose ``conf/`` with overrides such as ``preset=person_sd15`` and ``optim.lr=2e-4``.
 
-    ``config_dirs`` are searched after the package's own folder, as is the one named by ``LORASWEEP_CONF``;
-    ``when_missing`` has values for keys that must be given but are not.
-    Raises ValueError with one sentence that names the key, the value and what would be accepted.
+    Args:
+        config_dirs: searched after the package's own folder, as is the one named by ``LORASWEEP_CONF``.
+        when_missing: values for keys that must be given but are not.
+
+    Raises:
+        UserError: one sentence that names the key, the value and what would be accepted.
     """
     _register()
     with explained():
@@ -80,7 +86,7 @@ def load_run(
 
 
 def run_from_hydra(config: DictConfig) -> RunConfig:
-    """The plain dataclasses behind a composed configuration; its ``hydra`` node, if there is one, is left out."""
+    """Return the plain dataclasses behind a composed configuration, without its ``hydra`` node."""
     bare = config.copy()
     with explained(), open_dict(bare):
         bare.pop("hydra", None)
@@ -91,19 +97,20 @@ def run_from_hydra(config: DictConfig) -> RunConfig:
 
 
 def is_run(config: DictConfig) -> bool:
-    """Whether a composed configuration is one of ours."""
+    """Return whether a composed configuration is one of ours."""
     return OmegaConf.get_type(config) is RunConfig
 
 
 def to_plain(run: RunConfig) -> dict[str, Any]:
-    """The run as JSON types with every key sorted, ready to be stored and hashed."""
+    """Return the run as JSON types with every key sorted, ready to be stored and hashed."""
     return cast("dict[str, Any]", _sorted(dataclasses.asdict(run)))
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunConfig:
-    """The inverse of ``to_plain`` for a stored run, which is not trusted.
+    """Return the run that ``to_plain`` stored; what it stored is not trusted, since runs are passed on.
 
-    Raises ValueError for an unknown key, a wrong type, a ``_target_`` or an interpolation.
+    Raises:
+        UserError: an unknown key, a wrong type, a ``_target_`` or an interpolation.
     """
     safe = cast("dict[str, Any]", _inert(plain, ""))
     with explained():
@@ -113,9 +120,9 @@ def from_plain(plain: Mapping[str, Any]) -> RunConfig:
 
 
 def as_override(key: str, text: str) -> str:
-    """``key='text'`` in Hydra's grammar, so that any text arrives as it was: spaces, commas, quotes, ``${``.
+    """Return ``key='text'`` in Hydra's grammar, so that spaces, commas, quotes and ``${`` arrive as they were.
 
-    All but ``???``, which is OmegaConf's word for a value that is missing.
+    Only ``???`` does not: it is OmegaConf's word for a value that is missing.
     """
     return f"{key}={quoted(literal(text))}"
 
@@ -163,12 +170,12 @@ def hydra_entry(task: Callable[[RunConfig], Scored]) -> Callable[[Sequence[str]]
     for each job of this process, and what launchers and sweepers of ours told by ``report``.
 
     Raises:
-        ValueError: a bad configuration.
+        UserError: a bad configuration.
     """
 
     def main(arguments: Sequence[str]) -> list[Any]:
         if any(argument.startswith("--e") for argument in arguments):  # argparse accepts any beginning of a flag
-            raise ValueError("--experimental-rerun would read a pickle; use 'lorasweep reproduce RUN'")
+            raise UserError("--experimental-rerun would read a pickle; use 'lorasweep reproduce RUN'")
         _register()
         jobs = Jobs(task)
         application = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(jobs)
@@ -186,17 +193,17 @@ def report(jobs: Callable[[DictConfig], Any], results: Iterable[Any]) -> None:
 
 
 def _worker_words() -> list[str]:
-    """What a job of a launcher is to do in place of training: be a worker of a search; [] where it is to train."""
+    """Return the words of the search that a launcher's job is a worker of; [] if the job is to train."""
     return list(HydraConfig.get().sweeper.get("worker_words") or [])
 
 
 def is_multirun() -> bool:
-    """Whether the job that runs now is one of several that ``-m`` asked for."""
+    """Return whether the job that runs now is one of several that ``-m`` asked for."""
     return HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def _flags_last(arguments: Sequence[str]) -> list[str]:
-    """Overrides, then flags with their values: Hydra's parser loses overrides that stand behind a flag."""
+    """Return overrides, then flags with their values: Hydra's parser loses overrides behind a flag."""
     overrides: list[str] = []
     flags: list[str] = []
     for argument in arguments:
@@ -206,7 +213,7 @@ def _flags_last(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_example(arguments: Sequence[str]) -> list[str]:
-    """``--help`` shows a whole configuration, for which Hydra needs a preset to be chosen."""
+    # `--help` shows a whole configuration, for which Hydra needs a preset to be chosen
     asks = {"--help", "-h"} & set(arguments)
     chosen = any(argument.startswith("preset=") for argument in arguments)
     return [*arguments, "preset=person_sd15"] if asks and not chosen else list(arguments)
@@ -220,17 +227,18 @@ def _register() -> None:
 
 
 def _own_group() -> str:
-    """What ``hardware=auto`` stands for here; tab completion wants keys, not values, and at once."""
+    """Return what ``hardware=auto`` stands for on this machine."""
+    # tab completion wants keys, not values, and at once: asking torch for the card takes seconds
     return "cpu" if "COMP_LINE" in os.environ else group_for(find_card("auto"))
 
 
 def own_folders(config_dirs: Sequence[str | Path]) -> list[Path]:
-    """The folders of a user's own presets and searches; ValueError where one does not exist."""
+    """Return the folders of a user's own presets and searches; raise UserError if one does not exist."""
     named = os.environ.get(PRESETS_VARIABLE)
     folders = [Path(folder) for folder in [*config_dirs, *([named] if named else [])]]
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"the folder of presets {str(folder)!r} does not exist; name one with --config-dir")
+            raise UserError(f"the folder of presets {str(folder)!r} does not exist; name one with --config-dir")
     return folders
 
 
@@ -240,38 +248,39 @@ def _search_path(config_dirs: Sequence[str | Path]) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A text in Hydra's grammar."""
+    """Return a text in Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def literal(text: str) -> str:
-    """Text that OmegaConf reads as itself; a backslash only counts before ``${``."""
+    """Return text that OmegaConf reads as itself."""
     parts = text.split("${")
+    # OmegaConf takes a backslash for itself, but not before `${`
     doubled = [part + "\\" * (len(part) - len(part.rstrip("\\"))) for part in parts[:-1]]
     return "\\${".join([*doubled, parts[-1]])
 
 
 def _inert(node: Any, key: str) -> Any:
-    """The node, refused if it could make OmegaConf or Hydra evaluate anything. Paths are data and may hold ``${``."""
+    """Return the node; raise UserError if it could make OmegaConf or Hydra evaluate anything."""
     if isinstance(node, Mapping):
         children = cast("Mapping[str, Any]", node)
         if "_target_" in children:
-            raise ValueError(f"{key or 'the run'} holds a _target_; a stored run may name no code")
+            raise UserError(f"{key or 'the run'} holds a _target_; a stored run may name no code")
         return {name: _inert(child, f"{key}.{name}".lstrip(".")) for name, child in children.items()}
     if isinstance(node, list):
         return [_inert(child, key) for child in cast("list[Any]", node)]
     if isinstance(node, str) and "${" in node:
-        if not key.endswith("path"):
-            raise ValueError(f"{key} is {node!r}; a stored run may hold no ${{…}}")
+        if not key.endswith("path"):  # a folder may be called that
+            raise UserError(f"{key} is {node!r}; a stored run may hold no ${{…}}")
         return literal(node)
     return node
 
 
 def _refuse_extra(node: Any, prefix: str) -> None:
-    """OmegaConf lets ``+key=1`` add what no schema names; it would be silently ignored."""
+    # OmegaConf lets `+key=1` add what no schema names; it would be ignored without a word
     for name, child in (vars(node) if dataclasses.is_dataclass(node) else node).items():
         if dataclasses.is_dataclass(node) and name not in {field.name for field in dataclasses.fields(node)}:
-            raise ValueError(unknown_key(f"{prefix}{name}"))
+            raise UserError(unknown_key(f"{prefix}{name}"))
         if dataclasses.is_dataclass(child) or isinstance(child, dict):
             _refuse_extra(child, f"{prefix}{name}.")
 
@@ -284,7 +293,7 @@ def _sorted(node: Any) -> Any:
 
 
 def _in_order(run: RunConfig) -> RunConfig:
-    """Prompts sorted by key, so that a run read back from JSON draws the same sheet."""
+    # sorted, so that a run read back from sorted JSON draws the same sheet in the same order
     prompts = {key: run.sample.prompts[key] for key in sorted(run.sample.prompts)}
     return dataclasses.replace(run, sample=dataclasses.replace(run.sample, prompts=prompts))
 
@@ -300,16 +309,16 @@ def _settled(run: RunConfig) -> RunConfig:
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Turn what Hydra and OmegaConf raise into one sentence."""
+    """Turn what Hydra, OmegaConf and the YAML reader raise into one sentence."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error)) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise UserError(explain(error)) from error
 
 
 @contextmanager
 def _command_line(arguments: Sequence[str]) -> Generator[None]:
-    """Hydra reads sys.argv, and prints an error and exits unless it is asked for the exception itself."""
+    # Hydra reads sys.argv, and prints an error and exits unless it is asked for the exception itself
     argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"

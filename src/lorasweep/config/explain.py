@@ -15,6 +15,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
     ValidationError,
 )
+from yaml import YAMLError
 
 from lorasweep.config.schema import RunConfig
 
@@ -27,7 +28,7 @@ NEEDED = {
 
 
 def keys(of: type = RunConfig, prefix: str = "") -> Iterator[str]:
-    """Every key of a run, dotted; ``*`` stands for the name of a prompt."""
+    """Yield every key of a run, dotted; ``*`` stands for the name of a prompt."""
     for name, hint in typing.get_type_hints(of).items():
         inner = typing.get_args(hint)[-1] if typing.get_origin(hint) is dict else hint
         path = f"{prefix}{name}.*" if inner is not hint else f"{prefix}{name}"
@@ -38,8 +39,12 @@ def keys(of: type = RunConfig, prefix: str = "") -> Iterator[str]:
 
 
 def explain(error: Exception) -> str:
-    """One sentence for an exception of Hydra or OmegaConf."""
+    """Return one sentence for an exception of Hydra, OmegaConf or the YAML reader."""
+    # Hydra wraps what OmegaConf raised, which knows the key
     cause = error.__cause__ or error.__context__ if isinstance(error, HydraException) else error
+    if isinstance(error, YAMLError | UnicodeDecodeError):
+        file = getattr(getattr(error, "problem_mark", None), "name", "a preset")
+        return f"{file}: {not_yaml(error)}"
     if isinstance(error, MissingConfigException):
         return _missing_file(error)
     if isinstance(error, OverrideParseException):
@@ -49,20 +54,29 @@ def explain(error: Exception) -> str:
     return _composition(str(error))
 
 
+def not_yaml(error: YAMLError | UnicodeDecodeError) -> str:
+    """Return what is wrong with a file that is no YAML, to stand behind its name."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if isinstance(error, UnicodeDecodeError):
+        problem = f"byte {error.start + 1} is not UTF-8"
+    where = f"line {mark.line + 1}" if mark else "it"
+    return f"{where} cannot be read as YAML: {problem or str(error).splitlines()[0]}"
+
+
 def unknown_key(key: str) -> str:
-    """The sentence for a key that no run has, with the likeliest one that was meant."""
+    """Return the sentence for a key that no run has, with the likeliest one that was meant."""
     meant = suggestion(key)
     hint = f"did you mean {meant}?" if meant else "'lorasweep train --help' lists them"
     return f"{key} is not a key of a run; {hint}"
 
 
 def suggestion(key: str) -> str | None:
-    """The real key that looks most like ``key``, or None."""
+    """Return the real key that looks most like ``key``, or None."""
     known = [*keys(), *(field.name for field in dataclasses.fields(RunConfig))]
     own_name = key.rsplit(".", 1)[-1]
     by_name = [name for name in known if name.rsplit(".", 1)[-1] == own_name]
     close = difflib.get_close_matches(re.sub(r"^sample\.prompts\.[^.]+", "sample.prompts.*", key), known, 1, 0.6)
-    return next(iter([*by_name, *close]), None)
+    return next(iter([*by_name, *close]), None)  # a right name in the wrong group is likelier than a slip of the pen
 
 
 def _bad_key(error: OmegaConfBaseException) -> str | None:
@@ -86,7 +100,7 @@ def _cannot(error: Exception, cause: OmegaConfBaseException) -> str:
 
 
 def _wanted(key: str) -> str | None:
-    """The type of a key in words; None for a key that no run has."""
+    """Return the type of a key in words; None for a key that no run has."""
     hint: typing.Any = RunConfig
     for part in re.sub(r"\[\d+\]", "", key).split("."):
         hint = typing.get_args(hint)[-1] if typing.get_origin(hint) is dict else typing.get_type_hints(hint).get(part)
@@ -108,7 +122,7 @@ def _missing_file(error: MissingConfigException) -> str:
 
 
 def _place(error: Exception) -> str:
-    """Which YAML file the trouble is in, where Hydra says so."""
+    """Return which YAML file the trouble is in, if Hydra says so."""
     match = re.match(r"In '([^']+)'", str(error))
     return f"in {match.group(1)}.yaml: " if match else ""
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from lorasweep.config.checks import among, between, multiple_of_8, positive
-from lorasweep.config.photos import DataConfig
+from lorasweep.config.photos import KINDS, DataConfig
+from lorasweep.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -157,7 +158,7 @@ class OptimConfig:
         between("optim.guidance", self.guidance, 0, 100)
         positive("optim.eps", self.eps)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"optim.betas is {self.betas}; it must be two numbers from 0 to below 1")
+            raise UserError(f"optim.betas is {self.betas}; it must be two numbers from 0 to below 1")
         self._check_prodigy()
         between("optim.decay_fraction", self.decay_fraction, 0, 1)
         between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
@@ -165,12 +166,12 @@ class OptimConfig:
     def _check_prodigy(self) -> None:
         """A preset's rate is meant for AdamW: with Prodigy it would train next to nothing, without a word."""
         if self.name == "prodigy" and self.lr < LEAST_PRODIGY_LR:
-            raise ValueError(
+            raise UserError(
                 f"optim.lr is {self.lr}; with optim.name=prodigy it multiplies the rate that Prodigy finds and must be "
                 f"{LEAST_PRODIGY_LR} or more, usually 1"
             )
         if self.name == "prodigy" and self.text_encoder_lr not in (None, self.lr):
-            raise ValueError(
+            raise UserError(
                 f"optim.text_encoder_lr is {self.text_encoder_lr}; with optim.name=prodigy it must be null or equal "
                 f"optim.lr ({self.lr}), since Prodigy finds one rate for all parts"
             )
@@ -256,11 +257,11 @@ class SampleConfig:
         between("sample.clip_skip", self.clip_skip, 0, 100)
         between("sample.strength", self.strength, -10, 10)
         if not self.seeds:
-            raise ValueError("sample.seeds is empty; it must name at least one seed")
+            raise UserError("sample.seeds is empty; it must name at least one seed")
         if not self.fresh_seeds:
-            raise ValueError("sample.fresh_seeds is empty; the finalists need at least one seed of their own")
+            raise UserError("sample.fresh_seeds is empty; the finalists need at least one seed of their own")
         if set(self.seeds) & set(self.fresh_seeds):
-            raise ValueError("sample.fresh_seeds repeats a seed of sample.seeds; the finalists need seeds of their own")
+            raise UserError("sample.fresh_seeds repeats a seed of sample.seeds; the finalists need seeds of their own")
 
 
 @dataclass(kw_only=True)
@@ -291,6 +292,7 @@ class EvaluateConfig:
     face_weights: str | None = None
     """A local copy of the InceptionResnetV1 weights; None lets facenet-pytorch fetch its own."""
     face_weights_sha256: str | None = None
+    # DreamBooth (Ruiz et al. 2023) found DINO the better subject metric
     image: str = "dinov2"
     """Who tells a subject that has no face: dinov2, or clip, the network of ``evaluate.clip``."""
     image_weights: str | None = None
@@ -326,6 +328,8 @@ class PickConfig:
 
     prefer: str = "latest"
     """latest: the latest one shown to be within ``delta`` of the best; best; or earliest within ``delta``."""
+    # On half A of the benchmarks' trajectories 0.05 had a mean regret of 0.016 of oracle quality, 0.03 one of 0.012 and
+    # never one above 0.1; 0.02 missed the latest acceptable checkpoint by more than one in 10 %.
     delta: float = 0.03
     """How much score may be given away for a later (or earlier) checkpoint. 0 to 1."""
     confidence: float = 0.84
@@ -346,7 +350,7 @@ class PickConfig:
         for strength in self.strengths:
             between("pick.strengths", strength, 0.05, 2)
         if len(set(self.strengths)) < len(self.strengths):
-            raise ValueError(f"pick.strengths is {self.strengths}; it must name each strength once")
+            raise UserError(f"pick.strengths is {self.strengths}; it must name each strength once")
 
 
 @dataclass(kw_only=True)
@@ -382,4 +386,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; it must be 0 or above")
+            raise UserError(f"seed is {self.seed}; it must be 0 or above")
+
+
+def told_by(run: RunConfig) -> str:
+    """Return what tells a run's subject: face, image or none."""
+    return KINDS[run.data.kind] if run.evaluate.subject == "auto" else run.evaluate.subject

@@ -11,9 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from lorasweep.config.checks import among, positive
 from lorasweep.config.compose import explained, own_folders, quoted, shipped
+from lorasweep.config.explain import not_yaml
+from lorasweep.errors import UserError
 
 WANTED = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
@@ -39,7 +42,7 @@ class DimensionConfig:
         positive("points", self.points)
         ways = [self.around is not None, self.low is not None or self.high is not None, self.choices is not None]
         if sum(ways) != 1:
-            raise ValueError("a dimension of a space must have either around, or low and high, or choices")
+            raise UserError("a dimension of a space must have either around, or low and high, or choices")
 
 
 @dataclass(kw_only=True)
@@ -55,13 +58,13 @@ class SearchConfig:
     space: dict[str, DimensionConfig] = field(default_factory=dict[str, DimensionConfig])
     """Key of a run to the values that it may take."""
     trials: int = 8
-    """Finished ones in all, whatever was killed on the way."""
+    """Finished ones in all; those that were killed on the way do not count."""
     sampler: str = "tpe"
     """tpe, gp (which learns nothing from pruned trials), random, grid or qmc."""
     prune: bool = True
-    """Give a trial up that stays behind those that are finished."""
+    """Prune a trial that stays behind those that are finished."""
     stop_past_peak: bool = True
-    """End a trial early where its scores have fallen for good; never where the learning rate still decays."""
+    """End a trial early if its scores have fallen for good; never while the learning rate decays."""
     recipes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Values that are tried first, after the run's own."""
     seed: int = 0
@@ -81,11 +84,11 @@ class SearchConfig:
         for key in ("trials", "workers", "heartbeat"):
             positive(key, getattr(self, key))
         if self.width != "auto" and not (isinstance(self.width, int) and self.width >= 1):
-            raise ValueError(f"width is {self.width!r}; it must be auto or a number of adapters from 1 up")
+            raise UserError(f"width is {self.width!r}; it must be auto or a number of adapters from 1 up")
 
 
 def searches(*, config_dirs: Sequence[str | Path] = ()) -> dict[str, Path]:
-    """Name to file of every search that can be named."""
+    """Return name to file of every search that can be named."""
     folders = [shipped("sweeps"), *(folder / "sweeps" for folder in own_folders(config_dirs))]
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
@@ -93,22 +96,25 @@ def searches(*, config_dirs: Sequence[str | Path] = ()) -> dict[str, Path]:
 def load_search(
     name: str | None, changes: Mapping[str, Any], *, config_dirs: Sequence[str | Path] = ()
 ) -> SearchConfig:
-    """The search of that name, or in that file, with ``changes`` to its keys; a plain one where ``name`` is None.
+    """Return the search of that name, or in that file, with ``changes`` to its keys; a plain one if ``name`` is None.
 
-    Raises ValueError with one sentence that names the file or key, its value, and what would be accepted.
+    Raises:
+        UserError: one sentence that names the file or key, its value, and what would be accepted.
     """
     known = searches(config_dirs=config_dirs)
     file = None if name is None else known.get(name, Path(name))
     if file is not None and not (file.suffix == ".yaml" and file.is_file()):
-        raise ValueError(f"the search is {name!r}; it must be a YAML file or one of {', '.join(sorted(known))}")
+        raise UserError(f"the search is {name!r}; it must be a YAML file or one of {', '.join(sorted(known))}")
     try:
         parts = [OmegaConf.load(file), {"name": file.stem}] if file else []
         merged = OmegaConf.merge(OmegaConf.structured(SearchConfig), *parts, dict(changes))
         search = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ValueError(f"{file.name if file else 'the search'}: {_sentence(error)}") from error
-    except ValueError as error:
-        raise ValueError(f"{file.name if file else 'the search'}: {error}") from error
+        raise UserError(f"{file.name if file else 'the search'}: {_sentence(error)}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file.name if file else 'the search'}: {not_yaml(error)}") from error
+    except UserError as error:
+        raise UserError(f"{file.name if file else 'the search'}: {error}") from error
     assert isinstance(search, SearchConfig)
     return search
 
@@ -125,7 +131,7 @@ def _sentence(error: OmegaConfBaseException) -> str:
 
 
 def told_apart(words: Sequence[str]) -> tuple[list[str], dict[str, DimensionConfig]]:
-    """Overrides with one value, and the space that those with several span.
+    """Return overrides with one value, and the space that those with several span.
 
     ``optim.lr=tag(log,interval(1e-5,1e-3))`` spans a range, ``lora.rank=4,8,16`` is a choice.
     """
@@ -136,11 +142,11 @@ def told_apart(words: Sequence[str]) -> tuple[list[str], dict[str, DimensionConf
 
 
 def worker_override(words: Sequence[str], hydra: Sequence[str]) -> str:
-    """The override of a launched job that makes it one of the workers of a search.
+    """Return the override of a launched job that makes it one of the workers of a search.
 
     Args:
         words: of the search itself.
-        hydra: those of Hydra's that the search was asked for with; the launcher's stay behind.
+        hydra: those of Hydra's that the search was asked for with; the launcher's are left out.
     """
     kept = [word for word in hydra if not key_of(word).startswith(("hydra/launcher", "hydra.launcher", "hydra.mode"))]
     line = [*words, *kept, "hydra/launcher=cohort", "hydra.sweeper.worker=true", "-m"]
@@ -148,7 +154,7 @@ def worker_override(words: Sequence[str], hydra: Sequence[str]) -> str:
 
 
 def key_of(word: str) -> str:
-    """The key that an override sets."""
+    """Return the key that an override sets."""
     return word.partition("=")[0].lstrip("+")
 
 
@@ -161,7 +167,7 @@ def _dimension(override: Override) -> DimensionConfig:
         return DimensionConfig(choices=[_number(value) for value in spans.range()])
     if isinstance(spans, ChoiceSweep):
         return DimensionConfig(choices=[getattr(value, "text", value) for value in spans.list])
-    raise ValueError(f"{override.input_line!r} spans no values; use interval(low,high), choice(…) or a,b,c")
+    raise UserError(f"{override.input_line!r} spans no values; use interval(low,high), choice(…) or a,b,c")
 
 
 def _number(value: Any) -> Any:

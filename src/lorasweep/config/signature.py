@@ -12,6 +12,8 @@ from typing import Any, cast
 from lorasweep.config.compose import to_plain
 from lorasweep.config.schema import RunConfig
 
+# A preset's name labels values that are all hashed; how often a state is saved, or an image is drawn to be looked at
+# only, changes no weight.
 NEUTRAL = frozenset(
     {"preset", "name", "data.path", "data.held_out_path", "hardware.device", "hardware.threads", "track"}
     | {"model.offline", "save.state_minutes", "save.states_kept", "save.metadata", "sample.every_steps"}
@@ -19,8 +21,10 @@ NEUTRAL = frozenset(
     | {"data.masks_path", "data.regularisation_path", "data.check_mirror"}
     | {"hardware.offload", "hardware.cache", "hardware.unload_encoders"}
 )
-"""Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by where they lie."""
+"""Keys, or whole groups, that cannot change a result. The photos count by their fingerprint, not by their folder."""
 
+# Not `hardware`: precision and device change images by less than a seed does, and provenance records them. Not
+# captions, masks and repeats: a photo is judged by its image alone, so that runs that differ in them can be compared.
 JUDGED_BY = (
     *("sample.prompts", "sample.seeds", "sample.fresh_seeds", "sample.sampler", "sample.steps", "sample.guidance"),
     *("sample.prefix", "sample.negative", "sample.clip_skip", "sample.width", "sample.height", "sample.strength"),
@@ -31,17 +35,17 @@ JUDGED_BY = (
 
 
 def run_signature(run: RunConfig, dataset_fingerprint: str) -> str:
-    """16 hex digits over the resolved configuration less the ``NEUTRAL`` keys, and over the photos."""
+    """Return 16 hex digits over the resolved configuration less the ``NEUTRAL`` keys, and over the photos."""
     return _digest({"config": telling_leaves(run), "photos": dataset_fingerprint})
 
 
 def telling_leaves(run: RunConfig) -> dict[str, Any]:
-    """Dotted key to value of all that can change a result: everything but the ``NEUTRAL`` keys."""
+    """Return dotted key to value of all that can change a result: everything but the ``NEUTRAL`` keys."""
     return {key: value for key, value in leaves(run).items() if not _belongs(key, NEUTRAL)}
 
 
 def leaves(run: RunConfig) -> dict[str, Any]:
-    """Dotted key to value of the whole configuration."""
+    """Return dotted key to value of the whole configuration."""
     return _leaves(to_plain(run))
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from lorasweep.config.subject import told_by
+from lorasweep.config.schema import told_by
 from lorasweep.records import Pick
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorasweep.config.subject import told_by
+from lorasweep.config.schema import told_by
 from lorasweep.errors import UserError
 
 if TYPE_CHECKING:
