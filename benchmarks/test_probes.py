@@ -36,8 +36,8 @@ def test_pixels_count_one_by_one():
 
 
 def test_the_committed_answers_are_those_of_this_code():
-    """Whoever changes an answer runs `python -m benchmarks.probes`, raises a VERSION if the change goes further than what
-    is asked, and measures again."""
+    """Whoever changes an answer runs `python -m benchmarks.probes`, raises a VERSION if the change goes further than
+    what is asked, and measures again."""
     committed = json.loads(signatures.ANSWERS.read_text(encoding="utf-8"))
     found = {name: signatures.answers(name, values, within) for name, (values, within) in probes().items()}
     assert found == committed
