@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorasweep.data.repeats import plain_repeats, spread_repeats
+from lorasweep.data.dataset import plain_repeats, spread_repeats
 
 
 @pytest.mark.parametrize(("photos", "repeats"), [(1, 400), (12, 33), (15, 27), (400, 1), (1000, 1)])

@@ -10,7 +10,7 @@ from PIL import Image
 from lorasweep.cli import main
 from lorasweep.config.compose import from_plain, load_run, to_plain
 from lorasweep.config.photos import DataConfig
-from lorasweep.data.repeats import spread_repeats
+from lorasweep.data.dataset import spread_repeats
 from lorasweep.errors import UserError
 from lorasweep.kohya.epochs import count_folder
 from lorasweep.kohya.files import read_kohya

@@ -16,7 +16,6 @@ from lorasweep.data.folders import PhotoFolder, files_of, natural_order, photo_f
 from lorasweep.data.masks import find_masks, mask_of_alpha, mask_of_file, mask_problem
 from lorasweep.data.picture_facts import facts_of
 from lorasweep.data.pictures import cover, decode_stored, set_upright, to_srgb
-from lorasweep.data.repeats import plain_repeats, spread_repeats
 from lorasweep.data.split import SIGNATURE_SIDE, choose_held_out
 from lorasweep.errors import UserError
 from lorasweep.records import Dataset, Floats, Photo
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 SUBJECT, HELD_OUT, REGULARISATION = "data.path", "data.held_out_path", "data.regularisation_path"
 """The keys that name folders of photos."""
+PICTURES_AN_EPOCH = 400
+"""What a plain folder aims at, held-out photos not counted."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,32 @@ def judging_fingerprint(dataset: Dataset) -> str:
         for photo in photos:
             digest.update(f"{role}\0{photo.sha256}\0".encode())
     return digest.hexdigest()
+
+
+def plain_repeats(photos: int) -> int:
+    """How often each of ``photos`` is seen where nothing says so: about 400 pictures an epoch, each at least once."""
+    return max(1, round(PICTURES_AN_EPOCH / photos))
+
+
+def spread_repeats(repeats: Sequence[int], total: int, *, passing: bool = False) -> tuple[int, ...]:
+    """Repeats of regularisation pictures raised, or cut, until they add up to ``total``.
+
+    As in sd-scripts (``library/train_util.py``, DreamBoothDataset): pictures are taken in turn with the repeats of
+    their folder until ``total`` is reached, so that the last of too many are left out (0); of too few, each is raised
+    by one in turn. Unlike there the picture that reaches ``total`` does not pass it.
+
+    Args:
+        repeats: of each picture as its folder says, 1 or more.
+        total: the subject's pictures an epoch.
+        passing: let that picture keep all its repeats, exactly as sd-scripts does.
+    """
+    spread: list[int] = []
+    for wanted in repeats:
+        left = max(0, total - sum(spread))
+        spread.append(wanted if passing and left else min(wanted, left))
+    short = max(0, total - sum(spread))
+    each, rest = divmod(short, len(spread)) if spread else (0, 0)
+    return tuple(count + each + (place < rest) for place, count in enumerate(spread))
 
 
 def _split(

@@ -13,7 +13,7 @@ from typing import Any
 
 from lorasweep.config.photos import DataConfig
 from lorasweep.data.buckets import Size, bucket_rule, bucket_table, place_pictures, steps_an_epoch
-from lorasweep.data.repeats import spread_repeats
+from lorasweep.data.dataset import spread_repeats
 from lorasweep.errors import UserError
 from lorasweep.kohya.dataset_file import DatasetFile, Part, Subset
 from lorasweep.kohya.draft import Draft
