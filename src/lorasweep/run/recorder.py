@@ -50,8 +50,14 @@ class RunRecorder:
         evaluator: Evaluator | None,
         *,
         foreign: bool = False,
+        ends: bool = True,
     ) -> None:
-        """``foreign`` marks a run over another trainer's files: all of them are drawn, whatever the budget."""
+        """Begin with nothing scored; ``catch_up`` scores what the trial's folder holds.
+
+        Args:
+            foreign: whether the run is over another trainer's files; all of them are drawn, whatever the budget.
+            ends: whether this session says how the run ended; one that only scores a trained run does not.
+        """
         from lorasweep.train.schedules import checkpoint_steps
 
         self.trial = trial
@@ -71,6 +77,7 @@ class RunRecorder:
         self.losses: LossWatch | None = None
         """None if losses on fixed noise are not measured, as in a run that trains nothing."""
         self.outcome: Outcome | None = None
+        self._ends = ends
 
     @property
     def name(self) -> str:
@@ -218,7 +225,11 @@ class RunRecorder:
     def _close(self, status: RunStatus, pick: Pick | None, error: Exception | None = None) -> Outcome:
         from lorasweep.train.state import widths_met
 
-        undelivered = self.tracker.end(status, str(error) if error else "", widths_met(self.folder))
+        if self._ends:
+            undelivered = self.tracker.end(status, str(error) if error else "", widths_met(self.folder))
+        else:
+            undelivered = self.tracker.close()
+            status = read_run(self.folder).status  # of the training: a stopped one can still be resumed
         self.write_report()  # after the end, so that the page shows it
         return Outcome(
             name=self.name,

@@ -30,7 +30,7 @@ class Purpose(Enum):
     TRAIN = auto()
     """The base model to train on, the scorers and the journal."""
     SCORE = auto()
-    """The base model to draw on, the scorers and the journal."""
+    """The base model to draw on, the scorers and the journal; whether the training ended stays as it is."""
     ANNOTATE = auto()
     """The journal alone."""
 
@@ -116,10 +116,12 @@ class Session:
             meta = run_meta(folder.name, entry, trained, evaluator, parent)
             tracker = self.journal(folder)
             undo.callback(tracker.close)  # before the folder goes: Windows removes no open file
-            tracker.start(meta)
+            # scoring is all that a run over another trainer's files ever does: it begins and ends by it
+            begins = self.purpose is Purpose.TRAIN or entry.foreign is not None
+            (tracker.start if begins else tracker.score_again)(meta)
             undo.pop_all()
         trial = Trial(folder.name, run, entry.dataset, folder.path)
-        return RunRecorder(trial, tracker, meta.prompts, evaluator, foreign=entry.foreign is not None)
+        return RunRecorder(trial, tracker, meta.prompts, evaluator, foreign=entry.foreign is not None, ends=begins)
 
     def journal(self, folder: RunFolder) -> JournalTracker:
         """Open the journal of a run, new or old, for writing; raise HeldError if another process has it open."""

@@ -81,6 +81,13 @@ class JournalTracker:
         if self._shipper is not None:
             self._shipper.add(self.run.path)
 
+    def score_again(self, meta: RunMeta) -> None:
+        """Record that the checkpoints of a trained run are scored again; how its training went stays as it is."""
+        write_json(self.run.provenance, meta.provenance)
+        if meta.evaluation_signature != self._signature:
+            self.tag("evaluation_signature", meta.evaluation_signature)
+        self._signature = meta.evaluation_signature
+
     def step(self, step: Step) -> None:
         """Record an optimiser step; one that a resume takes again is there already and is not written twice."""
         self._journal.write("step", codec.step_to_json(step), key=str(step.step))

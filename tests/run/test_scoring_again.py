@@ -1,0 +1,65 @@
+"""``lorasweep evaluate RUN``: a run of our own scored again, whose training stays what it was."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts.judged import JUDGED
+
+from lorasweep.commands.evaluate import evaluate
+from lorasweep.commands.resume import resume
+from lorasweep.config.compose import load_run
+from lorasweep.records import RunView
+from lorasweep.run.recorder import RunRecorder
+from lorasweep.run.training import train_together
+from lorasweep.track.recall import read_run
+
+Overrides = Callable[..., list[str]]
+QUIET = (*JUDGED, "pick.strengths=[]", "evaluate.validation=false")
+
+
+def ignore(_: str) -> None:
+    """Says nothing."""
+
+
+def train(overrides: list[str]) -> RunView:
+    """A judged run of 12 steps with checkpoints at 4, 8 and 12."""
+    (outcome,) = train_together([load_run(overrides)], say=ignore)
+    return read_run(outcome.folder)
+
+
+def score_again(view: RunView) -> RunView:
+    return read_run(evaluate(view.folder.parents[1], view.name, say=ignore).folder)
+
+
+def halt(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> RunView:
+    """The same run, stopped by SIGTERM at step 9, when its checkpoints at 4 and 8 are scored."""
+    run, plain = load_run(overrides), RunRecorder.step_taken
+
+    def terminated(self: RunRecorder, step: Any, cohort: Any) -> None:
+        plain(self, step, cohort)
+        if step.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunRecorder, "step_taken", terminated)
+        with pytest.raises(SystemExit):
+            train_together([run], say=ignore)
+    return read_run(Path(run.track.root) / "runs" / str(run.name))
+
+
+def test_a_stopped_run_stays_stopped_and_is_resumed_to_its_last_step(
+    overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halted = halt(overrides(*QUIET, "name=halted"), monkeypatch)
+    assert (halted.status, halted.pick) == ("stopped", None)
+    scored = score_again(halted)
+    assert scored.status == "stopped"
+    assert scored.pick is not None and scored.pick.step in (4, 8)
+    (outcome,) = resume(halted.folder.parents[1], "halted", say=ignore)
+    again = read_run(outcome.folder)
+    assert (again.status, [step.step for step in again.steps]) == ("finished", list(range(1, 13)))
+    assert [scores.step for scores in again.scores if not scores.fresh] == [0, 4, 8, 12]
