@@ -75,11 +75,11 @@ def require_optimizer(optim: "OptimConfig") -> None:
 class Row:
     """One part of a slot as an optimiser sees it: one vector without padding, whatever lies beside it."""
 
-    def __init__(self, bank: AdapterBank, slot: int, section: slice) -> None:
+    def __init__(self, bank: AdapterBank, slot: int, columns: slice | Tensor) -> None:
         assert bank.gradients is not None
-        self._values, self._gradients = bank.values[slot, section], bank.gradients[slot, section]
-        occupied = bank.occupied(slot)
-        self._columns = None if occupied is None else occupied[section].nonzero()[:, 0].to(self._values.device)
+        self._columns = None if isinstance(columns, slice) else columns
+        own = columns if isinstance(columns, slice) else slice(None)
+        self._values, self._gradients = bank.values[slot, own], bank.gradients[slot, own]
         self.leaf = self._values if self._columns is None else self._values[self._columns]
         self.leaf.grad = self._gradients if self._columns is None else torch.zeros_like(self.leaf)
 
@@ -102,16 +102,18 @@ class SlotOptimizer:
         self._rows: list[Row] = []
         groups = []
         for part, lr in zip(PARTS, learning_rates(optim), strict=True):
-            section = bank.section(part)
-            if section.stop:
-                leaves = bank.leaves(slot, part) if optim.name == "adafactor" else [self._row(bank, slot, section)]
+            leaves = bank.leaves(slot, part) if optim.name == "adafactor" else self._row(bank, slot, part)
+            if leaves:
                 groups.append({"params": leaves, "lr": lr, "base_lr": lr})
         self._optimizer = BUILDERS[optim.name](groups, optim)
         self._leaves = [leaf for group in groups for leaf in group["params"]]
 
-    def _row(self, bank: AdapterBank, slot: int, section: slice) -> Tensor:
-        self._rows.append(Row(bank, slot, section))
-        return self._rows[-1].leaf
+    def _row(self, bank: AdapterBank, slot: int, part: str) -> list[Tensor]:
+        row = Row(bank, slot, bank.columns(slot, part))
+        if not row.leaf.numel():
+            return []
+        self._rows.append(row)
+        return [row.leaf]
 
     def step(self, factor: float) -> None:
         """One step at ``factor`` times each group's learning rate."""

@@ -1,5 +1,6 @@
 """The cohort layer held to PEFT's own: names, start, answer and gradients."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from contracts.family import batch, stirred
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 
-from lorasweep.config.schema import LoraConfig
+from lorasweep.config.schema import LoraConfig, OptimConfig
 from lorasweep.models.lora.file import read_lora, write_lora
 from lorasweep.models.lora.initial import initial_adapter
 from lorasweep.models.lora.layer import AdapterBank, Dropout, LoraWeights, adapted, attach, structural_clone
+from lorasweep.train.optimizers import SlotOptimizer
 
 BOTH = LoraConfig(rank=4, alpha=2.0, targets="linear", text_encoder=True)
 
@@ -116,8 +118,9 @@ def test_a_convolution_alone_answers_and_learns_as_pefts(kernel: int, stride: in
         gradients = [p.grad.flatten(1) for name, p in reference.named_parameters() if p.grad is not None]
         for leaf, expected in zip(bank.leaves(slot, "denoiser"), gradients, strict=True):
             torch.testing.assert_close(leaf.grad, expected, atol=1e-3, rtol=1e-4)
-        mask = bank.occupied(slot)
-        assert mask is None or bank.gradients[slot][~mask].abs().max() == 0
+        padding = bank.gradients[slot].clone()
+        padding[bank.columns(slot, "denoiser")] = 0
+        assert padding.abs().max() == 0
 
 
 def test_a_convolutions_adapter_comes_back_from_the_bank_and_from_its_file(family: Any, tmp_path: Path) -> None:
@@ -147,11 +150,13 @@ def test_padded_ranks_answer_as_unpadded_and_never_move(family: Any, targets: st
     own = alone.denoise(latents[:2], timesteps[:2], {key: value[:2] for key, value in text.items()})
     torch.testing.assert_close(answer[:2], own, atol=1e-6, rtol=1e-5)
     bank.backward(answer.square().sum())
-    mask = bank.occupied(0)
-    assert mask is not None
-    assert bank.gradients[0][~mask].abs().max() == 0
-    assert bank.gradients[0][mask].abs().mean() > 0
-    assert bank.occupied(1) is None
+    own = bank.columns(0, "denoiser")
+    assert isinstance(own, torch.Tensor)
+    padding = bank.gradients[0].clone()
+    padding[own] = 0
+    assert padding.abs().max() == 0
+    assert bank.gradients[0][own].abs().mean() > 0
+    assert bank.columns(1, "denoiser") == slice(0, bank.values.shape[1])
 
 
 def test_what_goes_in_comes_out(family: Any) -> None:
@@ -215,3 +220,67 @@ def test_gradient_checkpointing_gives_the_same_gradients(family: Any) -> None:
         found.append(bank.gradients)
     torch.testing.assert_close(found[0], found[1])
     assert found[0].abs().sum() > 0
+
+
+def some(names: Sequence[str], rank: int = 2) -> dict[str, LoraWeights]:
+    """An adapter of these modules, each of which holds the same numbers whatever the others are."""
+    found = {}
+    for name in names:
+        generator = torch.Generator().manual_seed(sum(map(ord, name)))
+        down, up = torch.randn(rank, 3, generator=generator), torch.randn(5, rank, generator=generator)
+        found[name] = LoraWeights(down, up, 1.0)
+    return found
+
+
+NEIGHBOURS = [
+    ["unet.a", "text_encoder.a"],
+    ["unet.a", "unet.b", "unet.c", "text_encoder.a", "text_encoder.b"],
+    ["unet.b", "text_encoder.b"],
+    ["unet.c"],
+]
+
+
+@pytest.mark.parametrize("name", ["adamw", "prodigy", "adafactor"])
+def test_a_slot_steps_as_it_does_alone_beside_slots_with_other_modules(name: str) -> None:
+    # Prodigy finds one rate for all parts
+    optim = OptimConfig(name=name, lr=1e-2, text_encoder_lr=None if name == "prodigy" else 1e-4, weight_decay=0.1)
+
+    def stepped(bank: AdapterBank, slot: int) -> tuple[Any, Any]:
+        optimizer = SlotOptimizer(optim, bank, slot)
+        for step in range(3):
+            for module in bank.adapters[slot]:
+                generator = torch.Generator().manual_seed(step + sum(map(ord, module)))
+                for gradient in (bank.places[module].down_gradient, bank.places[module].up_gradient):
+                    gradient[slot].copy_(torch.randn(gradient[slot].shape, generator=generator))
+            optimizer.step(1.0)
+        return bank.export(slot), optimizer.export()
+
+    together = AdapterBank([some(names) for names in NEIGHBOURS], trainable=True)
+    for slot, names in enumerate(NEIGHBOURS):
+        found, (tensors, numbers) = stepped(together, slot)
+        expected, (own_tensors, own_numbers) = stepped(AdapterBank([some(names)], trainable=True), 0)
+        for module in names:
+            torch.testing.assert_close(found[module].down, expected[module].down, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(found[module].up, expected[module].up, atol=1e-6, rtol=1e-6)
+        # so that a state that was saved beside neighbours goes on alone
+        assert numbers == pytest.approx(own_numbers, rel=1e-5)
+        assert tensors.keys() == own_tensors.keys()
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(tensor, own_tensors[key], atol=1e-6, rtol=1e-6)
+
+
+def test_dropout_does_not_depend_on_the_modules_of_the_neighbours() -> None:
+    base = torch.nn.ModuleDict({letter: torch.nn.Linear(3, 5) for letter in "abc"})
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def answers(names: Sequence[Sequence[str]], slot: int) -> list[torch.Tensor]:
+        bank = AdapterBank([some(each) for each in names])
+        bank.dropout = [Dropout(0.5, 7 + each) for each in range(len(names))] if len(names) > 1 else [Dropout(0.5, 8)]
+        carrier: Any = attach(base, "unet", bank)
+        own = slice(4 * slot, 4 * slot + 4)
+        return [carrier[path.removeprefix("unet.")](rows.repeat(len(names), 1))[own] for path in names[slot]]
+
+    alone = answers([["unet.b", "unet.c"]], 0)
+    beside = answers([["unet.a", "unet.b"], ["unet.b", "unet.c"]], 1)
+    for found, expected in zip(beside, alone, strict=True):
+        torch.testing.assert_close(found, expected)

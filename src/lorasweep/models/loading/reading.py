@@ -119,7 +119,7 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: P
     where = source.file if keys else source.place(part)
     try:
         module = _from_file(source, kind, part, keys, dtype) if keys else _from_folder(source, kind, part, dtype)
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+    except (UserError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         why = re.split(r"\.\s|\n", str(error).strip())[0][:200].removesuffix(".")
         raise UserError(
             f"model.path holds no whole {part}: {where} cannot be read ({why}); "

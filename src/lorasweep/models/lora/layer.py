@@ -9,7 +9,7 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -56,11 +56,10 @@ class Dropout(NamedTuple):
 class Layer(nn.Module):
     """A frozen module and its C adapters."""
 
-    def __init__(self, base: nn.Module, place: "Place", number: int) -> None:
+    def __init__(self, base: nn.Module, place: "Place") -> None:
         super().__init__()
         self.base = base
         self.place = place
-        self.number = number
 
     def forward(self, x: Tensor) -> Tensor:
         """[C * B, ...] to [C * B, ...]."""
@@ -78,7 +77,7 @@ class Layer(nn.Module):
         slots, rank, _ = place.down.shape
         rows = x.reshape(slots, -1, *x.shape[1:])
         if place.bank.dropout is not None:
-            rows = _dropped(rows, place.bank.dropout, self.number)
+            rows = _dropped(rows, place.bank.dropout, place.numbers)
         # slots become groups of channels, so that one call serves them all and none sees another
         grouped = rows.transpose(0, 1).flatten(1, 2)
         kernel = place.down.reshape(slots * rank, x.shape[1], *base.kernel_size)
@@ -95,7 +94,7 @@ class Layer(nn.Module):
         slots, _, features = place.down.shape
         rows = x.reshape(slots, -1, features)
         if place.bank.dropout is not None:
-            rows = _dropped(rows, place.bank.dropout, self.number)
+            rows = _dropped(rows, place.bank.dropout, place.numbers)
         if slots == 1:
             # Plain matrices are faster than a batch of one. They are views: an index like rows[0] would copy the
             # whole gradient on the way back.
@@ -110,9 +109,9 @@ class Layer(nn.Module):
         return torch.baddbmm(y.reshape(slots, -1, y.shape[-1]), change, place.up.transpose(1, 2))
 
 
-def _dropped(rows: Tensor, dropout: Sequence[Dropout], number: int) -> Tensor:
+def _dropped(rows: Tensor, dropout: Sequence[Dropout], numbers: Sequence[int]) -> Tensor:
     masks = torch.ones_like(rows)
-    for slot, (share, seed) in enumerate(dropout):
+    for slot, ((share, seed), number) in enumerate(zip(dropout, numbers, strict=True)):
         if share > 0:
             generator = torch.Generator(rows.device).manual_seed((seed + 0x9E3779B9 * number) % 2**63)
             masks[slot].bernoulli_(1 - share, generator=generator).div_(1 - share)
@@ -120,10 +119,17 @@ def _dropped(rows: Tensor, dropout: Sequence[Dropout], number: int) -> Tensor:
 
 
 class Place:
-    """One module's adapters in the bank: down [C, r, in] and up [C, out, r] are views of the flat buffer."""
+    """One module's adapters in the bank: down [C, r, in] and up [C, out, r] are views of the flat buffer.
 
-    def __init__(self, bank: "AdapterBank", down: nn.Parameter, up: nn.Parameter, scales: list[float]) -> None:
+    Args:
+        numbers: the module's place among the modules of each slot's own adapter.
+    """
+
+    def __init__(
+        self, bank: "AdapterBank", down: nn.Parameter, up: nn.Parameter, scales: list[float], numbers: list[int]
+    ) -> None:
         self.bank = bank
+        self.numbers = numbers
         self.down = down
         self.up = up
         self.scales = scales
@@ -161,11 +167,14 @@ class AdapterBank:
 
     def _lay_out(self, strength: float) -> None:
         start = 0
+        numbers = [{name: number for number, name in enumerate(adapter)} for adapter in self.adapters]
         for name, (down, up) in self._shapes.items():
             middle, end = start + down.numel(), start + down.numel() + up.numel()
             self._spans[name] = (start, middle, end)
             scales = [a[name].alpha / a[name].rank * strength if name in a else 0.0 for a in self.adapters]
-            place = Place(self, self._leaf(start, middle, down), self._leaf(middle, end, up), scales)
+            # a slot without the module adds nothing there, so that its number is any
+            own = [each.get(name, 0) for each in numbers]
+            place = Place(self, self._leaf(start, middle, down), self._leaf(middle, end, up), scales, own)
             place.down_gradient = self._gradient(start, middle, down)
             place.up_gradient = self._gradient(middle, end, up)
             self.places[name] = place
@@ -205,23 +214,23 @@ class AdapterBank:
         used, values = [view for view, _ in found], [gradient for _, gradient in found]
         torch._foreach_add_(used, values)  # pyright: ignore[reportPrivateImportUsage]
 
-    def section(self, part: str) -> slice:
-        """The columns of the flat buffer that belong to the ``denoiser`` or to the ``text`` encoders."""
-        spans = [span for name, span in self._spans.items() if part_of(name) == part]
-        return slice(spans[0][0], spans[-1][2]) if spans else slice(0, 0)
+    def columns(self, slot: int, part: str) -> slice | Tensor:
+        """Return the columns of the flat buffer that are a slot's own, of the ``denoiser`` or the ``text`` encoders.
 
-    def occupied(self, slot: int) -> Tensor | None:
-        """[P] bool: which columns are no padding for this slot; None where all are."""
-        own = self.adapters[slot]
-        if all(name in own and down[0] == own[name].rank for name, (down, _) in self._shapes.items()):
-            return None
-        mask = torch.zeros(self.values.shape[1], dtype=torch.bool)
-        for name, (start, middle, end) in self._spans.items():
+        They come in the order of the slot's own modules, without padding: neither which modules its neighbours have
+        nor their ranks changes what an optimiser sees of a slot. A slice if they lie side by side, else [P] indices.
+        """
+        own = [name for name in self.adapters[slot] if part_of(name) == part]
+        spans = [self._spans[name] for name in own]
+        ranks = [self.adapters[slot][name].rank for name in own]
+        padded = any(rank != self._shapes[name][0][0] for name, rank in zip(own, ranks, strict=True))
+        if not padded and all(before[2] == after[0] for before, after in pairwise(spans)):
+            return slice(spans[0][0], spans[-1][2]) if spans else slice(0, 0)
+        pieces = []
+        for name, (start, middle, end), rank in zip(own, spans, ranks, strict=True):
             down, up = self._shapes[name]
-            rank = own[name].rank if name in own else 0
-            mask[start:middle].view(down)[:rank] = True
-            mask[middle:end].view(up)[:, :rank] = True
-        return mask
+            pieces += [torch.arange(start, middle).view(down)[:rank], torch.arange(middle, end).view(up)[:, :rank]]
+        return torch.cat([piece.flatten() for piece in pieces]).to(self.values.device)
 
     def weights(self, slot: int, name: str) -> tuple[Tensor, Tensor]:
         """Views of one slot's own down [rank, in] and up [out, rank], without padding."""
@@ -275,10 +284,10 @@ def structural_clone(module: nn.Module) -> nn.Module:
 def attach(module: nn.Module, component: str, bank: AdapterBank) -> nn.Module:
     """A clone of ``module`` over the same frozen weights that carries the bank's adapters of ``component``."""
     clone = structural_clone(module)
-    for number, name in enumerate(bank.names):
+    for name in bank.names:
         owner, path = name.split(".", 1)
         if owner == component:
-            clone.set_submodule(path, Layer(clone.get_submodule(path), bank.places[name], number))
+            clone.set_submodule(path, Layer(clone.get_submodule(path), bank.places[name]))
     return clone
 
 
