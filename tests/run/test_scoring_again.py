@@ -1,6 +1,8 @@
 """``lorasweep evaluate RUN``: a run of our own scored again, whose training stays what it was."""
 
+import json
 import os
+import platform
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from contracts.judged import JUDGED
 
 from lorasweep.commands.evaluate import evaluate
+from lorasweep.commands.reproduce import reproduce
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import load_run
 from lorasweep.records import RunView
@@ -63,3 +66,18 @@ def test_a_stopped_run_stays_stopped_and_is_resumed_to_its_last_step(
     again = read_run(outcome.folder)
     assert (again.status, [step.step for step in again.steps]) == ("finished", list(range(1, 13)))
     assert [scores.step for scores in again.scores if not scores.fresh] == [0, 4, 8, 12]
+
+
+def test_the_provenance_is_that_of_the_training_and_later_machines_have_their_own(
+    overrides: Overrides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halted = halt(overrides(*QUIET, "name=halted"), monkeypatch)
+    root, here = halted.folder.parents[1], platform.python_version()
+    trained = (halted.folder / "provenance.json").read_bytes()
+    monkeypatch.setattr(platform, "python_version", lambda: "9.9.9")
+    score_again(halted)
+    resume(root, "halted", say=ignore)
+    assert (halted.folder / "provenance.json").read_bytes() == trained
+    later = [json.loads(path.read_text()) for path in sorted(halted.folder.glob("provenance-*.json"))]
+    assert [facts["python"] for facts in later] == ["9.9.9"]  # the second session was on the same machine as the first
+    assert f"python was {here}, is 9.9.9" in reproduce(root, "halted", say=ignore).changed

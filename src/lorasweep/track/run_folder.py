@@ -44,7 +44,14 @@ class RunFolder:
 
     @property
     def provenance(self) -> Path:
+        """What the run was trained with."""
         return self.path / "provenance.json"
+
+    @property
+    def provenances(self) -> list[Path]:
+        """``provenance`` if it is there, then ``provenance-2.json`` and so on, of sessions on other machines or code."""
+        later = {int(path.stem.rpartition("-")[2]): path for path in self.path.glob("provenance-[0-9]*.json")}
+        return [path for path in (self.provenance, *(later[number] for number in sorted(later))) if path.exists()]
 
     @property
     def journal(self) -> Path:

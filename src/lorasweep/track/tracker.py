@@ -1,7 +1,7 @@
 """One run as it happens: each event goes into the journal, and from there to MLflow."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from lorasweep.records import (
 from lorasweep.track import codec
 from lorasweep.track.journal import Journal
 from lorasweep.track.mlflow_terms import flatten
-from lorasweep.track.run_folder import RunFolder, running, write_json
+from lorasweep.track.run_folder import RunFolder, json_bytes, running, write_json
 from lorasweep.track.shipper import Shipper
 
 
@@ -72,18 +72,16 @@ class JournalTracker:
         """Record that the run begins, or goes on after a crash."""
         self._signature = meta.evaluation_signature
         # before the journal's first line: a run that has begun must be one that can be resumed
-        hashes = {"config.json": self.run.save_config(meta.config)}
-        hashes["provenance.json"] = write_json(self.run.provenance, meta.provenance)
+        hashes = {"config.json": self.run.save_config(meta.config), **self._save_provenance(meta.provenance)}
         self._journal.write("start", _start_to_json(meta, self._uid))
-        for name, sha256 in hashes.items():
-            self._journal.write("artifact", {"path": name, "sha256": sha256}, key=f"{name} {sha256}")
+        self._artifacts(hashes)
         self._journal.write("params", flatten(meta.config))
         if self._shipper is not None:
             self._shipper.add(self.run.path)
 
     def score_again(self, meta: RunMeta) -> None:
         """Record that the checkpoints of a trained run are scored again; how its training went stays as it is."""
-        write_json(self.run.provenance, meta.provenance)
+        self._artifacts(self._save_provenance(meta.provenance))
         if meta.evaluation_signature != self._signature:
             self.tag("evaluation_signature", meta.evaluation_signature)
         self._signature = meta.evaluation_signature
@@ -170,6 +168,22 @@ class JournalTracker:
         with self._held:  # the lock goes back even if the disk is full
             self._journal.close()
             return "" if self._shipper is None else self._shipper.drain(self.run.path)
+
+    def _save_provenance(self, facts: JsonDict) -> dict[str, str]:
+        """Return the sha256 of the file that was written, by its name; {} if nothing is new."""
+        saved = self.run.provenances
+        if not self._journal.starts or not saved:
+            return {self.run.provenance.name: write_json(self.run.provenance, facts)}
+        # the first file is what the training was made with, and what a reproduction is compared with
+        if saved[-1].read_bytes() == json_bytes(facts):
+            return {}
+        number = int(saved[-1].stem.rpartition("-")[2]) if len(saved) > 1 else 1
+        path = self.run.path / f"provenance-{number + 1}.json"
+        return {path.name: write_json(path, facts)}
+
+    def _artifacts(self, hashes: Mapping[str, str]) -> None:
+        for name, sha256 in hashes.items():
+            self._journal.write("artifact", {"path": name, "sha256": sha256}, key=f"{name} {sha256}")
 
     def _nudge(self) -> None:
         if self._shipper is not None:
