@@ -11,13 +11,12 @@ from lorasweep.config.schema import (
     SampleConfig,
     SaveConfig,
 )
+from lorasweep.plan.announcements import announcement, folder_announcement
 from lorasweep.plan.budget import (
     LEAST_DRAWN,
-    announcement,
     drawn_steps,
     finer_sheets,
     finer_step,
-    folder_announcement,
     glimpsed_steps,
     sheet_cost,
     training_cost,

@@ -12,7 +12,8 @@ from lorasweep import cli
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.data.buckets import bucket_table, square_placement
 from lorasweep.errors import UserError
-from lorasweep.plan.sizes import picture_rows, say_sizes
+from lorasweep.plan.announcements import say_sizes
+from lorasweep.plan.schedule import picture_rows
 from lorasweep.records import Dataset, Photo
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run

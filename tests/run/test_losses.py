@@ -12,7 +12,8 @@ from contracts.tiny import tiny_run
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.models.lora.file import weights_sha256
-from lorasweep.plan.budget import FIXED_BATCH, fixed_batch_every, measuring_cost, measuring_words, training_cost
+from lorasweep.plan.announcements import measuring_words
+from lorasweep.plan.budget import FIXED_BATCH, fixed_batch_every, measuring_cost, training_cost
 from lorasweep.records import RunView
 from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together

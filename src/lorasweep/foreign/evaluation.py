@@ -19,7 +19,7 @@ from lorasweep.console import Say
 from lorasweep.errors import UserError
 from lorasweep.foreign.files import Chosen, choose_files, read_headers
 from lorasweep.foreign.setup import compose, notes_on, photos_of
-from lorasweep.plan.budget import folder_announcement
+from lorasweep.plan.announcements import folder_announcement
 from lorasweep.records import JsonDict, RunView
 from lorasweep.run.entries import Entry, ForeignFiles
 from lorasweep.run.progress import score_line

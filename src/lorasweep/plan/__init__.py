@@ -1,1 +1,1 @@
-"""What a run costs: memory, time, disk and schedule, counted on tensors without memory."""
+"""What a run takes: memory, time, disk and schedule, counted on tensors without memory."""

@@ -1,7 +1,7 @@
-"""How much drawing a run may afford, decided before it starts and from its configuration alone.
+"""How much drawing and measuring a run pays for, decided before it starts and from its configuration alone.
 
-Counted in forward passes of the denoiser, not in seconds, so that the same configuration always draws the same
-checkpoints.
+The unit is a forward pass of the denoiser for one image, not a second, so that the same configuration always draws the
+same checkpoints.
 """
 
 import math
@@ -15,59 +15,57 @@ if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
 
 STEP_IN_FORWARDS = 2.1
-"""A LoRA step with a frozen base costs 2.0 to 2.2 forward passes a picture: no gradient of the frozen weights."""
+"""Cost of a training step for one image in forward passes, 2.0 to 2.2: frozen weights need no gradient of their own."""
 
+# On 16 runs of drawn people, leaving out every second checkpoint cost the only good one of all 8 hot runs; one seed
+# instead of two cost it in 1 of 8.
 LEAST_DRAWN = 8
-"""Whatever the budget says, this many checkpoints are drawn: the pick smooths over neighbours, and a hot run may be
-good at its first ones only. Cheaper sheets save better: fewer pictures, or fewer sampler steps."""
-
+"""Checkpoints that are drawn whatever the budget: the pick smooths over neighbours, and a run with a high learning rate
+may be good at its first ones only. Cheaper sheets save better: fewer images, or fewer sampler steps."""
 FINER = 2
-"""Of the checkpoints that a budget pays for, so many are drawn last, next to the pick; the others are evenly spread."""
-
+"""Checkpoints, of those that a budget pays for, that are drawn last, next to the pick; the others are evenly spread."""
 FINALISTS = 5
-"""At most so many checkpoints are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
-
-
+"""Checkpoints, at most, that are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
 STRENGTH_FINALISTS = 3
-"""At most so many are drawn at other strengths: the pick, the best and the runner-up."""
-
-
+"""Checkpoints, at most, that are drawn at other strengths: the pick, the best and the runner-up."""
 VALIDATION_ROWS = 8
-"""Photos at a noise level whose loss is measured at a checkpoint, of held-out photos and of training photos each."""
+"""Photos, each at one noise level, whose loss is measured at a checkpoint: so many held-out and so many training
+ones."""
 FIXED_BATCH = 4
-"""Rows of the batch that DVAR watches; its authors' code takes four too."""
+"""Rows of the batch whose loss DVAR follows; its authors' code has four too."""
 FIXED_BATCH_SHARE = 0.03
-"""Watching it may cost this share of training. After every step, as its authors do, it would cost twice the training at
-one picture a step."""
+"""Share of the cost of training that following it may take. After every step, as its authors do it, it would cost twice
+the training at one image a step."""
 
 
 def fresh_sheets(run: "RunConfig", checkpoints: int) -> int:
-    """How many sheets are drawn on fresh seeds, the base model's among them, at most; none where nothing is picked."""
+    """Return how many sheets are drawn on fresh seeds at most, the base model's included; 0 if nothing is picked."""
     return 0 if told_by(run) == "none" else min(FINALISTS, checkpoints) + 1
 
 
 def strength_sheets(run: "RunConfig", checkpoints: int) -> int:
-    """How many sheets of finalists are drawn at other strengths than the run's own, at most."""
+    """Return how many sheets of finalists are drawn at other strengths than the run's own at most."""
     if told_by(run) == "none":
         return 0
     return min(STRENGTH_FINALISTS, checkpoints) * len(set(run.pick.strengths) - {run.sample.strength})
 
 
 def sheet_cost(run: "RunConfig") -> float:
-    """Forward passes of one sheet: prompts x seeds x sampler steps, twice with guidance; FLUX is told its guidance."""
+    """Return the forward passes of one sheet: prompts x seeds x sampler steps, twice that with guidance."""
+    # classifier-free guidance asks the denoiser twice; FLUX reads its guidance as an input
     twice = run.sample.guidance > 1 and run.model.family != "flux"
     return float(len(run.sample.prompts) * len(run.sample.seeds) * run.sample.steps * (2 if twice else 1))
 
 
 def training_cost(run: "RunConfig") -> float:
-    """Forward passes that the whole training is worth."""
+    """Return the forward passes that the whole training is worth."""
     return run.optim.steps * run.optim.batch_size * run.optim.gradient_accumulation * STEP_IN_FORWARDS
 
 
 def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
-    """The checkpoints that are drawn as they come: all, or evenly spread ones as far as ``evaluate.budget`` pays.
+    """Return the checkpoints that are drawn as they are saved: all, or as many as ``evaluate.budget`` pays for.
 
-    The last one is always drawn. ``finer_sheets`` more follow where some are left out.
+    Those are evenly spread, the first and the last among them; ``finer_sheets`` more follow at the end.
     """
     finer = finer_sheets(run, len(steps))
     if not finer:
@@ -76,102 +74,59 @@ def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
 
 
 def evenly_spread(count: int, some: int) -> list[int]:
-    """``some`` (two at least) of ``count`` places, the first and the last among them."""
+    """Return ``some`` (2 or more) of ``count`` places, the first and the last among them."""
     last = count - 1
     return sorted({round(last - i * last / (some - 1)) for i in range(some)})
 
 
 def finer_sheets(run: "RunConfig", checkpoints: int) -> int:
-    """How many are drawn at the end, next to the pick, of the checkpoints that were left out; 0 where none are."""
+    """Return how many of the checkpoints that were left out are drawn at the end, next to the pick; 0 if none were."""
     return FINER if _affordable(run) < checkpoints else 0
 
 
 def _affordable(run: "RunConfig") -> float:
-    """Sheets that the budget pays for, ``LEAST_DRAWN`` at least."""
+    """Return how many sheets the budget pays for, at least ``LEAST_DRAWN``."""
     if run.evaluate.budget is None:
         return math.inf
     return max(LEAST_DRAWN, int(run.evaluate.budget * training_cost(run) / sheet_cost(run)))
 
 
 def finer_step(pick: Pick, looked_at: Collection[int], steps: Sequence[int]) -> int | None:
-    """The next checkpoint to look at: a neighbour of the pick, else of the best one, that nobody looked at.
+    """Return the next checkpoint to draw: a neighbour of the pick, else of the best one; None if all are drawn.
 
-    The later neighbour comes first, since the latest that still works is looked for. None where all are known.
+    Args:
+        looked_at: steps of the checkpoints that are drawn already.
+        steps: of all checkpoints.
     """
     for step in (pick.step, pick.best_step):
         if step is None:
             continue
         place = steps.index(step)
-        for near in (place + 1, place - 1):
+        for near in (place + 1, place - 1):  # the later one first: the latest that still works is looked for
             if 0 <= near < len(steps) and steps[near] not in looked_at:
                 return steps[near]
     return None
 
 
 def glimpsed_steps(run: "RunConfig", drawn: Sequence[int]) -> tuple[int, ...]:
-    """The steps whose pictures are drawn for looking only, as ``sample.every_steps`` asks; never those in ``drawn``."""
+    """Return the steps at which images are drawn only to be looked at (``sample.every_steps``), without ``drawn``."""
     every = run.sample.every_steps
     return tuple(step for step in range(every, run.optim.steps + 1, every) if step not in drawn) if every else ()
 
 
 def fixed_batch_every(run: "RunConfig") -> int:
-    """Steps between two measurements of DVAR's batch, so that they cost ``FIXED_BATCH_SHARE`` of training at most."""
+    """Return the steps between two measurements of DVAR's batch, which then cost ``FIXED_BATCH_SHARE`` at most."""
     rows = run.optim.batch_size * run.optim.gradient_accumulation
     return math.ceil(FIXED_BATCH / (FIXED_BATCH_SHARE * STEP_IN_FORWARDS * rows))
 
 
 def measuring_cost(run: "RunConfig", checkpoints: int, held_out: int) -> float:
-    """Forward passes for losses on fixed noise, the base model's included.
+    """Return the forward passes for losses on fixed noise, the base model's included.
 
     Args:
-        held_out: photos; without any only training photos are measured.
+        held_out: how many photos are held out; without any, only training photos are measured.
     """
     if not run.evaluate.validation:
         return 0.0
     rows = VALIDATION_ROWS * (2 if held_out else 1)
     return float((checkpoints + 1) * rows + (run.optim.steps // fixed_batch_every(run) + 1) * FIXED_BATCH)
-
-
-def measuring_words(run: "RunConfig", checkpoints: int, held_out: int) -> str:
-    """One sentence that says what measuring losses costs; '' where none are."""
-    cost = measuring_cost(run, checkpoints, held_out)
-    photos = "held-out and training" if held_out else "training"
-    share = cost / training_cost(run)
-    return f"Losses of {photos} photos on fixed noise: about {share:.0%} of the cost of training." if cost else ""
-
-
-def announcement(run: "RunConfig") -> str:
-    """One sentence that says what judging will cost before it is spent."""
-    from lorasweep.train.schedules import checkpoint_steps
-
-    steps = checkpoint_steps(run)
-    drawn = drawn_steps(run, steps)
-    pictures = len(run.sample.prompts) * len(run.sample.seeds)
-    glimpsed, finer = len(glimpsed_steps(run, drawn)), finer_sheets(run, len(steps))
-    sheet = sheet_cost(run) / training_cost(run)
-    fresh_sheet = sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
-    again = fresh_sheets(run, len(drawn) + finer) * fresh_sheet
-    stronger = strength_sheets(run, len(drawn) + finer) * fresh_sheet
-    strengths = f", and {stronger:.0%} for those at other strengths (pick.strengths)" if stronger else ""
-    fewer = f" and at {finer} more next to the pick (evaluate.budget={run.evaluate.budget})" if finer else ""
-    finalists = f", and at most {again:.0%} for the finalists on fresh seeds{strengths}" if again else ""
-    between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
-    return (
-        f"Drawing {pictures} pictures at {len(drawn)} of {len(steps)} checkpoints{fewer}{between}: "
-        f"about {(len(drawn) + finer + glimpsed + 1) * sheet:.0%} of the cost of training with the base model's own"
-        f"{finalists}."
-    )
-
-
-def folder_announcement(run: "RunConfig", files: int) -> str:
-    """One sentence that says how much there is to draw for a folder of so many files."""
-    pictures = len(run.sample.prompts) * len(run.sample.seeds)
-    fresh = len(run.sample.prompts) * len(run.sample.fresh_seeds)
-    again = fresh_sheets(run, files) * fresh
-    strengths = strength_sheets(run, files) * fresh
-    other = f" and {strengths} more at other strengths (pick.strengths)" if strengths else ""
-    then = f", then at most {again} of the finalists on fresh seeds{other}" if again else ""
-    return (
-        f"Drawing {pictures} pictures with each of {files} files and the base model, {(files + 1) * pictures} in all"
-        f"{then}."
-    )

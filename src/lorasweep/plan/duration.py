@@ -1,7 +1,7 @@
-"""About how long a run takes: from finished runs of its kind on this device, else from what was counted.
+"""About how long a run takes: by a finished run of its kind on this device, else by what was counted.
 
-Without such a run, time is work over speed. Speed is what a large matrix product reaches here in half a second, times
-the share of it that a denoiser reaches; small models wait for Python and the launching of kernels instead.
+Without such a run, time is work over speed. Speed is that of a large matrix product, timed here for half a second,
+times the share of it that a denoiser reaches. Small models wait for Python and for kernels to be launched instead.
 """
 
 import json
@@ -27,39 +27,43 @@ if TYPE_CHECKING:
     from lorasweep.track.run_folder import RunFolder
 
 EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
-"""Share of a large matrix product's speed. CPU: six variants of the demo's training step, its drawing and its VAE, on
-one thread of an x86 server, were predicted within 15 %. CUDA: from published steps, none measured here (FLUX.1 at 1024
-with checkpointing takes 3.5 s on an RTX 4090, SimpleTuner's guide; the count is 247 TFLOP)."""
+"""Share of a large matrix product's speed that a denoiser reaches. CPU: six variants of the demo's training step, its
+drawing and its VAE, on one thread of an x86 server, were predicted within 15 %. CUDA: from published steps, none
+measured here (FLUX.1 at 1024 with checkpointing takes 3.5 s on an RTX 4090, SimpleTuner's guide; the count is 247
+TFLOP)."""
 CPU_OPERATION = 24
-"""An operation of a training step in tiny in-place additions: autograd, modules, and what is no product. As above."""
+"""Time of an operation of a training step in tiny in-place additions: autograd, modules, and all that is no matrix
+product. Measured on the same steps."""
 CUDA_OPERATION = 55e-6
-"""Seconds a counted operation where launching is what takes the time: SimpleTuner's SD 1.5 and SDXL steps on an H100,
+"""Seconds per counted operation if launching is what takes the time: SimpleTuner's SD 1.5 and SDXL steps on an H100,
 0.18 s and 0.61 s for 3,600 and 12,000 operations, and no faster there than on an L40S."""
 SPREAD = {"measured": (0.9, 1.2), "cpu": (0.75, 1.5), "cuda": (0.5, 2.0)}
-"""How far off an estimate may be, as factors."""
+"""Factors by which the truth may lie below and above an estimate, by where it is from."""
 LEAST_STEPS = 10
-"""Fewer steps than this say nothing about a run's speed."""
+"""Steps below which a run says nothing about its speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What a device does in a second, of what a denoiser asks of it."""
+    """How fast a device does what a denoiser asks of it."""
 
     device: str
     """cpu or cuda."""
     flops: float
+    """Floating-point operations per second."""
     operation: float
     """Seconds an operation takes however small it is."""
 
     def seconds(self, work: "Work") -> float:
-        """Time for a piece of work. A card computes while the next kernels are being launched; a CPU does not."""
+        """Return the seconds for a piece of work."""
         computing, calling = work.flops / self.flops, work.operations * self.operation
+        # a card computes while the next kernels are launched; a CPU does one after the other
         return max(computing, calling) if self.device == "cuda" else computing + calling
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Seconds by what they go into."""
+    """Seconds, by what a run spends them on."""
 
     encoding: float
     training: float
@@ -67,21 +71,22 @@ class Duration:
     measuring: float
     """Losses on fixed noise."""
     step: float
-    """Of one optimiser step."""
+    """Seconds of one optimiser step."""
     low: float
-    """The whole, at best."""
+    """Total, at best."""
     high: float
-    """The whole, at worst."""
+    """Total, at worst."""
     source: str
     """Where the numbers come from, in words."""
 
     @property
     def total(self) -> float:
+        """Return the seconds of the whole run."""
         return self.encoding + self.training + self.drawing + self.measuring
 
 
 def measure(device: "torch.device", dtype: "torch.dtype") -> Speed:
-    """What this device reaches, in about a second."""
+    """Return how fast this device is; takes about a second."""
     import torch
 
     side = 4096 if device.type == "cuda" else 1024
@@ -96,9 +101,10 @@ def measure(device: "torch.device", dtype: "torch.dtype") -> Speed:
 
 
 def _fastest(call: Callable[[], object], device: "torch.device", budget: float = 0.5) -> float:
-    """Seconds of the fastest of as many calls as ``budget`` seconds allow; neighbours only ever slow one down."""
+    """Return the seconds of the fastest of as many calls as ``budget`` seconds allow."""
     import torch
 
+    # the fastest, since other programs on the machine only ever slow a call down
     best, end = float("inf"), time.perf_counter() + budget
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -111,17 +117,23 @@ def _fastest(call: Callable[[], object], device: "torch.device", budget: float =
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What a finished run of the same kind took."""
+    """How long a finished run of the same kind took."""
 
     run: str
+    """Its name."""
     step: float
-    """Seconds an optimiser step."""
+    """Seconds per optimiser step."""
     picture: float | None
-    """Seconds for drawing and judging one picture; None where nothing was drawn, or drawn otherwise."""
+    """Seconds to draw and judge one image; None if none was drawn, or not in the same way."""
 
 
 def remembered_pace(root: Path, run: "RunConfig", device: str, threads: int) -> Pace | None:
-    """The pace of the newest finished run under ``root`` that cost the same a step on the same device."""
+    """Return the pace of the newest run under ``root`` whose steps cost the same on the same device; None without one.
+
+    Args:
+        device: cpu or cuda.
+        threads: torch's, which must be the same on a CPU.
+    """
     from lorasweep.track.journal import read
     from lorasweep.track.run_folder import all_runs
 
@@ -134,19 +146,24 @@ def remembered_pace(root: Path, run: "RunConfig", device: str, threads: int) -> 
 
 
 def pace_of(name: str, entries: Sequence["Entry"], drawn_alike: bool) -> Pace | None:
-    """The pace that a journal tells, None where the run shared its steps with others or was too short."""
+    """Return the pace that a journal tells; None if the run was too short, or trained side by side with others.
+
+    Args:
+        drawn_alike: whether it drew its images as the run that is planned.
+    """
     start = next((entry.payload for entry in entries if entry.kind == "start"), None)
     steps = [entry for entry in entries if entry.kind == "step"]
     if start is None or start["parent"] or len(steps) < LEAST_STEPS:
         return None
-    # entries between two steps are a checkpoint with all that follows; the median is of steps alone
+    # between some steps lie a checkpoint and its sheet, which the median leaves out
     step = median(after.time - before.time for before, after in pairwise(steps)) / 1000
     looks = _seconds_a_picture(entries) if drawn_alike else []
     return Pace(run=name, step=step, picture=median(looks) if looks else None)
 
 
 def _seconds_a_picture(entries: Sequence["Entry"]) -> list[float]:
-    """Of each sheet but the first, before which the base model and the photos are looked at too."""
+    """Return the seconds per image of each sheet but the first."""
+    # before the first sheet is scored, the base model is drawn and the photos are looked at too
     saved = {entry.payload["step"]: entry.time for entry in entries if entry.kind == "checkpoint"}
     pictures = {entry.payload["step"]: len(entry.payload["samples"]) for entry in entries if entry.kind == "sample"}
     scored = [entry for entry in entries if entry.kind == "scores" and not entry.payload["scores"]["fresh"]]
@@ -155,7 +172,8 @@ def _seconds_a_picture(entries: Sequence["Entry"]) -> list[float]:
 
 
 def _was_alike(folder: "RunFolder", run: "RunConfig", device: str, threads: int) -> bool:
-    """Whether a run had the same base, picture size, batch, targets and ways of saving memory, on the same device."""
+    """Return whether a run was on the same device, with the same base, image size, batch, targets and memory
+    savings."""
     if not folder.provenance.is_file() or not folder.config.is_file():
         return False
     machine = json.loads(folder.provenance.read_text(encoding="utf-8")).get("machine", {})
@@ -172,9 +190,9 @@ COSTLY = (
     *("optim.gradient_accumulation", "hardware.precision", "hardware.gradient_checkpointing", "hardware.base"),
     *("hardware.offload", "hardware.cache"),
 )
-"""Keys that decide what a step costs."""
+"""Keys that decide how long a step takes."""
 LOOKS = ("sample.steps", "sample.guidance", "sample.width", "sample.height", "sample.batch_size", "evaluate.enabled")
-"""Keys that decide what a picture costs."""
+"""Keys that decide how long an image takes."""
 
 
 def _drawn_alike(config: "JsonDict", run: "RunConfig") -> bool:
@@ -193,18 +211,20 @@ def _of(run: "RunConfig", key: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """How often a run does what was counted."""
+    """How much of what was counted a run does."""
 
     photos: int
+    """Photos that are encoded, mirror images included."""
     captions: int
+    """Different captions that are encoded."""
     pictures: int
-    """Drawn in all: at checkpoints, between them, by the base model, by the finalists."""
+    """Images drawn in all: at checkpoints, between them, by the base model, by the finalists."""
     measured: float = 0.0
     """Forward passes for losses on fixed noise."""
 
 
 def estimate(run: "RunConfig", counts: "Counts", amounts: Amounts, speed: Speed, pace: Pace | None) -> Duration:
-    """Seconds of a run: a finished run's own where there is one, else work over speed."""
+    """Return the seconds of a run, by ``pace`` if there is one, else by work over speed."""
     step = speed.seconds(counts.step) * run.optim.gradient_accumulation if pace is None else pace.step
     measured = pace.picture if pace is not None else None
     picture = drawing_seconds(run, counts, speed) if measured is None else measured
@@ -224,14 +244,14 @@ def estimate(run: "RunConfig", counts: "Counts", amounts: Amounts, speed: Speed,
 
 
 def drawing_seconds(run: "RunConfig", counts: "Counts", speed: Speed) -> float:
-    """Seconds for one picture; looking at it is not in."""
+    """Return the seconds to draw one image, without judging it."""
     from lorasweep.plan.counting import pictures_a_call
 
     return run.sample.steps * speed.seconds(counts.forward) / pictures_a_call(run) + speed.seconds(counts.picture_out)
 
 
 def in_words(seconds: float) -> str:
-    """40 seconds, 12 minutes, 3.5 hours."""
+    """Return a time such as 40 seconds, 12 minutes or 3.5 hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} seconds"
     if seconds < 90 * 60:

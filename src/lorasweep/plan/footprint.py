@@ -1,8 +1,9 @@
-"""How much memory a run takes, from what was counted on its base model; and what to change where that is too much."""
+"""How much memory a run takes, from what was counted on its base model, and what to change if that is too much."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from lorasweep.config.schema import told_by
@@ -13,22 +14,22 @@ if TYPE_CHECKING:
     from lorasweep.plan.counting import Counts
 
 Change = Callable[["RunConfig"], tuple[str, "RunConfig"]]
-"""A run to an override and the run that it makes; the same run where it does not apply."""
+"""From a run to an override and the run that it makes; the same run if the change does not apply."""
 
 GIB = 2**30
 CUDA_CONTEXT = GIB // 2
-"""The driver's and the kernels' own: 300 to 400 MB since CUDA loads kernels when they are first called (pytorch issues
+"""Bytes of the driver and of kernels: 300 to 400 MB since CUDA loads kernels when they are first called (pytorch issues
 107667 and 109888), and 8 to 32 MB of cuBLAS workspace."""
 CPU_PROCESS = int(0.9 * GIB)
-"""Python with torch and diffusers, as Linux counted it."""
+"""Bytes of Python with torch and diffusers, as Linux counted them."""
 SLACK = 1.05
-"""What a caching allocator holds above the tensors that live. Not measured here: no card was at hand."""
+"""Factor by which a caching allocator holds more than the tensors that live. Assumed, not measured on a card."""
 
 STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2 + 2 * 4 / 256, "prodigy": 16.0}
-"""Of an optimiser, for each number of an adapter: two or four fp32 numbers; with 8 bits, two bytes and, for every block
-of 256, two fp32 scales."""
+"""Bytes of an optimiser's state per number of an adapter: two or four fp32 numbers; with 8 bits, two bytes and, per
+block of 256, two fp32 scales."""
 STEP_BYTES = {"adamw": 8.0, "adamw8bit": 0.0, "prodigy": 4.0}
-"""What lives while one slot's optimiser steps, for each number of its adapter."""
+"""Bytes that live only while a slot's optimiser steps, per number of its adapter."""
 
 SCORER_BYTES: Mapping[str, int] = {
     "facenet": 115_000_000,
@@ -38,48 +39,58 @@ SCORER_BYTES: Mapping[str, int] = {
     "ViT-L-14": 1_710_000_000,
     "ViT-H-14": 3_944_000_000,
 }
-"""fp32 weights of the networks that judge pictures; one that is not listed is taken for a ViT-L-14."""
+"""Bytes of the fp32 weights of the networks that judge images; one that is not listed counts as a ViT-L-14."""
+
+
+class Phase(StrEnum):
+    """What a run does one after the other; each phase has a peak of its own."""
+
+    ENCODING = "encoding"
+    """Photos to latents, captions to embeddings."""
+    TRAINING = "training"
+    DRAWING = "drawing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes that a run takes at its fullest, by phase."""
+    """Bytes of memory that a run takes, by phase."""
 
-    phases: Mapping[str, Mapping[str, int]]
-    """encoding, training and drawing, each by what takes it."""
+    phases: Mapping[Phase, Mapping[str, int]]
+    """Phase to bytes of tensors, by what they are."""
     overhead: int
-    """What CUDA, or on a CPU Python with its libraries, takes beside tensors."""
+    """Bytes that CUDA, or on a CPU Python with its libraries, takes beside tensors."""
 
     @property
-    def fullest(self) -> str:
-        """The phase that takes most."""
+    def fullest(self) -> Phase:
+        """Return the phase that takes most."""
         return max(self.phases, key=lambda phase: self.tensors_of(phase))
 
     @property
     def tensors(self) -> int:
-        """Bytes of tensors in the fullest phase."""
+        """Return the bytes of tensors in the fullest phase."""
         return self.tensors_of(self.fullest)
 
     @property
     def needs(self) -> int:
-        """Bytes that must be free for tensors, with what the allocator holds beside them."""
+        """Return the bytes that must be free for tensors, with what the allocator holds beside them."""
         return int(self.tensors * SLACK)
 
     @property
     def peak(self) -> int:
-        """Bytes of the card (or of memory, on a CPU) that the process takes in the fullest phase."""
+        """Return the bytes of the card, or of memory on a CPU, that the process takes in the fullest phase."""
         return self.needs + self.overhead
 
-    def tensors_of(self, phase: str) -> int:
-        """Bytes of tensors in a phase."""
+    def tensors_of(self, phase: Phase) -> int:
+        """Return the bytes of tensors in a phase."""
         return sum(self.phases[phase].values())
 
 
 def footprint(run: "RunConfig", counts: "Counts", *, width: int, photos: int, captions: int, device: str) -> Footprint:
-    """The memory of ``width`` such runs side by side.
+    """Return the memory of ``width`` such runs side by side.
 
     Args:
-        captions: how many different texts are remembered, prompts included.
+        photos: how many are encoded, mirror images included.
+        captions: how many different texts are encoded, prompts included.
         device: cpu or cuda.
     """
     standing = {
@@ -88,49 +99,49 @@ def footprint(run: "RunConfig", counts: "Counts", *, width: int, photos: int, ca
         "remembered photos and captions": remembered(run, counts, photos, captions),
         "judges": judges_bytes(run),
     }
-    if device == "cpu":  # beside a card these lie in the computer's memory
+    if device == "cpu":  # with a card these lie in the computer's own memory
         standing["states to be saved"] = width * (4 * counts.values + states_bytes(run, counts))
     if run.evaluate.enabled and run.evaluate.model:
         standing["the model that draws"] = sum(counts.frozen.values())
     step = max(counts.step.peak, step_bytes(run, counts))
     drawing = max(counts.forward.peak, counts.picture_out.peak)
-    # of the checkpoint, beside the adapters that are being trained; read from its file into the computer's memory first
+    # the checkpoint that is drawn lies beside the adapters in training; on a CPU the tensors of its file do too
     drawn = (2 if device == "cpu" else 1) * 4 * width * counts.values
     phases = {
-        "encoding": standing | {"activations": max(counts.picture_in.peak, counts.text_in.peak)},
-        "training": standing | {"activations": step},
-        "drawing": standing | {"the checkpoint's adapters": drawn, "activations": drawing},
+        Phase.ENCODING: standing | {"activations": max(counts.picture_in.peak, counts.text_in.peak)},
+        Phase.TRAINING: standing | {"activations": step},
+        Phase.DRAWING: standing | {"the checkpoint's adapters": drawn, "activations": drawing},
     }
     return Footprint(phases=phases, overhead=CPU_PROCESS if device == "cpu" else CUDA_CONTEXT)
 
 
 def adapters_bytes(run: "RunConfig", counts: "Counts", width: int) -> int:
-    """Values, gradients and the optimiser's states of all slots, in fp32 unless the optimiser has another way."""
+    """Return the bytes of values, gradients and optimiser states of all slots."""
     return width * (8 * counts.values + states_bytes(run, counts))
 
 
 def states_bytes(run: "RunConfig", counts: "Counts") -> int:
-    """The optimiser's states of one slot; Adafactor keeps one number for each row and each column."""
-    if run.optim.name == "adafactor":
+    """Return the bytes of the optimiser's state of one slot."""
+    if run.optim.name == "adafactor":  # one fp32 number per row and per column: about values / rank of them
         return 4 * counts.values // run.lora.rank
     return int(STATE_BYTES[run.optim.name] * counts.values)
 
 
 def step_bytes(run: "RunConfig", counts: "Counts") -> int:
-    """What the optimiser's step takes for a moment; Adafactor goes matrix by matrix."""
-    if run.optim.name == "adafactor":
+    """Return the bytes that live only during the optimiser's step."""
+    if run.optim.name == "adafactor":  # it goes matrix by matrix
         return 10 * counts.matrix
     return int(STEP_BYTES[run.optim.name] * counts.values)
 
 
 def remembered(run: "RunConfig", counts: "Counts", photos: int, captions: int) -> int:
-    """What stays on the device of photos and captions once they are encoded."""
-    texts = 0 if run.lora.text_encoder else captions
+    """Return the bytes of encoded photos and captions that stay on the device."""
+    texts = 0 if run.lora.text_encoder else captions  # an encoder that learns gives other embeddings at every step
     return 0 if run.hardware.cache == "disk" else photos * counts.latents + texts * counts.text
 
 
 def judges_bytes(run: "RunConfig") -> int:
-    """Weights of the networks that judge pictures."""
+    """Return the bytes of the networks that judge images."""
     if not run.evaluate.enabled:
         return 0
     eyes = {"face": [run.evaluate.face], "image": [run.evaluate.image]}.get(told_by(run), [])
@@ -140,16 +151,20 @@ def judges_bytes(run: "RunConfig") -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """One thing to change where memory is short, on top of those before it."""
+    """One thing to change if memory is short, in addition to those before it."""
 
     override: str
     needs: int
-    """Bytes for tensors with it, as in ``Footprint.needs``."""
+    """Bytes for tensors after the change, as in ``Footprint.needs``."""
     fits: bool
 
 
 def advice(run: "RunConfig", footprint_of: Callable[["RunConfig"], Footprint], room: int) -> tuple[Hint, ...]:
-    """What to change, one after the other, until the run fits into ``room`` bytes; what saves nothing is left out."""
+    """Return what to change, one after the other, until the run fits into ``room`` bytes.
+
+    Args:
+        footprint_of: of any run on the same base model, photos and device.
+    """
     hints: list[Hint] = []
     needs = footprint_of(run).needs
     for change in CHANGES:
@@ -157,14 +172,14 @@ def advice(run: "RunConfig", footprint_of: Callable[["RunConfig"], Footprint], r
             break
         override, changed = change(run)
         less = footprint_of(changed).needs if changed != run else needs
-        if less < needs:
+        if less < needs:  # what saves nothing is left out
             run, needs = changed, less
             hints.append(Hint(override=override, needs=needs, fits=needs <= room))
     return tuple(hints)
 
 
 def _to(key: str, value: object, *, unless: Callable[["RunConfig"], bool] = lambda _: False) -> Change:
-    """A change of one key to a value."""
+    """Return the change of one key to a value, made to all runs but those that ``unless`` holds for."""
     room, name = key.split(".")
 
     def change(run: "RunConfig") -> tuple[str, "RunConfig"]:
@@ -176,7 +191,7 @@ def _to(key: str, value: object, *, unless: Callable[["RunConfig"], bool] = lamb
 
 
 def _smaller_pictures(run: "RunConfig") -> tuple[str, "RunConfig"]:
-    """Three quarters of the side, in steps of 64 pixels."""
+    """Change the side to three quarters, a multiple of 64 pixels."""
     return _to("model.resolution", max(64, run.model.resolution * 3 // 4 // 64 * 64))(run)
 
 
@@ -196,15 +211,12 @@ CHANGES: tuple[Change, ...] = (
     _smaller_pictures,
     _half_the_rank,
 )
-"""What people do when a card is full; what costs least comes first."""
+"""What people do when a card is full, the cheapest first."""
 
 
 def require_room(needed: Footprint, free: int) -> None:
-    """Raise UserError where a run cannot fit into ``free`` bytes of a card, before any time is spent on it.
-
-    Nothing is added for the allocator: what may just fit is tried.
-    """
-    if needed.tensors > free:
+    """Raise UserError if a run cannot fit into ``free`` bytes of a card, before any time is spent on it."""
+    if needed.tensors > free:  # not ``needs``: what may just fit is tried
         raise UserError(
             f"This run takes about {gib(needed.tensors)} on the card while {needed.fullest}, and {gib(free)} are free; "
             "'lorasweep plan' with the same words says what to change."
@@ -212,5 +224,5 @@ def require_room(needed: Footprint, free: int) -> None:
 
 
 def gib(size: float) -> str:
-    """Bytes in words, in units of 2^30 bytes, as cards are sold."""
+    """Return bytes in words, in units of 2^30 bytes, as cards are sold, or of 2^20."""
     return f"{size / GIB:.1f} GB" if size >= GIB / 10 else f"{size / 2**20:.1f} MB"

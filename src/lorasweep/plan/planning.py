@@ -1,4 +1,4 @@
-"""``lorasweep plan``: what a run will be and cost, before it is trained and without its weights."""
+"""``lorasweep plan``: what a run will do and take, before it is trained and without its weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from lorasweep.config.card import planned_device
 from lorasweep.config.schema import RunConfig
 from lorasweep.data.dataset import all_photos, read_dataset
-from lorasweep.plan.budget import announcement, measuring_cost, measuring_words
+from lorasweep.plan.announcements import announcement, measuring_words, photo_notes
+from lorasweep.plan.budget import measuring_cost
 from lorasweep.plan.duration import Amounts, Duration, Speed, estimate, measure, remembered_pace
-from lorasweep.plan.footprint import GIB, Footprint, Hint, advice, footprint, gib, require_room
-from lorasweep.plan.photo_notes import photo_notes
+from lorasweep.plan.footprint import GIB, Footprint, Hint, Phase, advice, footprint, gib, require_room
 from lorasweep.plan.schedule import Schedule, disk_of, free_disk_at, schedule_of
 from lorasweep.records import Dataset
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A run before it begins."""
+    """A run before it begins; ``--json`` prints its fields."""
 
     notes: tuple[str, ...]
     """What the user may not expect of the photos."""
@@ -31,29 +31,36 @@ class Plan:
     drawing: str
     """What judging costs, as the run itself will say it."""
     measuring: str
-    """What losses on fixed noise cost, '' where none are measured."""
+    """What losses on fixed noise cost; '' if none are measured."""
     base: str
-    """How the base model is kept (full, fp8 or nf4) and computed, in words."""
+    """How the base model is kept and computed, in words."""
+    base_kept: str
+    """How its denoiser is kept: full, fp8 or nf4."""
     memory: Footprint
     peak: int
     """Bytes of the card, or of memory on a CPU."""
-    fullest: str
-    """The phase that takes them: encoding, training or drawing."""
+    fullest: Phase
+    """The phase that takes them."""
     room: int | None
-    """Bytes that tensors may take; None where this machine cannot say."""
+    """Bytes that tensors may take; None if this machine cannot say."""
     duration: Duration | None
-    """None where the device is not here."""
+    """None if the device is not in this machine."""
     disk: dict[str, int]
-    """Bytes by what they hold."""
+    """Bytes on the disk, by what they hold."""
     free_disk: int
     hints: tuple[Hint, ...]
     """What to change until it fits."""
     fits: bool
     verdict: str
+    """One sentence: whether it fits, and if not, what to change."""
 
 
 def plan_of(run: RunConfig) -> Plan:
-    """The plan of a run that is composed already."""
+    """Return the plan of a run, from its configuration, its photos and this machine.
+
+    Raises:
+        UserError: bad photos, or ``model.path`` leads to no model of its family.
+    """
     from lorasweep.plan.counting import Counting
 
     dataset = _dataset(run)
@@ -72,6 +79,7 @@ def plan_of(run: RunConfig) -> Plan:
         drawing=announcement(run) if run.evaluate.enabled else "Nothing is drawn: evaluate.enabled is false.",
         measuring=measuring_words(run, len(schedule.checkpoints), schedule.held_out),
         base=f"kept {counts.base}, computed in {run.hardware.precision}",
+        base_kept=counts.base,
         memory=need,
         peak=need.peak,
         fullest=need.fullest,
@@ -91,9 +99,9 @@ def _dataset(run: RunConfig) -> Dataset:
 
 
 def footprint_of(run: RunConfig, counting: "Counting", dataset: Dataset, device: str, width: int = 1) -> Footprint:
-    """The memory that a run on these photos takes."""
+    """Return the memory of ``width`` such runs side by side on these photos."""
     photos = (*dataset.train, *dataset.regularisation)
-    texts = {photo.caption for photo in photos} | {""}
+    texts = {photo.caption for photo in photos} | {""}  # what a dropped caption becomes
     prompts = {word for prompt in run.sample.prompts.values() for word in (prompt.text, prompt.negative)}
     captions = len(texts) + (len(prompts) if run.evaluate.enabled else 0)
     counts = counting(run, width)
@@ -102,7 +110,10 @@ def footprint_of(run: RunConfig, counting: "Counting", dataset: Dataset, device:
 
 
 def free_memory(run: RunConfig, device: str) -> int | None:
-    """Bytes that tensors may take: what is free, and no more than ``hardware.memory_gb``; None where nobody knows."""
+    """Return the bytes that tensors may take: what is free, but no more than ``hardware.memory_gb``.
+
+    None if a card is planned for that is not in this machine, and no bound is set.
+    """
     import psutil
     import torch
 
@@ -122,7 +133,7 @@ def _card(run: RunConfig) -> "torch.device":
 
 
 def duration_of(run: RunConfig, counts: "Counts", schedule: Schedule, device: str) -> Duration | None:
-    """About how long it takes; None where the card that it is planned for is not in this machine."""
+    """Return about how long a run takes; None if the card that it is planned for is not in this machine."""
     import torch
 
     from lorasweep.models import PRECISIONS
@@ -135,13 +146,18 @@ def duration_of(run: RunConfig, counts: "Counts", schedule: Schedule, device: st
     pace = remembered_pace(Path(run.track.root), run, device, torch.get_num_threads())
     encoded = len(schedule.placements) * (1 + run.data.flip)
     measured = measuring_cost(run, len(schedule.checkpoints), schedule.held_out)
-    captions = schedule.captions + 1
+    captions = schedule.captions + 1  # the empty one too
     amounts = Amounts(photos=encoded, captions=captions, pictures=schedule.pictures, measured=measured)
     return estimate(run, counts, amounts, speed, pace)
 
 
 def verdict(need: Footprint, room: int | None, hints: Sequence[Hint], disk: int, free_disk: int) -> str:
-    """One sentence: whether it fits, and if not, what to change."""
+    """Return one sentence: whether a run fits, and if not, what to change.
+
+    Args:
+        room: bytes that tensors may take; None if nobody knows.
+        disk: bytes that the run leaves on the disk.
+    """
     takes = f"about {gib(need.needs)} while {need.fullest}"
     if disk > free_disk:
         return f"It does not fit: it leaves about {gib(disk)} on the disk, of which {gib(free_disk)} are free."
@@ -156,7 +172,7 @@ def verdict(need: Footprint, room: int | None, hints: Sequence[Hint], disk: int,
 
 
 def require_card(run: RunConfig, dataset: Dataset) -> None:
-    """Raise UserError where a run cannot fit into what is free of its card; on a CPU nothing is asked."""
+    """Raise UserError if a run cannot fit into what is free on its card; a CPU's memory is not asked."""
     from lorasweep.plan.counting import Counting
 
     if planned_device(run.hardware.device) == "cuda":

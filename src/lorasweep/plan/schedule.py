@@ -1,4 +1,4 @@
-"""How much of everything a run makes: steps, pictures, bytes on the disk."""
+"""How much of everything a run makes: steps, images, bytes on the disk."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,21 +7,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.config.schema import RunConfig
-from lorasweep.data.buckets import BucketRow
+from lorasweep.data.buckets import BucketRow, Size
 from lorasweep.plan.budget import drawn_steps, finer_sheets, fresh_sheets, glimpsed_steps, strength_sheets
 from lorasweep.plan.footprint import states_bytes
-from lorasweep.plan.sizes import PictureRow, picture_rows
 from lorasweep.records import Dataset
 
 if TYPE_CHECKING:
     from lorasweep.plan.counting import Counts
+    from lorasweep.train.trial import Trial
 
 PNG_BYTES = 1.7
-"""A pixel of a photographic picture as PNG: 450 kB at 512 x 512. Drawn people take a third of that."""
+"""Bytes per pixel of a photographic image as PNG: 450 kB at 512 x 512. Drawn people take a third of that."""
 HEADER_BYTES = 2**16
-"""Of a LoRA file or a training state, at most: names, shapes and metadata."""
+"""Bytes, at most, of names, shapes and metadata in a LoRA file or a training state."""
 STRIP = 1536
-"""Longest side in pixels of what MLflow is shown of a prompt: its seeds side by side, a copy of its own."""
+"""Longest side, in pixels, of MLflow's image of a prompt: its seeds side by side, shrunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRow:
+    """One photo and how it is resized and cropped for training."""
+
+    file: str
+    size: Size
+    """Width and height on disk."""
+    bucket: Size
+    resized: Size
+    corner: Size
+    """Left and top of the crop, in pixels of ``resized``."""
+    scale: float
+    """Factor of its sides; above 1 it is enlarged."""
+    cut: float
+    """Share of its area that is cut off, 0 to 1."""
+    repeats: int
+    """Times it is seen in an epoch."""
+    regularisation: bool
+    """Whether it shows others of the class, not the subject."""
+
+
+def picture_rows(trial: "Trial") -> tuple[PictureRow, ...]:
+    """Return a row for every photo of a run, in order, regularisation images last."""
+    subject = len(trial.dataset.train)
+    return tuple(
+        PictureRow(
+            file=photo.path.name,
+            size=placed.size,
+            bucket=placed.bucket,
+            resized=placed.resized,
+            corner=placed.corner,
+            scale=placed.scale,
+            cut=placed.cut,
+            repeats=photo.repeats,
+            regularisation=number >= subject,
+        )
+        for number, (photo, placed) in enumerate(zip(trial.pictures, trial.placements, strict=True))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,32 +69,33 @@ class Schedule:
     """What a run does, in numbers."""
 
     photos: int
-    """Of the subject, trained on."""
+    """Photos of the subject that are trained on."""
     regularisation: int
-    """Pictures of others of the class, trained on too."""
+    """Images of others of the class that are trained on too."""
     held_out: int
     repeats: tuple[int, ...]
     """How often photos of the subject are seen in an epoch: the different numbers, sorted."""
     captions: int
-    """Different ones."""
+    """Different captions."""
     buckets: tuple[BucketRow, ...]
-    """One row a size."""
+    """One row per size."""
     placements: tuple[PictureRow, ...]
-    """One row a picture."""
+    """One row per photo."""
     steps: int
     steps_per_epoch: int
     epochs: float
     checkpoints: tuple[int, ...]
     drawn: tuple[int, ...]
-    """Checkpoints that are drawn and scored as they come; ``evaluate.budget`` may leave some out."""
+    """Checkpoints that are drawn and scored as they are saved; ``evaluate.budget`` may leave some out."""
     finer: int
-    """So many of those left out are drawn at the end, next to the pick."""
+    """How many of those left out are drawn at the end, next to the pick."""
     pictures: int
-    """Drawn in all, at most."""
+    """Images drawn in all, at most."""
 
 
 def schedule_of(run: RunConfig, dataset: Dataset) -> Schedule:
-    """Steps, epochs and pictures, by the very functions that training uses."""
+    """Return steps, epochs and images of a run, without training it."""
+    # by the functions that training itself uses, so that a plan cannot disagree with its run
     from lorasweep.train.schedules import checkpoint_steps
     from lorasweep.train.trial import Trial
 
@@ -80,7 +121,11 @@ def schedule_of(run: RunConfig, dataset: Dataset) -> Schedule:
 
 
 def pictures_in_all(run: RunConfig, drawn: Sequence[int]) -> int:
-    """Pictures on standing and on fresh seeds, the base model's own and those between checkpoints included."""
+    """Return how many images a run draws at most: checkpoints, base model, steps between, finalists on fresh seeds.
+
+    Args:
+        drawn: steps of the checkpoints that are drawn as they are saved.
+    """
     from lorasweep.train.schedules import checkpoint_steps
 
     prompts, glimpsed = len(run.sample.prompts), len(glimpsed_steps(run, drawn))
@@ -93,7 +138,7 @@ def pictures_in_all(run: RunConfig, drawn: Sequence[int]) -> int:
 
 
 def disk_of(run: RunConfig, counts: "Counts", schedule: Schedule) -> dict[str, int]:
-    """Bytes that a run leaves. MLflow's copies of LoRA files are hard links, its strips of pictures are not."""
+    """Return the bytes that a run leaves on the disk, by what they hold."""
     from lorasweep.plan.counting import picture_size
 
     width, height = picture_size(run)
@@ -107,12 +152,13 @@ def disk_of(run: RunConfig, counts: "Counts", schedule: Schedule) -> dict[str, i
         "LoRA files": len(schedule.checkpoints) * (counts.file + HEADER_BYTES),
         "training states": min(run.save.states_kept, len(schedule.checkpoints)) * (state + HEADER_BYTES),
         "pictures": pictures,
+        # its LoRA files are hard links and take nothing; its images of a prompt are files of their own
         "MLflow": int(pictures * shrunk) if run.track.mlflow else 0,
         "caches": cached if run.hardware.cache == "disk" else 0,
     }
 
 
 def free_disk_at(root: Path) -> int:
-    """Bytes that are free where runs are kept."""
+    """Return the free bytes of the disk on which ``root`` is, or would be made."""
     there = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.exists())
     return shutil.disk_usage(there).free

@@ -1,25 +1,23 @@
 """A plan as a table for people."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from lorasweep.console import Say
-from lorasweep.plan.duration import in_words
-from lorasweep.plan.footprint import gib
-from lorasweep.plan.sizes import say_sizes, sizes_in_words
+from lorasweep.plan.announcements import say_sizes, sizes_in_words
+from lorasweep.plan.duration import Duration, in_words
+from lorasweep.plan.footprint import Footprint, gib
+from lorasweep.plan.planning import Plan
+from lorasweep.plan.schedule import Schedule
 
-if TYPE_CHECKING:
-    from lorasweep.plan.duration import Duration
-    from lorasweep.plan.footprint import Footprint
-    from lorasweep.plan.planning import Plan
-    from lorasweep.plan.schedule import Schedule
+WITH_BITSANDBYTES = frozenset({"optim.name=adamw8bit", "hardware.base=nf4"})
+"""Overrides of hints that need bitsandbytes, which a plain installation does not have."""
 
 
-def print_plan(plan: "Plan", say: Say) -> None:
-    """A table, the sentence that says whether it fits, and the hints where it does not."""
+def print_plan(plan: Plan, say: Say) -> None:
+    """Print a table, the sentence that says whether the run fits, and hints if it does not."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for what, says in rows_of(plan):
         table.add_row(what, says)
@@ -34,19 +32,19 @@ def print_plan(plan: "Plan", say: Say) -> None:
     say(plan.verdict)
     for number, hint in enumerate(plan.hints, 1):
         fits = ", which fits" if hint.fits else ""
-        say(f"  {number}. {hint.override:<38} about {gib(hint.needs)}{fits}{_extra(hint.override)}")
+        extra = _extra(hint.override in WITH_BITSANDBYTES)
+        say(f"  {number}. {hint.override:<38} about {gib(hint.needs)}{fits}{extra}")
 
 
-def _extra(words: str) -> str:
-    """What must be installed for an 8-bit optimiser or four-bit weights, where it is not."""
+def _extra(needed: bool) -> str:
+    """Return what must be installed, if bitsandbytes is needed and is not there."""
     from lorasweep.models.loading.frozen import has_bitsandbytes
 
-    wanted = any(word in words for word in ("adamw8bit", "nf4")) and not has_bitsandbytes()
-    return "; needs lorasweep[lowvram]" if wanted else ""
+    return "; needs lorasweep[lowvram]" if needed and not has_bitsandbytes() else ""
 
 
-def rows_of(plan: "Plan") -> list[tuple[str, str]]:
-    """What stands in the table."""
+def rows_of(plan: Plan) -> list[tuple[str, str]]:
+    """Return the rows of the table, each a head and its text."""
     schedule = plan.schedule
     others = f" and {schedule.regularisation} of others" if schedule.regularisation else ""
     sizes = sizes_in_words(schedule.buckets)
@@ -60,19 +58,19 @@ def rows_of(plan: "Plan") -> list[tuple[str, str]]:
         ),
         ("checkpoints", f"{len(schedule.checkpoints)}: {_numbers(schedule.checkpoints)}"),
         ("drawn", f"{_drawn(schedule)}; {schedule.pictures} pictures in all, at most"),
-        *memory_rows(plan.memory, plan.base),
+        *_memory_rows(plan.memory, f"{plan.base}{_extra(plan.base_kept == 'nf4')}"),
         ("time", _time(plan.duration)),
         ("disk", f"{gib(sum(plan.disk.values()))} ({_parts(plan.disk)}); {gib(plan.free_disk)} are free"),
     ]
 
 
-def memory_rows(memory: "Footprint", base: str) -> list[tuple[str, str]]:
-    """Peak memory, the phase that takes it, and what it is made of."""
+def _memory_rows(memory: Footprint, base: str) -> list[tuple[str, str]]:
+    """Return peak memory, the phase that takes it, what it is made of, and how the base model is kept."""
     others = ", ".join(f"{phase} {gib(memory.tensors_of(phase))}" for phase in memory.phases if phase != memory.fullest)
     return [
         ("memory", f"{gib(memory.needs)} while {memory.fullest} ({others}), {gib(memory.overhead)} beside it"),
         ("", _parts(memory.phases[memory.fullest])),
-        ("base model", f"{base}{_extra(base)}"),
+        ("base model", base),
     ]
 
 
@@ -88,12 +86,12 @@ def _numbers(steps: Sequence[int]) -> str:
     return ", ".join(map(str, steps))
 
 
-def _drawn(schedule: "Schedule") -> str:
+def _drawn(schedule: Schedule) -> str:
     finer = f" and {schedule.finer} more next to the pick" if schedule.finer else ""
     return f"{_numbers(schedule.drawn) or 'none'}{finer}"
 
 
-def _time(duration: "Duration | None") -> str:
+def _time(duration: Duration | None) -> str:
     if duration is None:
         return "not known: no such card is here"
     parts = {name: getattr(duration, name) for name in ("encoding", "training", "drawing", "measuring")}
