@@ -8,9 +8,7 @@ from lorasweep.check.text import short_warnings
 from lorasweep.config.compose import from_plain
 from lorasweep.config.schema import RunConfig
 from lorasweep.console import Say
-from lorasweep.plan.budget import announcement
-from lorasweep.plan.photo_notes import photo_notes
-from lorasweep.plan.sizes import say_sizes
+from lorasweep.plan.announcements import announcement, photo_notes, say_sizes
 from lorasweep.run.entries import Entry, dataset_of, entries_of, entry_of
 from lorasweep.run.loop import Queue, train_side_by_side
 from lorasweep.run.multirun import Multirun
