@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def provenances(self) -> list[Path]:
-        """``provenance`` if it is there, then ``provenance-2.json`` and so on, of sessions on other machines or code."""
+        """``provenance`` if it is there, then ``provenance-2.json`` and so on, of later sessions that differ."""
         later = {int(path.stem.rpartition("-")[2]): path for path in self.path.glob("provenance-[0-9]*.json")}
         return [path for path in (self.provenance, *(later[number] for number in sorted(later))) if path.exists()]
 
