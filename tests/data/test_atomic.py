@@ -6,6 +6,7 @@ import time
 import pytest
 
 from lorasweep.data.atomic import DAY, sweep_temporaries, write_atomically
+from lorasweep.errors import UserError
 
 
 def left(folder, name, age):
@@ -69,7 +70,7 @@ def test_what_is_swept_is_what_writing_leaves(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("lorasweep.data.atomic.os.fsync", killed)
-    with pytest.raises(ValueError, match="could not be written"):
+    with pytest.raises(UserError, match="could not be written"):
         write_atomically(tmp_path / "a.bin", b"x")
     assert seen[0].startswith(".a.bin")
     assert seen[1] == []
@@ -79,6 +80,7 @@ WRITE = """
 import os, sys
 from pathlib import Path
 from lorasweep.data.atomic import write_atomically
+from lorasweep.errors import UserError
 os.getpid = lambda: 1  # what a program is called in its container
 print("ready", flush=True)
 sys.stdin.readline()
@@ -86,7 +88,7 @@ failed = 0
 for _ in range(200):
     try:
         write_atomically(Path(sys.argv[1]), sys.argv[2].encode() * 100_000)
-    except ValueError:
+    except UserError:
         failed += 1
 print(failed)
 """

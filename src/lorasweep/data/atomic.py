@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whenever the power goes."""
+"""Files that are either whole or not there, whenever a process or the power goes."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from lorasweep.errors import TryAgainError, UserError
 
 SUFFIX = ".tmp"
 DAY = 24 * 60 * 60.0
-"""Seconds. No file takes as long to write, so that one whose last byte is older belongs to nobody."""
+"""Seconds. No file takes as long to write, so that one whose last byte is older is nobody's any more."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -49,11 +49,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_temporaries(folder: Path, older_than: float = 0.0) -> None:
-    """Remove what a killed process left half-written in ``folder``; nothing where there is no such folder.
+    """Remove what killed processes left half-written in ``folder``; do nothing if there is no such folder.
 
     Args:
-        older_than: seconds since the last byte was written: ``DAY`` where other processes may be writing too, 0 where
-            none can be.
+        older_than: seconds since the last byte was written: ``DAY`` if other processes may be writing there, 0 if none
+            can be.
     """
     for leftover in folder.glob(f".*{SUFFIX}"):
         with contextlib.suppress(OSError):  # another process sweeps as well, or it is somebody else's to remove
@@ -62,7 +62,7 @@ def sweep_temporaries(folder: Path, older_than: float = 0.0) -> None:
 
 
 def not_written(path: Path, error: OSError) -> UserError:
-    """The sentence for a file that could not be written; to be raised ``from`` the error."""
+    """Return the error for a file that could not be written; to be raised ``from`` the system's own."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TryAgainError(
             f"The disk is full: {path} could not be written whole; "

@@ -1,9 +1,9 @@
-"""Which size each picture is trained at, and what is cut off it: arithmetic on widths and heights only.
+"""Buckets: which size each photo is trained at, and what is cut off it. Arithmetic on widths and heights only.
 
-Steps have pictures of one size, a bucket. ``square`` has one bucket. ``kohya`` chooses as sd-scripts does
+All images of a step have one size, a bucket. ``square`` has one bucket. ``kohya`` chooses as sd-scripts does
 (``library/model_util.py: make_bucket_resolutions``, ``library/train_util.py: BucketManager.select_bucket``), held to
-it by ``tests/data/sd_scripts_buckets.json``. ``aspect`` chooses from the same sizes what cuts off least, so that a
-picture and the same one turned by 90 degrees fare alike.
+it by ``tests/data/sd_scripts_buckets.json``. ``aspect`` chooses from the same sizes the one that cuts off least, so
+that a photo and the same one turned by 90 degrees fare alike.
 """
 
 import math
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels."""
 SHORTEST, LONGEST, STEP = 256, 2048, 64
-"""What ``data.bucket_min``, ``bucket_max`` and ``bucket_step`` are at most where they are not set."""
+"""What ``data.bucket_min``, ``bucket_max`` and ``bucket_step`` are at most if they are not set. Pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How one picture gets to the size of its bucket: scaled, then cut evenly on both sides."""
+    """How one photo gets to the size of its bucket: scaled, then cut evenly on both sides."""
 
     size: Size
-    """The picture as it is on disk."""
+    """Of the photo on disk."""
     bucket: Size
-    """The picture as it is trained on."""
+    """Of the image that is trained on."""
     resized: Size
     """After scaling and before cutting; nowhere smaller than ``bucket``."""
     fitted: bool = False
-    """Scaled and cut in one go, at fractions of a pixel, as squares always were (``pictures.cover``)."""
+    """Whether it is scaled and cut in one go, at fractions of a pixel, as squares always were (``pictures.cover``)."""
 
     @property
     def corner(self) -> Size:
@@ -43,35 +43,35 @@ class Placement:
 
     @property
     def scale(self) -> float:
-        """Above 1 the picture is enlarged."""
+        """By how much the photo is scaled; above 1 it is enlarged."""
         return max(self.resized) / max(self.size)
 
     @property
     def cut(self) -> float:
-        """Share of the picture's area that is cut off. 0 to 1."""
+        """Share of the photo's area that is cut off. 0 to 1."""
         return 1 - (self.bucket[0] * self.bucket[1]) / (self.resized[0] * self.resized[1])
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketRow:
-    """One size and what becomes of its pictures in an epoch."""
+    """One bucket and what becomes of its photos in an epoch."""
 
     bucket: Size
     pictures: int
     shown: int
-    """Pictures an epoch: repeats counted."""
+    """Images an epoch: repeats counted."""
     steps: int
     filled: int
-    """Pictures that are shown once more than asked, so that the last step is full."""
+    """Images that are shown once more than asked, so that the last step is full."""
     largest_cut: float
-    """Share of the area that the worst placed picture loses. 0 to 1."""
+    """Share of the area that the worst placed photo loses. 0 to 1."""
     largest_scale: float
-    """Of the picture that is enlarged most; below 1 all are made smaller."""
+    """Of the photo that is enlarged most; below 1 all are made smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketRule:
-    """How sizes are chosen, every number settled."""
+    """How buckets are chosen, every default filled in."""
 
     kind: str
     """square, aspect or kohya."""
@@ -84,7 +84,7 @@ class BucketRule:
 
     @property
     def sizes(self) -> tuple[Size, ...]:
-        """The buckets there are, sorted, where pictures may be enlarged: the largest of each width and height."""
+        """All buckets, sorted, if photos may be enlarged: the largest of each width and of each height."""
         if self.kind == "square":
             return ((self.side, self.side),)
         area, step = self.side**2, self.step
@@ -98,11 +98,11 @@ class BucketRule:
 
 
 def bucket_rule(data: "DataConfig", side: int, unit: int = 8) -> BucketRule:
-    """The rule that ``data`` asks for; shortest sides are rounded down to steps and longest up, as in sd-scripts.
+    """Return the rule that ``data`` asks for.
 
     Args:
         side: ``model.resolution``.
-        unit: pixels that must divide every side of a picture that the base model is shown.
+        unit: pixels that must divide every side of an image that the base model is shown.
 
     Raises:
         UserError: the numbers contradict each other or the base model.
@@ -112,12 +112,13 @@ def bucket_rule(data: "DataConfig", side: int, unit: int = 8) -> BucketRule:
     longest = data.bucket_max or min(LONGEST, 4 * side)
     if data.buckets != "square":
         _require_step(step, side, unit)
-        if data.upscale:  # else neither is used
+        if data.upscale:  # without it neither is used, as in sd-scripts
             _require_sides(shortest, longest, step, side)
     return BucketRule(
         kind=data.buckets,
         side=side,
         upscale=data.upscale,
+        # the shortest side is rounded down to steps and the longest up, as in sd-scripts
         shortest=shortest // step * step,
         longest=-(-longest // step) * step,
         step=step,
@@ -145,14 +146,14 @@ def _require_sides(shortest: int, longest: int, step: int, side: int) -> None:
 
 
 def place_pictures(sizes: Sequence[Size], rule: BucketRule, names: Sequence[str] = ()) -> tuple[Placement, ...]:
-    """How each picture gets to its bucket, in order.
+    """Return how each photo gets to its bucket, in order.
 
     Args:
-        sizes: of the pictures on disk.
-        names: of the pictures, for errors.
+        sizes: of the photos on disk.
+        names: of the photos, for errors.
 
     Raises:
-        UserError: a picture that may not be enlarged is smaller than a step of the sizes.
+        UserError: a photo that may not be enlarged is smaller than ``data.bucket_step``.
     """
     buckets = rule.sizes
     placed: list[Placement] = []
@@ -169,7 +170,7 @@ def place_pictures(sizes: Sequence[Size], rule: BucketRule, names: Sequence[str]
 
 
 def _place(size: Size, rule: BucketRule, buckets: Sequence[Size]) -> Placement | None:
-    """None where the picture is too small for any bucket that it need not be enlarged for."""
+    """Return None if the photo is too small for every bucket that it need not be enlarged for."""
     if rule.kind == "square":
         return square_placement(size, rule.side)
     if rule.upscale:
@@ -179,7 +180,7 @@ def _place(size: Size, rule: BucketRule, buckets: Sequence[Size]) -> Placement |
 
 
 def square_placement(size: Size, side: int) -> Placement:
-    """A picture cut to a square of ``side`` pixels."""
+    """Return the placement of a photo that is cut to a square of ``side`` pixels."""
     width, height = size
     scale = max(side / width, side / height)
     resized = side + round(width * scale - side), side + round(height * scale - side)
@@ -187,15 +188,16 @@ def square_placement(size: Size, side: int) -> Placement:
 
 
 def _nearest_ratio(size: Size, buckets: Sequence[Size]) -> Size:
-    """Kohya's choice: by the difference of width / height, which is no measure of what is cut off a tall picture."""
+    # Kohya's choice goes by the difference of width / height, which says little of what is cut off a tall photo
     ratio = size[0] / size[1]
     return min(buckets, key=lambda bucket: abs(bucket[0] / bucket[1] - ratio))
 
 
 def _least_cut(size: Size, buckets: Sequence[Size]) -> Size:
-    """Ours: the bucket that keeps most of the picture; of several, the largest."""
+    """Return the bucket that keeps most of the photo; of several, the largest."""
 
     def loss(bucket: Size) -> tuple[Fraction, int]:
+        # fractions, not floats: a photo and the same one turned must tie exactly
         across, down = size[0] * bucket[1], size[1] * bucket[0]
         return -Fraction(min(across, down), max(across, down)), -bucket[0] * bucket[1]
 
@@ -203,7 +205,7 @@ def _least_cut(size: Size, buckets: Sequence[Size]) -> Size:
 
 
 def _covering(size: Size, bucket: Size) -> Size:
-    """The picture scaled until it covers the bucket, with sd-scripts' own arithmetic."""
+    """Return the size of the photo scaled until it covers the bucket, by sd-scripts' own arithmetic."""
     width, height = size
     wide = width / height > bucket[0] / bucket[1]
     scale = bucket[1] / height if wide else bucket[0] / width
@@ -211,7 +213,7 @@ def _covering(size: Size, bucket: Size) -> Size:
 
 
 def _kohya_unenlarged(size: Size, rule: BucketRule) -> Placement | None:
-    """sd-scripts' ``bucket_no_upscale``: a picture with too many pixels shrinks, then sides are cut to whole steps."""
+    """Place a photo as sd-scripts' ``bucket_no_upscale``: too large ones shrink, then sides are cut to whole steps."""
     if size[0] * size[1] <= rule.side**2:
         return _floored(size, size, rule.step)
     ratio = size[0] / size[1]
@@ -226,12 +228,12 @@ def _kohya_unenlarged(size: Size, rule: BucketRule) -> Placement | None:
 
 
 def _steps(length: float, step: int) -> int:
-    """``length`` rounded, then down to whole steps."""
+    """Return ``length`` rounded, then brought down to whole steps."""
     return int(length + 0.5) // step * step
 
 
 def _least_cut_unenlarged(size: Size, rule: BucketRule) -> Placement | None:
-    """Ours: of the picture with its width, or its height, brought down to whole steps, what cuts off less."""
+    """Bring the photo's width, or its height, down to whole steps, whichever cuts off less."""
     width, height = size
     shrunk = min(1.0, math.sqrt(rule.side**2 / (width * height)))
     across, down = int(width * shrunk) // rule.step * rule.step, int(height * shrunk) // rule.step * rule.step
@@ -248,11 +250,11 @@ def _floored(size: Size, resized: Size, step: int) -> Placement | None:
 
 
 def bucket_table(placements: Sequence[Placement], repeats: Sequence[int], rows: int) -> tuple[BucketRow, ...]:
-    """What becomes of the pictures in an epoch, one row a size, sorted by size.
+    """Return what becomes of the photos in an epoch, one row a bucket, sorted by bucket.
 
     Args:
-        repeats: how often each picture is seen in an epoch.
-        rows: pictures a step.
+        repeats: how often each photo is seen in an epoch.
+        rows: images a step.
     """
     buckets = {placed.bucket for placed in placements}
     members = {bucket: [n for n, placed in enumerate(placements) if placed.bucket == bucket] for bucket in buckets}
@@ -275,5 +277,5 @@ def bucket_table(placements: Sequence[Placement], repeats: Sequence[int], rows: 
 
 
 def steps_an_epoch(table: Sequence[BucketRow]) -> int:
-    """Optimiser steps an epoch: more than pictures / rows where there are many sizes."""
+    """Return the optimiser steps of an epoch: more than images / rows if there are many buckets."""
     return sum(row.steps for row in table)

@@ -1,4 +1,4 @@
-"""What is wrong with a set of captions, as far as words alone can tell: pure rules, no picture is opened."""
+"""What is wrong with a set of captions, as far as words alone can tell; no image is opened."""
 
 import re
 from collections import defaultdict
@@ -24,15 +24,15 @@ INVENTED = (
     "with a tie on his neck",
     "with a picture of",
 )
-"""What BLIP is said to write of things that are not there. Folklore from people's caption files: no published list was
-found, so each is only a reason to look at the picture."""
+"""What BLIP is said to write of things that are not there. No published list was found: these are from people's caption
+files, so that each is only a reason to look at the photo."""
 
 LONGEST_PATTERN = 6
-"""Words: how long a repeated phrase is looked for."""
+"""Words: the longest phrase whose repetition is looked for."""
 SAME_SHARE = 0.3
 """From more than this share of the captions up, one text is too common."""
 FEW = 5
-"""Below as many captions, what they have in common says nothing."""
+"""Below this many captions, what they have in common says nothing."""
 TEXT_ROOM = 75
 """CLIP tokens of a prompt that SD 1.5 and SDXL read in one piece: 77 less the two that begin and end it."""
 PREFIX_WORDS = 4
@@ -40,7 +40,7 @@ PREFIX_WORDS = 4
 
 WORD = re.compile(r"[^\W_]+(?:['’_-][^\W_]+)*")
 PIECE = re.compile(r"['’](?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+")
-"""As CLIP cuts a text before it looks pieces up: words, single digits, runs of other marks, short endings."""
+"""CLIP's own split before it looks tokens up: words, single digits, runs of other marks, short endings."""
 SAYS_NOTHING = """
 a an the and or of in on at to with without by for from over under near into out up down his her its their there
 this that these those is are was be being has have having wearing holding standing sitting looking posing smiling
@@ -51,10 +51,11 @@ photo photograph picture image portrait drawing illustration painting closeup cl
 
 
 def lint_captions(captions: Mapping[Path, str], trigger: str, phrases: Sequence[str] = INVENTED) -> list[Finding]:
-    """Findings about ``captions``, which map each caption file to its text, in the order of the files.
+    """Return findings in the order of the files, those about the set as a whole last.
 
     Args:
-        trigger: the word that calls the subject; compared without regard to case, as the data set does.
+        captions: caption file to its text.
+        trigger: the word that calls the subject; upper and lower case count alike, as in the data set.
         phrases: reported wherever a caption holds one of them as whole words.
     """
     found: list[Finding] = []
@@ -64,13 +65,14 @@ def lint_captions(captions: Mapping[Path, str], trigger: str, phrases: Sequence[
 
 
 def repeated_words(text: str) -> str | None:
-    """The first word that stands three times in a row, or phrase that stands twice; None where there is none."""
+    """Return the first word that stands three times in a row, or phrase that stands twice; None if there is none."""
     words = [match.group().casefold() for match in WORD.finditer(text)]
     for length in range(1, LONGEST_PATTERN + 1):
         times = 3 if length == 1 else 2
         for start in range(len(words) - times * length + 1):
             pattern = words[start : start + length]
-            if len(set(pattern)) == 1 and length > 1:  # one word only: told by itself, or "bora bora, bora bora"
+            # one word as a phrase was found as a word already, or is a name: "bora bora, bora bora"
+            if len(set(pattern)) == 1 and length > 1:
                 continue
             if words[start : start + times * length] == pattern * times:
                 return " ".join(pattern * times)
@@ -78,7 +80,8 @@ def repeated_words(text: str) -> str | None:
 
 
 def least_tokens(text: str) -> int:
-    """A lower bound of the CLIP tokens in ``text``: its pieces, each of which is one or more."""
+    """Return a lower bound of the CLIP tokens in ``text``, without CLIP's vocabulary."""
+    # each piece becomes one token or more
     return len(PIECE.findall(text.casefold()))
 
 
@@ -165,7 +168,7 @@ def _one_descriptor(captions: Mapping[Path, str], trigger: str) -> Iterator[Find
 
 
 def _without_prefix(texts: Sequence[str]) -> list[str]:
-    """The texts without their first clause where that is short and the same in all of them."""
+    """Return the texts without their first clause if that is short and the same in all of them."""
     heads = {text.partition(",")[0].strip().casefold() for text in texts}
     if len(heads) > 1 or len(WORD.findall(next(iter(heads)))) > PREFIX_WORDS:
         return list(texts)

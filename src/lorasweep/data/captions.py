@@ -1,4 +1,4 @@
-"""What a picture is trained with: its caption file, made whole; or, where it has none, the words for its subject."""
+"""What a photo is trained with: the text of its caption file, completed, or else the words for its subject."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,26 @@ if TYPE_CHECKING:
     from lorasweep.config.photos import DataConfig
 
 TAG = re.compile(r"\d+(girl|boy|other)s?\+?", flags=re.ASCII)
-"""Class nouns of tagged pictures, as danbooru counts who is in them."""
+"""Class nouns of tagged images, as danbooru counts who is in them."""
 TAG_OF: Mapping[str, str] = {
     **dict.fromkeys(("girl", "woman", "female", "lady"), "1girl"),
     **dict.fromkeys(("boy", "man", "male"), "1boy"),
 }
-"""What plain words for one person are called where tags count who is in a picture."""
+"""Tag of the plain words for one person."""
 DRAWN = ("style", "character")
-"""Last words of class nouns whose pictures are no photos."""
+"""Last words of class nouns whose images are no photos."""
 
 
 def full_caption(caption: str | None, data: "DataConfig", folder_words: str = "") -> str:
-    """The caption that is trained on: always with the trigger in it, and with ``data.caption_prefix`` before it.
+    """Return the caption that is trained on: with the trigger in it, and with ``data.caption_prefix`` before it.
 
     Args:
-        caption: of the picture's own file; None or '' where it has none.
-        folder_words: what a Kohya folder's name says of the pictures in it.
+        caption: of the photo's own file; None or '' if it has none.
+        folder_words: what a Kohya folder's name says of the photos in it.
     """
     text = caption or subject_caption(data.trigger, data.class_noun, folder_words)
     start = _bare(data.caption_prefix)
+    # without the trigger nothing would tie the word to what is learned
     if not holds_word(text, data.trigger) and not holds_word(start, data.trigger):
         rest = text[len(start) :].lstrip(" ,") if _begins(text, start) else text
         text = f"{data.trigger}, {rest}" if rest else data.trigger
@@ -39,11 +40,11 @@ def full_caption(caption: str | None, data: "DataConfig", folder_words: str = ""
 
 
 def subject_caption(trigger: str, class_noun: str, folder_words: str = "") -> str:
-    """What a picture without a caption shows, said as the sheet of such subjects says it.
+    """Return the caption of a photo that has none, worded as the prompts of such subjects are.
 
     1. In a Kohya folder: its words, as in sd-scripts; another trigger than the folder's takes the place of the first.
     2. ``1girl``, ``1boy``, ``2girls``, …: tags, ``s1lv10, 1girl``.
-    3. ``style``, ``character``, ``art style``, …: ``s1lv10 style``, since it need not be a photo.
+    3. ``style``, ``character``, ``art style``, …: ``s1lv10 style``, since the image need not be a photo.
     4. Else ``a photo of s1lv10 person``.
     """
     if folder_words:
@@ -56,10 +57,10 @@ def subject_caption(trigger: str, class_noun: str, folder_words: str = "") -> st
 
 
 def noun_beside(words: str, usual: str) -> str:
-    """The class noun that a Kohya folder's class words mean where without them it would be ``usual``.
+    """Return the class noun for a Kohya folder's class words, ``usual`` being the preset's own.
 
-    Where that is a tag, such as ``1girl``, plain words do not take its place, since the base model was taught tags: a
-    girl is ``1girl``, a man ``1boy``, and what is no such word leaves it as it is. Words that hold a tag count.
+    If that is a tag, such as ``1girl``, plain words do not take its place, since the base model was taught tags: a girl
+    is ``1girl``, a man ``1boy``, and any other word leaves it as it is. Words that hold a tag do take its place.
     """
     if not TAG.fullmatch(usual.strip()) or any(TAG.fullmatch(word) for word in re.split(r"[\s,]+", words)):
         return words
@@ -67,22 +68,20 @@ def noun_beside(words: str, usual: str) -> str:
 
 
 def regularisation_caption(caption: str | None, data: "DataConfig", folder_words: str = "") -> str:
-    """The caption of a picture of others of the class: its own, or the class's words.
-
-    The trigger is never put in; neither is a prefix that holds it.
-    """
+    """Return the caption of a regularisation image, of others of the class: its own, or the class's words."""
+    # neither the trigger nor a prefix with it: the word must not come to mean the others
     text = caption or folder_words or _class_caption(data.class_noun.strip())
     return text if holds_word(data.caption_prefix, data.trigger) else prefixed(data.caption_prefix, text)
 
 
 def prefixed(prefix: str, caption: str) -> str:
-    """``prefix, caption``; a caption that begins with the prefix already stays as it is."""
+    """Return ``prefix, caption``; a caption that begins with the prefix already stays as it is."""
     start = _bare(prefix)
     return caption if _begins(caption, start) else f"{start}, {caption}"
 
 
 def shuffled(caption: str, keep: int, order: Sequence[int]) -> str:
-    """The comma-separated clauses of ``caption`` in another order, the first ``keep`` of them left where they are.
+    """Return the comma-separated clauses of ``caption`` in another order, the first ``keep`` of them in their places.
 
     Args:
         order: a permutation of range(``loose_clauses(caption, keep)``).
@@ -92,20 +91,20 @@ def shuffled(caption: str, keep: int, order: Sequence[int]) -> str:
 
 
 def loose_clauses(caption: str, keep: int) -> int:
-    """How many clauses of ``caption`` shuffling may move."""
+    """Return how many clauses of ``caption`` shuffling may move."""
     return max(0, caption.count(",") + 1 - keep)
 
 
 def holds_word(text: str, word: str) -> bool:
-    """Whether ``word`` stands in ``text`` as a word of its own, in upper or lower case."""
+    """Return whether ``word`` stands in ``text`` as a word of its own, in upper or lower case."""
     return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags=re.IGNORECASE))
 
 
 def read_captions(files: Files, problems: list[Finding]) -> dict[str, str]:
-    """Captions by the stem of their picture; one without its picture, or that is no UTF-8, is a problem."""
+    """Return captions by the stem of their photo; one without its photo, or that is no UTF-8, is a problem."""
     stems = {path.stem for path in files.pictures}
     captions: dict[str, str] = {}
-    for ending in reversed(CAPTIONS):
+    for ending in reversed(CAPTIONS):  # so that of two captions of one photo the first ending is the one that stays
         for path in (path for path in files.captions if path.suffix.lower() == ending):
             if path.stem not in stems:
                 says = f"{path} is a caption without its picture; a picture called {path.stem!r} must lie beside it."
@@ -119,7 +118,7 @@ def read_captions(files: Files, problems: list[Finding]) -> dict[str, str]:
 
 
 def read_caption(path: Path) -> str:
-    """The text of a caption file in one line, a byte order mark and carriage returns left out.
+    """Return the text of a caption file in one line, without a byte order mark or carriage returns.
 
     Raises:
         UserError: it cannot be opened, or is not in UTF-8.
@@ -142,7 +141,7 @@ def read_caption(path: Path) -> str:
 
 
 def _class_caption(class_noun: str) -> str:
-    """As ``subject_caption`` without the trigger, as DreamBooth words it."""
+    # as `subject_caption` without the trigger, which is how DreamBooth words it
     return class_noun if TAG.fullmatch(class_noun) or _drawn(class_noun) else f"a photo of {class_noun}"
 
 
@@ -155,6 +154,6 @@ def _bare(prefix: str) -> str:
 
 
 def _begins(caption: str, start: str) -> bool:
-    """Whether the caption begins with ``start`` and its last word is not only the beginning of a longer one."""
+    """Return whether the caption begins with ``start``, whose last word must not end inside a longer one."""
     inside = start[-1:].isalnum() and caption[len(start) :][:1].isalnum()
     return caption.startswith(start) and not inside

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 SUBJECT, HELD_OUT, REGULARISATION = "data.path", "data.held_out_path", "data.regularisation_path"
 """The keys that name folders of photos."""
 PICTURES_AN_EPOCH = 400
-"""What a plain folder aims at, held-out photos not counted."""
+"""Images an epoch that a plain folder aims at, held-out photos not counted."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A photo, what its folder's name says of its repeats, and its thumbnail, which only the split needs."""
+    """A photo, the repeats of its folder's name, and its thumbnail, which only the split needs."""
 
     photo: Photo
     repeats: int | None
@@ -39,14 +39,18 @@ class _Look:
 
 
 def read_dataset(data: "DataConfig", facts: list[PictureFacts] | None = None) -> Dataset:
-    """The photos of ``data.path``, split into those that train and those that only judge.
+    """Return the photos of ``data.path``, split into those that train and those that only judge.
 
-    ``facts``, where given, is filled with what a check needs to know of each of them, from the same decode.
+    Every photo is read whole, once; no pixels are kept.
 
-    Reads every picture whole, once, and keeps no pixels. Raises one UserError that lists all problems found, one
-    sentence a line: a missing or empty folder, a sub-folder that is none of Kohya's, a picture that is unreadable,
-    truncated, empty or too large, a caption without its picture or not in UTF-8, a mask that is missing, black or of
-    another shape, a symbolic link that leads out of the folder, a photo that has two roles.
+    Args:
+        facts: if given, filled with what a check needs to know of each photo, from the same decode.
+
+    Raises:
+        UserError: all problems found, one sentence a line: a missing or empty folder, a sub-folder that is none of
+            Kohya's, a photo that is unreadable, truncated, empty or too large, a caption without its photo or not in
+            UTF-8, a mask that is missing, black or of another shape, a symbolic link that leads out of the folder, a
+            photo that has two roles.
     """
     problems: list[str] = []
     looks = _read(SUBJECT, data.path, data, problems, facts)
@@ -55,8 +59,9 @@ def read_dataset(data: "DataConfig", facts: list[PictureFacts] | None = None) ->
     problems += _shared(looks, judges, "a held-out photo must not be trained on")
     problems += _shared(looks, others, "regularisation is done with pictures of others")
     problems += _contradictions(data)
-    if problems:  # a line break in a file's name must not break its sentence
-        raise UserError("\n".join(problem.replace("\n", "\\n") for problem in problems))
+    if problems:  # all at once: nobody wants to mend forty photos one run at a time
+        lines = (problem.replace("\n", "\\n") for problem in problems)  # a file's name may hold a line break
+        raise UserError("\n".join(lines))
     train, held_out = _split(looks, judges, data)
     regularisation = _regularisation([replace(look.photo, repeats=look.repeats or 1) for look in others], train)
     return Dataset(
@@ -71,8 +76,8 @@ def read_dataset(data: "DataConfig", facts: list[PictureFacts] | None = None) ->
 
 
 def all_photos(dataset: Dataset) -> Dataset:
-    """The same subject with nothing held out: what a refit trains on once the steps are known."""
-    train = tuple(
+    """Return the same subject with nothing held out: what a refit trains on once the steps are known."""
+    train = tuple(  # in the order that reading the folder would have given
         sorted((*dataset.train, *dataset.held_out), key=lambda photo: (natural_order(photo.path.name), photo.sha256))
     )
     regularisation = _regularisation(dataset.regularisation, train)
@@ -81,7 +86,7 @@ def all_photos(dataset: Dataset) -> Dataset:
 
 
 def fingerprint(train: Sequence[Photo], held_out: Sequence[Photo], regularisation: Sequence[Photo] = ()) -> str:
-    """sha256 over contents, captions, repeats, masks and roles, in order, wherever the files lie and however called."""
+    """Return the sha256 over contents, captions, repeats, masks and roles in order; names and folders do not count."""
     digest = hashlib.sha256()
     for role, photos in (("train", train), ("held_out", held_out), ("regularisation", regularisation)):
         for photo in photos:
@@ -91,10 +96,8 @@ def fingerprint(train: Sequence[Photo], held_out: Sequence[Photo], regularisatio
 
 
 def judging_fingerprint(dataset: Dataset) -> str:
-    """sha256 over what a score depends on: the contents of the photos that train and of those that judge.
-
-    Captions, repeats, masks and regularisation change a LoRA, and not the measure that is laid on it.
-    """
+    """Return the sha256 over what a score depends on: the contents of the photos that train and that judge."""
+    # captions, repeats, masks and regularisation change a LoRA, not the measure that it is scored by
     digest = hashlib.sha256()
     for role, photos in (("train", dataset.train), ("held_out", dataset.held_out)):
         for photo in photos:
@@ -103,21 +106,21 @@ def judging_fingerprint(dataset: Dataset) -> str:
 
 
 def plain_repeats(photos: int) -> int:
-    """How often each of ``photos`` is seen where nothing says so: about 400 pictures an epoch, each at least once."""
+    """Return how often each of ``photos`` is seen if nothing says so: about 400 images an epoch, each at least once."""
     return max(1, round(PICTURES_AN_EPOCH / photos))
 
 
 def spread_repeats(repeats: Sequence[int], total: int, *, passing: bool = False) -> tuple[int, ...]:
-    """Repeats of regularisation pictures raised, or cut, until they add up to ``total``.
+    """Return the repeats of regularisation images, raised or cut until they add up to ``total``.
 
-    As in sd-scripts (``library/train_util.py``, DreamBoothDataset): pictures are taken in turn with the repeats of
-    their folder until ``total`` is reached, so that the last of too many are left out (0); of too few, each is raised
-    by one in turn. Unlike there the picture that reaches ``total`` does not pass it.
+    As in sd-scripts (``library/train_util.py``, DreamBoothDataset): images are taken in turn with the repeats of their
+    folder until ``total`` is reached, so that the last of too many are left out (0); of too few, each is raised by one
+    in turn. Unlike there, the image that reaches ``total`` does not pass it.
 
     Args:
-        repeats: of each picture as its folder says, 1 or more.
-        total: the subject's pictures an epoch.
-        passing: let that picture keep all its repeats, exactly as sd-scripts does.
+        repeats: of each image as its folder says, 1 or more.
+        total: the subject's images an epoch.
+        passing: let that image keep all its repeats, exactly as sd-scripts does.
     """
     spread: list[int] = []
     for wanted in repeats:
@@ -131,7 +134,7 @@ def spread_repeats(repeats: Sequence[int], total: int, *, passing: bool = False)
 def _split(
     looks: Sequence[_Look], judges: Sequence[_Look], data: "DataConfig"
 ) -> tuple[tuple[Photo, ...], tuple[Photo, ...]]:
-    """Photos that train and photos that judge, with their repeats: those of the latter count in a refit."""
+    """Return photos that train and photos that judge, with repeats; those of the latter count in a refit."""
     chosen = frozenset[int]() if data.held_out_path else _held_out_rows(looks, data)
     plain = plain_repeats(len(looks) - len(chosen))
     photos = [replace(look.photo, repeats=data.repeats or look.repeats or plain) for look in looks]
@@ -150,7 +153,7 @@ def _held_out_rows(looks: Sequence[_Look], data: "DataConfig") -> frozenset[int]
 
 
 def _regularisation(photos: Sequence[Photo], train: Sequence[Photo]) -> tuple[Photo, ...]:
-    """As many pictures an epoch as the subject has."""
+    # as many images an epoch as the subject has, so that neither drowns the other
     repeats = spread_repeats([photo.repeats for photo in photos], sum(photo.repeats for photo in train))
     return tuple(replace(photo, repeats=count) for photo, count in zip(photos, repeats, strict=True) if count)
 
@@ -177,11 +180,12 @@ def _contradictions(data: "DataConfig") -> list[str]:
 def _read(
     key: str, folder: str | None, data: "DataConfig", problems: list[str], facts: list[PictureFacts] | None = None
 ) -> list[_Look]:
-    """All pictures of a plain folder, or of Kohya's folders in it; none where ``folder`` is None."""
+    """Return all photos of a plain folder, or of Kohya's folders in it; [] if ``folder`` is None."""
     if not folder:
         return []
     root = Path(folder)
     named = (data.path, data.held_out_path, data.regularisation_path, data.masks_path)
+    # held-out photos and masks may lie within data.path, and are then no part of it
     apart = [Path(other) for other in named if other and other != folder]
     findings: list[Finding] = []
     folders = photo_folders(root, key, findings, apart)
@@ -259,7 +263,7 @@ def _look(
 
 
 def _check_mask(path: Path, picture: Image.Image, problems: list[str]) -> str:
-    """The sha256 of a mask that was read, decoded and found to fit."""
+    """Return the sha256 of a mask that was read, decoded and found to fit; '' if it does not."""
     try:
         content = path.read_bytes()
         problems += _told(mask_problem(path, mask_of_file(path, content), picture.size))

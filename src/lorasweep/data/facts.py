@@ -1,4 +1,4 @@
-"""What is known of a picture before anything is judged: the cheap facts of its file, and those of the face in it."""
+"""What is known of a photo before anything is judged: the cheap facts of its file, and those of the face in it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from lorasweep.records import Floats
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFacts:
-    """What one decode tells."""
+    """What one decode of a photo tells."""
 
     path: Path
     width: int
@@ -24,12 +24,12 @@ class PictureFacts:
     turned: bool
     """Whether EXIF turns it."""
     alpha: bool
-    """Whether some of it is transparent; an alpha channel that is opaque all over says nothing."""
+    """Whether some of it is transparent; an alpha channel that is opaque all over does not count."""
     frames: int
     detail: float
     """Where nine tenths of its fine structure end, as a share of the finest its pixels could hold. 0 to 1."""
     hashes: NDArray[np.bool_]
-    """[T, 63] perceptual hashes of the picture trimmed by the shares in ``picture_facts.TRIMS``."""
+    """[T, 63] perceptual hashes of the image trimmed by the shares in ``picture_facts.TRIMS``."""
     mirror_hashes: NDArray[np.bool_]
     """[T, 63] of its mirror image."""
     thumbnails: NDArray[np.uint8]
@@ -42,7 +42,7 @@ def _no_crop() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceFacts:
-    """What a picture shows of a person. Without a face all but ``path``, sizes and ``count`` are empty or NaN."""
+    """What a photo shows of a person. Without a face all but ``path``, sizes and ``count`` are empty or NaN."""
 
     path: Path
     width: int
@@ -52,7 +52,7 @@ class FaceFacts:
     box: Floats
     """[4] left, top, right, bottom of the largest face in pixels."""
     turn: float
-    """0 into the camera, below -1 turned to the left side of the picture, above 1 to the right."""
+    """0 into the camera, below -1 turned to the left side of the image, above 1 to the right."""
     blur: float
     """Width of the sharpest edges of the face (one standard deviation) as a share of its side."""
     pixels: float
@@ -68,5 +68,5 @@ class FaceFacts:
 
     @property
     def side(self) -> float:
-        """Of the largest face in pixels: the root of its box's area, NaN without one."""
+        """Side of the largest face in pixels: the root of its box's area, NaN without one."""
         return float(np.sqrt((self.box[2] - self.box[0]) * (self.box[3] - self.box[1])))

@@ -49,14 +49,14 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, or worth a look, with a picture, a caption or the whole set."""
+    """One thing that is wrong, or worth a look, with a photo, a caption or the whole set."""
 
     kind: str
     """A key of ``KINDS``."""
     text: str
     """One sentence: what, where, its value, and what to do about it."""
     paths: tuple[Path, ...] = ()
-    """The files it is about; empty where it is about the set as a whole."""
+    """The files it is about; () if it is about the set as a whole."""
     level: str = field(init=False)
     """error, warning or advice, as its kind has it; a field, so that ``--json`` tells it."""
 

@@ -1,6 +1,6 @@
-"""Where a subject's pictures lie: in one plain folder, or in Kohya's folders ``<repeats>_<token> <class>``.
+"""Where a subject's photos lie: in one plain folder, or in Kohya's folders ``<repeats>_<token> <class>``.
 
-Only names are looked at here. Every problem found is one sentence.
+Only names are looked at here; no file is opened.
 """
 
 import os
@@ -14,9 +14,9 @@ from lorasweep.data.pictures import FOREIGN, SUFFIXES
 from lorasweep.errors import UserError
 
 CAPTIONS = (".txt", ".caption")
-"""Endings of caption files; where a picture has both, the first one counts."""
+"""Endings of caption files; of two captions of one photo the first ending counts."""
 COMPANIONS = ("-masklabel", "-condlabel")
-"""Ends of the names of pictures that OneTrainer keeps beside a photo; they are no photos themselves."""
+"""Ends of the names of images that OneTrainer keeps beside a photo; they are no photos themselves."""
 MOST_REPEATS = 999
 """A larger number at the front of a folder's name is a year or a date."""
 LITTER = frozenset({"__MACOSX"})
@@ -26,7 +26,7 @@ EXPECTED = "'10_ohwx man': 1 to 999 repeats, an underscore, the trigger and what
 
 @dataclass(frozen=True)
 class PhotoFolder:
-    """A folder that holds pictures itself."""
+    """A folder that holds photos itself."""
 
     path: Path
     repeats: int | None = None
@@ -42,14 +42,12 @@ class Files:
     pictures: tuple[Path, ...]
     captions: tuple[Path, ...]
     companions: tuple[Path, ...]
-    """Masks and the like: pictures that are no photos."""
+    """Masks and the like: images that are no photos."""
 
 
 def kohya_name(name: str) -> tuple[int, str] | None:
-    """Repeats and words of a folder called as sd-scripts has it; None for any other name.
-
-    As there, what stands before the first underscore is the number and all of the rest are words.
-    """
+    """Return repeats and words of a folder named as sd-scripts has it; None for any other name."""
+    # as there: a number before the first underscore, and all of the rest are words
     number, _, rest = name.partition("_")
     words = " ".join(rest.split())
     if not re.fullmatch(r"\d{1,9}", number, flags=re.ASCII) or not words:
@@ -58,12 +56,12 @@ def kohya_name(name: str) -> tuple[int, str] | None:
 
 
 def photo_folders(root: Path, key: str, problems: list[Finding], apart: Iterable[Path] = ()) -> list[PhotoFolder]:
-    """The folders to read, in natural order: ``root`` itself, or Kohya's folders in it. Empty where none can be read.
+    """Return the folders to read, in natural order: ``root`` itself, or Kohya's folders in it; [] if there is none.
 
     Args:
         key: what names ``root`` in the configuration, for errors.
         problems: one finding is added for each thing that is wrong.
-        apart: folders with a part of their own, such as held-out photos, which may lie within ``root``.
+        apart: folders of another role, such as held-out photos, which may lie within ``root``.
     """
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
@@ -88,13 +86,12 @@ def photo_folders(root: Path, key: str, problems: list[Finding], apart: Iterable
 
 
 def names_of(root: Path) -> tuple[str, str] | None:
-    """Trigger and class noun that Kohya's folder names give; None for a plain folder or one that is no folder.
+    """Return trigger and class noun that Kohya's folder names give; None for a plain folder or no folder at all.
 
-    The first word is the trigger, the others are the class noun: '' where there are none, or where several folders
-    disagree on them.
+    The first word is the trigger, the others are the class noun: '' if there are none, or if several folders disagree.
 
     Raises:
-        UserError: folders of several subjects, since a run teaches one.
+        UserError: the folders are of several subjects, but a run teaches one.
     """
     folders = photo_folders(root, "data.path", [])
     names = {folder.path.name: split_words(folder.words) for folder in folders if folder.words}
@@ -111,9 +108,10 @@ def names_of(root: Path) -> tuple[str, str] | None:
 
 
 def words_unsaid(root: Path, overrides: Sequence[str]) -> dict[str, str]:
-    """``data.trigger`` and ``data.class_noun`` as Kohya's folder names give them, where ``overrides`` are silent.
+    """Return ``data.trigger`` and ``data.class_noun`` of Kohya's folder names, less those that ``overrides`` set.
 
-    What the user says wins; {} for a plain folder. Raises UserError as ``names_of`` does, unless the trigger is said.
+    Raises:
+        UserError: as ``names_of``, unless the trigger is set.
     """
     said = {word.lstrip("+").partition("=")[0] for word in overrides}
     try:
@@ -127,16 +125,17 @@ def words_unsaid(root: Path, overrides: Sequence[str]) -> dict[str, str]:
 
 
 def files_of(folder: Path, root: Path, problems: list[Finding]) -> Files:
-    """The folder's own pictures, captions and masks.
+    """Return the folder's own photos, captions and masks.
 
-    Hidden files (``._x``, ``.DS_Store``) are other programs' litter. A picture that cannot be read here, such as HEIC,
-    a name that is not UTF-8, and a symbolic link out of ``root``, which holds ``folder`` or is it, are problems.
+    Problems are an image that cannot be read here, such as HEIC, a name that is not UTF-8, and a symbolic link out of
+    ``root``, which holds ``folder`` or is it.
     """
     home = root.resolve()
     found: list[Path] = []
     for path in sorted(folder.iterdir(), key=lambda path: natural_order(path.name)):
-        if path.name.startswith(".") or path.is_dir():
+        if path.name.startswith(".") or path.is_dir():  # `._x` and `.DS_Store` are other programs' litter
             continue
+        # a folder of photos that was passed on must not read files from elsewhere on this machine
         if path.is_symlink() and not path.resolve().is_relative_to(home):
             says = f"{path} is a symbolic link that leads out of {root}; put the file itself there."
             problems.append(Finding(kind="link", text=says, paths=(path,)))
@@ -158,19 +157,19 @@ def files_of(folder: Path, root: Path, problems: list[Finding]) -> Files:
 
 
 def split_words(words: str) -> tuple[str, str]:
-    """Trigger and class noun in a folder's words; '' where there is but one."""
+    """Return trigger and class noun in a folder's words; '' for the noun if there is but one word."""
     first, _, rest = words.partition(" ")
     return first.strip(",") or first, rest.strip(" ,")
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """A sort key that puts ``photo2`` before ``photo10``."""
+    """Return a sort key that puts ``photo2`` before ``photo10``."""
     parts = re.findall(r"\d+|\D+", name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts] + [(2, 0, name)]
 
 
 def _children(root: Path, problems: list[Finding], apart: set[Path]) -> list[Path]:
-    """Sub-folders that hold pictures; hidden and empty ones, and those of another part, are passed over."""
+    """Return sub-folders that hold photos, without hidden ones and those of another role."""
     home = root.resolve()
     found: list[Path] = []
     for child in sorted(root.iterdir(), key=lambda path: natural_order(path.name)):
@@ -203,7 +202,7 @@ def _named(child: Path, problems: list[Finding]) -> PhotoFolder | None:
 
 
 def _case_clashes(folders: Sequence[PhotoFolder]) -> list[Finding]:
-    """A text encoder reads both as one word, so one of them is a slip."""
+    # a text encoder reads `Ohwx` and `ohwx` as one word, so that one of them is a slip
     first: dict[str, tuple[str, str]] = {}
     problems: list[Finding] = []
     for folder in folders:
@@ -217,15 +216,14 @@ def _case_clashes(folders: Sequence[PhotoFolder]) -> list[Finding]:
 
 
 def _no_picture(root: Path, key: str) -> str:
-    """The sentence for a folder without pictures; people give Kohya's project folder, which has them in ``img``."""
+    # people give Kohya's project folder, whose photos are in `img`
     says = f"{key} is {str(root)!r}, which holds no picture; "
     below = sorted(child.parent for child in root.glob("*/*_*") if child.is_dir() and kohya_name(child.name))
     return says + (f"did you mean {str(below[0])!r}?" if below else f"it must hold {', '.join(SUFFIXES)} files.")
 
 
 def _is_text(path: Path) -> bool:
-    """Whether the name is text: on Linux it may be any bytes, such as Latin-1 from an old archive."""
-    try:
+    try:  # on Linux a name may be any bytes, such as Latin-1 from an old archive
         str(path).encode()
     except UnicodeEncodeError:
         return False

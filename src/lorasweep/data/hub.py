@@ -1,4 +1,4 @@
-"""Model folders from the hub: always at a pinned revision, and from the disk alone where a machine is offline."""
+"""Model folders from the Hugging Face hub: at a pinned revision, and from its cache alone if the machine is offline."""
 
 import os
 import re
@@ -13,11 +13,11 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 def fetch_folder(
     name: str, revision: str | None, patterns: Sequence[str], *, key: str, offline: bool, ignored: Sequence[str] = ()
 ) -> Path:
-    """The local snapshot of the hub id ``name`` with the files that match ``patterns`` and none of ``ignored``.
+    """Return the local snapshot of the hub id ``name``: the files that match ``patterns`` and none of ``ignored``.
 
     Args:
         key: what the user calls the model, as ``model.path``; its revision is then ``model.revision``.
-        offline: ask nobody; so does ``HF_HUB_OFFLINE`` in the environment.
+        offline: read the cache only; so does ``HF_HUB_OFFLINE`` in the environment.
 
     Raises:
         UserError: it is not pinned, not on this disk, or the hub does not give it out.
@@ -30,7 +30,7 @@ def fetch_folder(
         LocalEntryNotFoundError,
     )
 
-    if revision is None:
+    if revision is None:  # a branch may hold other weights tomorrow, and another run under the same name
         raise UserError(
             f"{key} is {name!r}, which is no folder or file here; if it is a hub id, pin it with "
             f"{revision_key(key)}=COMMIT, since a branch may change."
@@ -62,6 +62,6 @@ def fetch_folder(
 
 
 def revision_key(key: str) -> str:
-    """What pins the model that ``key`` names: ``model.revision`` for ``model.path``, ``revision`` for ``model``."""
+    """Return the key that pins a model: ``model.revision`` for ``model.path``, ``revision`` for ``model``."""
     room = key.rpartition(".")[0]
     return f"{room}.revision" if room else "revision"

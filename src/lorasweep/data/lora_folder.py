@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[-_](\d+)$")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a file's training had come, as its header or name says; None where neither does."""
+    """How far a file's training had come, as its header or name says; None if neither does."""
 
     step: int | None = None
     epoch: int | None = None
@@ -53,12 +53,12 @@ class LoraFile:
     step: int
     """Above zero and above that of the file before it, in the folder's unit."""
     epoch: float
-    """0 where nothing tells."""
+    """0 if nothing tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """All checkpoints of a folder in order."""
+    """All checkpoints of a folder, in order."""
 
     files: tuple[LoraFile, ...]
     unit: str
@@ -68,19 +68,20 @@ class Placed:
 
 
 def is_lora_folder(path: Path) -> bool:
-    """Whether it is a folder of LoRA files rather than a run of our own, or no folder at all."""
+    """Return whether it is a folder of LoRA files rather than a run of our own, or no folder at all."""
     return path.is_dir() and not (path / JOURNAL).exists() and bool(find_files(path))
 
 
 def find_files(folder: Path) -> list[str]:
-    """Paths within the folder of its safetensors files and those of numbered sub-folders, in order, the last one last.
+    """Return the safetensors files of the folder and of its numbered sub-folders, in order, the last one last.
 
-    Of a sub-folder only the LoRA counts where its name is one that trainers give; states to go on from are left alone.
+    They are paths within the folder, with forward slashes.
     """
     found = _safetensors(folder, "")
     for inner in folder.iterdir():
         if inner.is_dir() and not inner.name.startswith(".") and _NUMBERED_FOLDER.search(inner.name):
             files = _safetensors(inner, f"{inner.name}/")
+            # beside a LoRA that has its usual name lie states to resume from, which are none
             found += [name for name in files if PurePosixPath(name).stem in GENERIC] or files
     last = last_ones(found)
     return sorted(found, key=lambda name: (name in last, natural_order(name)))
@@ -92,28 +93,29 @@ def _safetensors(folder: Path, prefix: str) -> list[str]:
 
 
 def short_name(name: str) -> str:
-    """The part of a path that tells one checkpoint from another: the file's stem, or its folder's name."""
+    """Return the part of a path that tells one checkpoint from another: the file's stem, or its folder's name."""
     path = PurePosixPath(name)
     return path.parent.name if path.parent.name and path.stem in GENERIC else path.stem
 
 
 def last_ones(names: Sequence[str]) -> frozenset[str]:
-    """The files without a number of their own: what is left of a sibling when its number is taken off, or no number.
+    """Return the files without a number of their own, which trainers write at the end.
 
-    So ``person_2`` is the last one beside ``person_2-000004``, and the second one of two beside ``person_1``.
+    Such a name holds no number, or is what is left of a sibling's if its number is taken off: ``person_2`` is the last
+    one beside ``person_2-000004``, and the second one beside ``person_1``.
     """
     bare = {_bare(short_name(name)) for name in names}
     return frozenset(name for name in names if short_name(name) in bare or read_name(name) == Progress())
 
 
 def _bare(word: str) -> str | None:
-    """``name`` for ``name-000004`` and the like, None for a word without such a number."""
+    """Return ``name`` for ``name-000004`` and the like, None for a word without such a number."""
     found = (pattern.search(word) for pattern in (_STEP, _EPOCH, _AI_TOOLKIT, _KOHYA))
     return next((word[: match.start()] for match in found if match), None)
 
 
 def read_name(name: str) -> Progress:
-    """What a checkpoint's path says."""
+    """Return how far a checkpoint's training had come, by its path."""
     word = short_name(name)
     if match := _ONE_TRAINER.search(word):
         return Progress(step=int(match[1]), epoch=int(match[2]))
@@ -126,7 +128,7 @@ def read_name(name: str) -> Progress:
 
 
 def read_progress(header: Mapping[str, str]) -> Progress:
-    """What a file's header says: ours, Kohya's ``ss_steps`` and ``ss_epoch``, ai-toolkit's ``training_info``."""
+    """Return how far training had come by a header of ours, Kohya's (``ss_steps``, ``ss_epoch``) or ai-toolkit's."""
     info = _json(header.get("training_info", ""))
     return Progress(
         step=_count(header.get("lorasweep.step") or header.get("ss_steps") or info.get("step")),
@@ -153,8 +155,8 @@ def _count(value: object) -> int | None:
 def place(headers: Mapping[str, Mapping[str, str]]) -> Placed:
     """Give every file a number above that of the one before it.
 
-    In steps where all say theirs, else in epochs, else by the numbers of their names, else by their places. The last
-    one may be silent: it follows at the distance of the two before it.
+    In steps if all say theirs, else in epochs, else by the numbers of their names, else by their places. The last one
+    may say nothing: it follows at the distance of the two before it.
 
     Args:
         headers: the metadata of each file, by its path within the folder, in the order of ``find_files``.
@@ -172,13 +174,14 @@ def place(headers: Mapping[str, Mapping[str, str]]) -> Placed:
 
 
 def _progress(name: str, header: Mapping[str, str], last: bool) -> Progress:
+    # a number at the end of the last file's name belongs to the name
     told, named = read_progress(header), Progress() if last else read_name(name)
     number = named.number or named.epoch or named.step
     return Progress(step=told.step or named.step, epoch=told.epoch or named.epoch, number=number)
 
 
 def _order(numbers: Mapping[str, int | None], last: frozenset[str]) -> dict[str, int] | None:
-    """Names with their numbers, ascending; None where these numbers make no order."""
+    """Return names with their numbers, ascending; None if these numbers make no order."""
     told = sorted((number, name) for name, number in numbers.items() if number)
     silent = [name for name, number in numbers.items() if not number]
     if not told or len(silent) > 1 or not last.issuperset(silent) or len({number for number, _ in told}) < len(told):

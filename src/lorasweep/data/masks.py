@@ -1,4 +1,4 @@
-"""Where in a picture the loss counts: masks found beside photos or in their own transparency, read and checked."""
+"""Where in a photo the loss counts: masks found beside photos or in their own transparency, read and checked."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +22,7 @@ MASK = "-masklabel"
 
 
 def find_masks(files: Files, root: Path, data: "DataConfig", problems: list[str], *, needed: bool) -> dict[Path, Path]:
-    """Photo to mask file, with ``data.masks=files``; else none.
+    """Return photo to mask file, with ``data.masks=files``; else {}.
 
     Args:
         files: of one folder in ``root``, or of ``root`` itself.
@@ -35,7 +35,7 @@ def find_masks(files: Files, root: Path, data: "DataConfig", problems: list[str]
         found = {photo: beside[photo.stem] for photo in files.pictures if photo.stem in beside}
         unused = [path for path in beside.values() if path not in found.values()]
     elif not (kept := Path(data.masks_path)).is_dir():
-        return {}  # said once, not once a photo
+        return {}  # the data set says so once, not once a photo
     else:
         found = {photo: mask for photo in files.pictures if (mask := _kept(photo, root, kept))}
         unused = []
@@ -46,7 +46,7 @@ def find_masks(files: Files, root: Path, data: "DataConfig", problems: list[str]
 
 
 def _kept(photo: Path, root: Path, folder: Path) -> Path | None:
-    """The mask of the photo's name in ``folder``, where Kohya's sub-folders may be repeated; of any format."""
+    """Return the mask of the photo's name, of any format, in ``folder`` or in a sub-folder called as the photo's."""
     home = folder.resolve()
     for place in (folder / photo.parent.relative_to(root), folder):
         names = [photo.name, *(f"{photo.stem}{ending}" for ending in SUFFIXES), f"{photo.stem}{MASK}.png"]
@@ -62,22 +62,23 @@ def _missing(photos: Iterable[Path], masks_path: str | None) -> list[str]:
 
 
 def mask_of_file(path: Path, content: bytes) -> Image.Image:
-    """[H, W] gray of a mask's bytes, black where it is transparent; UserError where it is no whole picture."""
+    """Return [H, W] gray of a mask's bytes, black where it is transparent; raise UserError if it is no whole image."""
     picture = with_alpha(decode_upright(path, content))
     gray = picture.convert("L")
     return ImageChops.multiply(gray, picture.getchannel("A")) if picture.mode == "RGBA" else gray
 
 
 def mask_of_alpha(picture: Image.Image) -> Image.Image:
-    """[H, W] gray of a picture's own opacity; white all over where it has none."""
+    """Return [H, W] gray of an image's own opacity; white all over if it has none."""
     picture = with_alpha(picture)
     return picture.getchannel("A") if picture.mode == "RGBA" else Image.new("L", picture.size, 255)
 
 
 def mask_problem(path: Path, mask: Image.Image, size: tuple[int, int]) -> str | None:
-    """The sentence for a mask that a photo of ``size`` (width, height), upright, cannot have; None where it is fine."""
+    """Return what is wrong with a mask for an upright photo of ``size`` (width, height); None if nothing is."""
     if mask.getextrema()[1] == 0:
         return f"{path} leaves nothing to train on: its mask is black (or it is transparent) all over."
+    # masks are often drawn at another size: only the shape counts, up to a pixel of rounding
     expected = mask.width * size[1] / size[0]
     if abs(expected - mask.height) > 1:
         return (
@@ -88,7 +89,7 @@ def mask_problem(path: Path, mask: Image.Image, size: tuple[int, int]) -> str | 
 
 
 def load_mask(photo: Photo, masks: str) -> Image.Image:
-    """The photo's mask as ``data.masks`` says. Raises UserError where the file has changed since it was read."""
+    """Return the photo's mask as ``data.masks`` says; raise UserError if the file has changed since it was read."""
     if masks == "alpha":
         return mask_of_alpha(decode_upright(photo.path, read_unchanged(photo.path, photo.sha256)))
     if photo.mask is None:
@@ -97,12 +98,13 @@ def load_mask(photo: Photo, masks: str) -> Image.Image:
 
 
 def mask_weights(mask: Image.Image, placement: Placement, width: int, height: int, floor: float) -> Floats:
-    """[height, width] how much each latent counts, from ``floor`` to 1: the mask's mean over what the latent covers.
+    """Return [height, width] how much each latent counts: the mask's mean over what the latent covers.
 
     The photo's own crop is cut from the mask, whatever its size is.
 
     Args:
         width: of the latents, as is ``height``.
+        floor: what black counts; white counts 1.
     """
     left, top, right, bottom = _window(placement)
     box = (left * mask.width, top * mask.height, min(right, 1.0) * mask.width, min(bottom, 1.0) * mask.height)
@@ -111,7 +113,7 @@ def mask_weights(mask: Image.Image, placement: Placement, width: int, height: in
 
 
 def require_some(weights: Floats, photo: Photo, placement: Placement) -> None:
-    """Raise UserError where the crop leaves nothing of what the mask shows: the loss would be 0 / 0."""
+    """Raise UserError if the crop leaves nothing of what the mask shows: the loss would be 0 / 0."""
     if not weights.any():
         width, height = placement.bucket
         raise UserError(
@@ -121,7 +123,7 @@ def require_some(weights: Floats, photo: Photo, placement: Placement) -> None:
 
 
 def _window(placement: Placement) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of what is kept, as shares of the picture."""
+    """Return left, top, right and bottom of what is kept, as shares of the photo."""
     (width, height), (across, down) = placement.size, placement.bucket
     if placement.fitted:
         scale = max(across / width, down / height)

@@ -1,9 +1,9 @@
-"""Are all pictures of one person the same way round, or are some mirrored, as selfies are? Pure rules over face crops.
+"""Are all photos of one person the same way round, or are some mirrored, as selfies are? Arithmetic on face crops.
 
 What tells the sides of a face apart is a mark on one cheek. A dark spot is dark against all of its surroundings: the
 smaller eigenvalue of the Hessian of the logarithm of luma sees it, and sees neither light from one side (a slope), nor
-an outline, a wrinkle or a beard's edge (curved across, not along). The antisymmetric part of the map of spots is what
-changes its sign in a mirrored picture, so that two pictures agree, or disagree, by the product of theirs.
+an outline, a wrinkle or a beard's edge (curved across, not along). The antisymmetric part of the map of spots changes
+its sign in a mirrored photo, so that two photos agree, or disagree, by the product of theirs.
 """
 
 from dataclasses import dataclass
@@ -32,25 +32,28 @@ DARK = 8.0
 """Added to luma (0 to 255) before its logarithm: noise in the dark is no mark."""
 # fixed: a floor relative to the set made unmarked faces look mixed
 FAINT = 0.1
-"""Strength of spots at which a picture counts half. Drawn moles have 0.25 to 0.45, what else is in a face 0.06 at most
+"""Strength of spots at which a photo counts half. Drawn moles have 0.25 to 0.45, what else is in a face 0.06 at most
 nine times in ten."""
 BARELY = 0.25
-"""Of the usual support: a picture that the others support less than this is on neither side."""
+"""Share of the usual support: a photo that the others support less than this is on neither side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
-    """How consistently a set of pictures shows left and right."""
+    """How consistently a set of photos shows left and right."""
 
     score: float
-    """0 where no picture contradicts the others or no face has a mark; towards 1 the more there are on both sides."""
+    """0 if no photo contradicts the others or no face has a mark; towards 1 the more there are on both sides."""
     mirrored: tuple[int, ...]
-    """Rows that are on the side of the fewer, of the two sides that the pictures are best split into. Which of two
-    halves is mirrored nobody can tell: then the side is named that the first picture is not on."""
+    """Rows on the side of the fewer, of the two sides that the photos are best split into. Which of two halves is
+    mirrored nobody can tell: then the side is named that the first photo is not on."""
 
 
 def orientation(crops: Pixels) -> Orientation:
-    """Look for two sides among ``crops``, [N, HEIGHT, WIDTH] luma of one person's faces, one a picture.
+    """Look for two sides among photos of one person.
+
+    Args:
+        crops: [N, HEIGHT, WIDTH] luma of the face in each photo.
 
     Raises:
         ValueError: crops of another size.
@@ -69,14 +72,15 @@ def orientation(crops: Pixels) -> Orientation:
 
 
 def sidedness(crops: Pixels) -> Floats:
-    """[N, D] the antisymmetric part of each crop's spots; a mirrored crop has the same with its sign turned."""
+    """Return [N, D] the antisymmetric part of each crop's spots; a mirrored crop has the same with its sign turned."""
     where = _blurred(spots(crops) * _cheeks(), ELSEWHERE)
     half = (where - where[..., ::-1])[..., : WIDTH // 2]
     return half.reshape(len(crops), -1)
 
 
 def spots(crops: Pixels) -> Floats:
-    """[N, H, W] how much darker, in every direction, each place is than what is around it; 0 where it is not."""
+    """Return [N, H, W] how much darker, in every direction, each place is than what is around it; 0 where it is not."""
+    # of the logarithm, so that a spot in the shade counts as much as one in the light
     plane = _blurred(np.log(crops.astype(np.float64) + DARK), SPOT)
     down, across = np.gradient(plane, axis=(1, 2))
     down_down, down_across = np.gradient(down, axis=(1, 2))
@@ -86,10 +90,8 @@ def spots(crops: Pixels) -> Floats:
 
 
 def best_split(agreement: Floats) -> Floats:
-    """[N] of 1 and -1, the more of them 1: the sides by which a symmetric ``agreement`` [N, N] is largest.
-
-    Begun with the signs of the leading eigenvector, then one picture at a time changes sides while that helps.
-    """
+    """Return [N] of 1 and -1, the more of them 1: the sides by which a symmetric ``agreement`` [N, N] is largest."""
+    # begin with the signs of the leading eigenvector, then let one photo at a time change sides while that helps
     sides = np.where(np.linalg.eigh(agreement)[1][:, -1] >= 0, 1.0, -1.0)
     for _ in range(4 * len(sides)):
         support = sides * (agreement @ sides)
@@ -102,8 +104,8 @@ def best_split(agreement: Floats) -> Floats:
 
 
 def _agreement(vectors: Floats) -> Floats:
-    """[N, N] from -1 to 1, and 0 for a picture with itself. Faint ones count less, whatever the others are like:
-    without a mark nothing is amplified."""
+    """Return [N, N] from -1 to 1, and 0 for a photo with itself."""
+    # faint spots count less whatever the others are like, so that faces without a mark are not amplified
     weighed = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + FAINT)
     agreement: Floats = weighed @ weighed.T
     np.fill_diagonal(agreement, 0)
@@ -111,18 +113,18 @@ def _agreement(vectors: Floats) -> Floats:
 
 
 def _cheeks() -> NDArray[np.bool_]:
-    """[HEIGHT, WIDTH], symmetric."""
+    """Return [HEIGHT, WIDTH] where marks are looked for, symmetric."""
     down = (np.arange(HEIGHT) - TOP) / UNIT
     aside = np.abs(np.arange(WIDTH) - (WIDTH - 1) / 2) / UNIT
     return ((down > UPPER) & (down < LOWER))[:, None] & ((aside > INNER) & (aside < OUTER))
 
 
 def _blurred(planes: Floats, sigma: float) -> Floats:
-    """[N, H, W] by a Gaussian."""
+    """Return [N, H, W] blurred by a Gaussian."""
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
-    for _ in range(2):
+    for _ in range(2):  # down, then across: the swap of axes turns the one into the other
         padded = np.pad(planes, ((0, 0), (reach, reach), (0, 0)), mode="edge")
         rows = planes.shape[1]
         planes = np.sum([weight * padded[:, shift : shift + rows] for shift, weight in enumerate(kernel)], axis=0)

@@ -1,4 +1,4 @@
-"""The facts of a picture's file, made from one decode: a few milliseconds beside what decoding takes."""
+"""The facts of a photo's file, made from one decode: a few milliseconds beside what decoding takes."""
 
 from io import BytesIO
 from pathlib import Path
@@ -19,8 +19,9 @@ HASHED, THUMBNAIL = 32, 16
 WAVES = 8
 """Cosines a side: 8 x 8 of them, less the mean, are the 63 bits of a hash (pHash)."""
 BANDS, BAND = 6, 6
-"""Detail is measured along so many bands of as many rows, and of columns: the whole picture would take longer."""
+"""Detail is measured along so many bands of as many rows, and of columns: the whole image would take longer."""
 DETAIL_SHARE = 0.9
+"""Share of the spectrum below which detail is said to end."""
 LOWEST = 0.02
 """Share of the finest frequency below which is no detail: light and large shapes."""
 EXIF_ORIENTATION = 0x0112
@@ -41,10 +42,10 @@ OPAQUE = 250
 
 
 def read_facts(path: Path) -> tuple[PictureFacts, Image.Image]:
-    """The facts of a file, and its picture as stored, decoded once.
+    """Return the facts of a file, and its image as stored, decoded once.
 
     Raises:
-        PictureError: it cannot be used as a picture; ``kind`` says why.
+        PictureError: it cannot be used as an image; ``kind`` says why.
     """
     try:
         content = path.read_bytes()
@@ -56,7 +57,7 @@ def read_facts(path: Path) -> tuple[PictureFacts, Image.Image]:
 
 
 def facts_of(path: Path, content: bytes, stored: Image.Image) -> PictureFacts:
-    """The facts of a picture that is decoded already.
+    """Return the facts of an image that is decoded already.
 
     Args:
         content: the bytes of its file.
@@ -83,7 +84,7 @@ def facts_of(path: Path, content: bytes, stored: Image.Image) -> PictureFacts:
 
 
 def _cosines() -> Floats:
-    """[WAVES, HASHED] of the discrete cosine transform."""
+    """Return [WAVES, HASHED] of the discrete cosine transform."""
     places = (np.arange(HASHED) + 0.5) / HASHED
     return np.cos(np.pi * np.arange(WAVES)[:, None] * places[None])
 
@@ -94,7 +95,7 @@ SIGNS = (-1.0) ** np.arange(WAVES)
 
 
 def _hashes(waves: Floats) -> NDArray[np.bool_]:
-    """[T, 63] whether each cosine is above their median."""
+    """Return [T, 63] whether each cosine is above their median."""
     bits = waves.reshape(len(waves), -1)[:, 1:]
     return bits > np.median(bits, axis=1, keepdims=True)
 
@@ -108,7 +109,7 @@ def _orientation(stored: Image.Image) -> int:
 
 
 def _plain(stored: Image.Image) -> Image.Image:
-    """In a mode that can be averaged: no palette, no 16 bits. Not turned yet."""
+    """Return the image in a mode that can be averaged: no palette, no 16 bits. Not turned yet."""
     if stored.mode.startswith(("I", "F")):
         turned = stored.copy()
         turned.info.pop("exif", None)
@@ -117,13 +118,14 @@ def _plain(stored: Image.Image) -> Image.Image:
 
 
 def _small(plain: Image.Image, orientation: int) -> Image.Image:
+    # shrunk before anything else: colours and turns then cost nothing beside the decode
     factor = min(plain.size) // SMALL
     small = plain.reduce(factor) if factor > 1 else plain
     return to_srgb(small.transpose(TURNS[orientation]) if orientation > 1 else small)
 
 
 def _trims(small: Image.Image, mode: str, side: int) -> list[Image.Image]:
-    """Squares of ``side`` pixels of the picture with each of TRIMS cut off."""
+    """Return squares of ``side`` pixels of the image with each of TRIMS cut off."""
     width, height = small.size
     boxes = [(trim * width, trim * height, (1 - trim) * width, (1 - trim) * height) for trim in TRIMS]
     picture = small.convert(mode)
@@ -140,9 +142,9 @@ def _bits(content: bytes, stored: Image.Image) -> int:
 
 
 def _frames(content: bytes, stored: Image.Image) -> int:
-    """Counted in a second look at the headers: Pillow forgets the first frame when it goes on to the next."""
     if stored.format not in ("GIF", "WEBP", "PNG", "TIFF"):  # a phone's JPEG keeps its depth map as a second one
         return 1
+    # a second look at the headers: Pillow forgets the first frame when it goes on to the next
     with Image.open(BytesIO(content), formats=FORMATS) as again:
         return int(getattr(again, "n_frames", 1))
 
@@ -156,10 +158,10 @@ def _is_transparent(stored: Image.Image) -> bool:
 
 
 def _detail(plain: Image.Image) -> float:
-    """Share of the finest frequency below which DETAIL_SHARE of the whitened spectrum lies, in the better direction.
+    """Return the share of the finest frequency below which DETAIL_SHARE of the whitened spectrum lies.
 
-    Natural pictures have a spectrum of about 1 / f^2 (Field 1987), which differences make flat; one that was enlarged
-    by n ends at 1 / n.
+    Natural images have a spectrum of about 1 / f^2 (Field 1987), which differences make flat; one that was enlarged by
+    n ends at 1 / n. Of the two directions the better one counts.
     """
     width, height = plain.size
     rows = [plain.crop((0, top, width, top + BAND)) for top in _starts(height)]
@@ -176,7 +178,7 @@ def _gray(part: Image.Image) -> NDArray[np.uint8]:
 
 
 def _reach(lines: NDArray[np.uint8]) -> float:
-    """[N, length] along which the spectrum is taken."""
+    """Return where the spectrum of ``lines``, [N, length], ends, as a share of the finest frequency."""
     steps = np.diff(lines.astype(np.float32), axis=1)
     steps = steps[:, : steps.shape[1] // 8 * 8 or None]  # a length that is a large prime would be slow
     waves = np.fft.rfft(steps * np.asarray(np.hanning(steps.shape[1]), dtype=np.float32), axis=1)

@@ -1,4 +1,4 @@
-"""Opening a picture the way a person sees it: upright, in sRGB, eight bits, nothing transparent."""
+"""Open an image the way a person sees it: upright, in sRGB, eight bits, nothing transparent."""
 
 import warnings
 from io import BytesIO
@@ -16,46 +16,47 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """File endings that are taken for photos."""
 FOREIGN = (".heic", ".heif", ".avif", ".psd", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".jxl", ".svg")
-"""Endings of pictures that are named as unreadable rather than passed over in silence."""
+"""Endings of images that are named as unreadable rather than passed over in silence."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The only decoders that ever see a user's bytes."""
 MAX_PIXELS = 64_000_000
 """A 48 kB PNG can unfold to 400 MB; no photo of a person needs more than this."""
 NEUTRAL = 128
-"""Gray that shows through where a picture is transparent."""
+"""Gray that shows through where an image is transparent."""
 WHITE_IS_ZERO_TAG = 262
 """A TIFF's tag that is 0 where black and white are the other way round."""
 
 
 class PictureError(UserError):
-    """A file that cannot be used as a picture."""
+    """A file that cannot be used as an image."""
 
     def __init__(self, says: str, kind: str) -> None:
-        """``kind`` is empty, unreadable, truncated or too_large, as in ``findings.KINDS``."""
+        """Make it with its sentence, and a kind of ``findings.KINDS``: empty, unreadable, truncated or too_large."""
         super().__init__(says)
         self.kind = kind
 
 
 def open_picture(path: Path) -> Image.Image:
-    """The picture at ``path``: RGB, 8 bits, sRGB, turned upright, transparency on neutral gray, first frame only.
+    """Return the image at ``path``: RGB, 8 bits, sRGB, turned upright, transparency on neutral gray, first frame only.
 
-    Raises UserError, naming the file, where it is empty, not one of FORMATS, truncated, damaged or over MAX_PIXELS.
+    Raises:
+        PictureError: it is empty, not one of FORMATS, truncated, damaged or over MAX_PIXELS; the sentence names it.
     """
     return decode_picture(path, path.read_bytes())
 
 
 def decode_picture(path: Path, content: bytes) -> Image.Image:
-    """As ``open_picture``, for bytes that were already read from ``path`` (named in errors only)."""
+    """Return what ``open_picture`` does, from bytes that were already read from ``path`` (named in errors only)."""
     return to_srgb(decode_upright(path, content))
 
 
 def decode_upright(path: Path, content: bytes) -> Image.Image:
-    """The picture in its own colours, upright and 8 bits deep, its transparency still there; errors as above."""
+    """Return the image in its own colours, upright and 8 bits deep, its transparency still there; errors as above."""
     return set_upright(decode_stored(path, content))
 
 
 def decode_stored(path: Path, content: bytes) -> Image.Image:
-    """The picture as its file has it: mode, orientation and depth are its own. Raises PictureError."""
+    """Return the image as its file has it: mode, orientation and depth are its own. Errors as above."""
     if not content:
         raise PictureError(f"{path} is empty (0 bytes); it must be a picture.", "empty")
     try:
@@ -79,7 +80,7 @@ def decode_stored(path: Path, content: bytes) -> Image.Image:
 
 
 def set_upright(picture: Image.Image) -> Image.Image:
-    """A stored picture turned as its EXIF says, 8 bits deep."""
+    """Return a stored image turned as its EXIF says, 8 bits deep."""
     white_is_zero = getattr(picture, "tag_v2", {}).get(WHITE_IS_ZERO_TAG) == 0
     return _eight_bits(_upright(picture), white_is_zero=white_is_zero)
 
@@ -97,13 +98,12 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image, *, white_is_zero: bool) -> Image.Image:
-    """Pillow's own ``convert`` clips 16-bit gray to white instead of scaling it.
-
-    Colour with 16 bits never gets here: Pillow's decoders keep its upper 8.
+    """Return the image with 8 bits a channel.
 
     Args:
         white_is_zero: whether it comes from a TIFF of that kind, which Pillow turns round with 8 bits but not with 16.
     """
+    # only gray gets here with 16 bits, of colour Pillow keeps the upper 8; its `convert` would clip all to white
     if not picture.mode.startswith(("I", "F")):
         return picture
     values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
@@ -122,19 +122,19 @@ def _eight_bits(picture: Image.Image, *, white_is_zero: bool) -> Image.Image:
 
 
 def _full_scales(mode: str) -> tuple[float, ...]:
-    """What may count as white, smallest first; a 16-bit picture is never taken for an 8-bit one."""
-    if mode.startswith("I;16"):
+    """Return what may count as white, smallest first."""
+    if mode.startswith("I;16"):  # a dark 16-bit image must not be taken for an 8-bit one
         return (65535.0,)
     return (1.0, 255.0, 65535.0) if mode == "F" else (65535.0, 2.0**31 - 1)
 
 
 def with_alpha(picture: Image.Image) -> Image.Image:
-    """The picture as RGBA where some of it may be transparent; as it was where nothing can be."""
+    """Return the image as RGBA if some of it may be transparent, and as it was if nothing can be."""
     return picture.convert("RGBA") if picture.has_transparency_data and picture.mode != "RGBA" else picture
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:
-    """RGB in sRGB from an upright picture, what is transparent on neutral gray."""
+    """Return RGB in sRGB of an upright image, what is transparent on neutral gray."""
     profile = picture.info.get("icc_profile")
     picture = with_alpha(picture)
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
@@ -160,17 +160,14 @@ def _apply_profile(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def cover(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """``picture`` scaled until it covers width x height pixels, the overhang cut off evenly on both sides."""
+    """Return ``picture`` scaled until it covers width x height pixels, the overhang cut off evenly on both sides."""
     if picture.size == (width, height):
         return picture
     return ImageOps.fit(picture, (width, height), method=Image.Resampling.LANCZOS, centering=(0.5, 0.5))
 
 
 def placed(picture: Image.Image, placement: Placement) -> Image.Image:
-    """``picture``, of any mode, as it is trained on: scaled to ``placement.resized``, then cut to its bucket.
-
-    A mask goes the same way, so that it lies where it lay.
-    """
+    """Return ``picture``, of any mode, as it is trained on: scaled to ``placement.resized``, then cut to its bucket."""
     if placement.fitted:
         return cover(picture, *placement.bucket)
     if picture.size != placement.resized:
@@ -180,7 +177,7 @@ def placed(picture: Image.Image, placement: Placement) -> Image.Image:
 
 
 def load_pixels(path: Path, width: int | None = None, height: int | None = None) -> Pixels:
-    """[H, W, 3] uint8 of the picture at ``path``, covering width x height pixels where both are given."""
+    """Return [H, W, 3] uint8 of the image at ``path``, covering width x height pixels if both are given."""
     picture = open_picture(path)
     if width and height:
         picture = cover(picture, width, height)

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 
 def fill_prompts(sample: "SampleConfig", data: "DataConfig") -> tuple[Prompt, ...]:
-    """The prompts of ``sample`` in their order, ``{trigger}`` and ``{class_noun}`` replaced by those of ``data``.
+    """Return the prompts of ``sample`` in their order, ``{trigger}`` and ``{class_noun}`` filled in from ``data``.
 
-    ``sample.prefix`` goes before every text, ``sample.negative`` where a prompt has none of its own.
+    ``sample.prefix`` goes before every text; ``sample.negative`` is for prompts without one of their own.
 
-    Raises UserError for an empty sheet, an empty text or a placeholder that does not exist.
+    Raises:
+        UserError: an empty sheet, an empty text, or a placeholder that does not exist.
     """
     if not sample.prompts:
         raise UserError("sample.prompts is empty; it must name at least one prompt.")
@@ -26,7 +27,7 @@ def fill_prompts(sample: "SampleConfig", data: "DataConfig") -> tuple[Prompt, ..
 
 def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, negative: str) -> Prompt:
     text = _insert(f"sample.prompts.{key}.text", prompt.text, data).strip()
-    if text in ("", "???"):
+    if text in ("", "???"):  # OmegaConf's word for a value that is missing
         raise UserError(f"sample.prompts.{key}.text is empty; it must say what to draw.")
     if prompt.people not in (1, 2):
         raise UserError(
@@ -46,7 +47,7 @@ def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, neg
 
 
 def _insert(key: str, template: str, data: "DataConfig") -> str:
-    """Not through ``str.format``, whose placeholders reach into objects."""
+    # not through `str.format`, whose placeholders reach into objects
     text = template.replace("{trigger}", data.trigger).replace("{class_noun}", data.class_noun)
     if "{" in text or "}" in text:
         raise UserError(f"{key} is {template!r}; only {{trigger}} and {{class_noun}} may stand in braces.")
@@ -54,7 +55,10 @@ def _insert(key: str, template: str, data: "DataConfig") -> str:
 
 
 def without_trigger(text: str, trigger: str) -> str:
-    """``text`` in plain words: "photo of s1lv10 person" becomes "photo of a person", "s1lv10, smiling" "smiling"."""
+    """Return ``text`` in plain words: "photo of s1lv10 person" is "photo of a person", "s1lv10, smiling" is "smiling".
+
+    CLIP was never taught the trigger: with it in the text, every image would seem to miss the prompt a little.
+    """
     word = re.escape(trigger)
     text = re.sub(rf"\b(a|an|the)\s+{word}\b[ \t]*", r"\1 ", text, flags=re.IGNORECASE)
     text = re.sub(rf"(?<!\S){word}\s+([a-z])", _with_article, text, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Which photos are kept from training: a pure function of what they show."""
+"""Which photos are held out from training: a pure function of what they show."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,20 @@ NEAR = 0.06
 
 
 def choose_held_out(signatures: Floats, names: Sequence[str], share: float) -> frozenset[int]:
-    """Rows to hold out: about ``share`` of them, at least 2, spread evenly over what the photos look like.
+    """Return the rows to hold out: about ``share`` of them, at least 2, spread evenly over what the photos look like.
 
-    ``signatures`` is [N, K], thumbnails in [0, 1]; ``names`` are content hashes, which make the answer independent of
-    file names and their order. One of two near-duplicates is held out only together with the other, and only where
-    there are too few single shots: a judge that was trained on would call every copy a likeness. Photos that are all
-    one burst hold nothing out.
+    Photos that are all one burst hold nothing out.
+
+    Args:
+        signatures: [N, K] thumbnails in [0, 1].
+        names: content hashes.
+        share: 0 to 0.5.
     """
     wanted = max(2, round(share * len(names)))
+    # by content hash, so that neither file names nor their order change the answer
     order = sorted(range(len(names)), key=lambda row: names[row])
     groups = _bursts(signatures[order])
+    # of two near-duplicates one must not train while the other judges: it would call every copy a likeness
     singles = [group for group in groups if len(group) == 1]
     places = _spread(signatures[order], singles if len(singles) > wanted else groups)
     chosen: list[int] = []
@@ -33,7 +37,7 @@ def choose_held_out(signatures: Floats, names: Sequence[str], share: float) -> f
 
 
 def _bursts(signatures: Floats) -> list[list[int]]:
-    """Rows in groups of near-duplicates (single linkage)."""
+    """Return rows in groups of near-duplicates (single linkage)."""
     label = list(range(len(signatures)))
     for row, signature in enumerate(signatures):
         distance = np.sqrt(np.mean((signatures[:row] - signature) ** 2, axis=1))
@@ -44,15 +48,17 @@ def _bursts(signatures: Floats) -> list[list[int]]:
 
 
 def _spread(signatures: Floats, groups: list[list[int]]) -> list[list[int]]:
-    """The groups ordered along the direction in which the photos differ most."""
+    """Return the groups ordered along the direction in which the photos differ most."""
     centred = signatures - signatures.mean(axis=0)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    # the sign of a singular vector is arbitrary, and differs between machines
     direction = direction * np.sign(direction[np.argmax(np.abs(direction))])
     along = centred @ direction
+    # rounded, so that the last bits of a sum do not decide which photos are held out
     return sorted(groups, key=lambda group: (round(float(along[group].mean()), 9), group))
 
 
 def _evenly(groups: list[list[int]], wanted: int) -> list[list[int]]:
-    """``wanted`` groups from the middles of as many equal parts, then the others in order."""
+    """Return ``wanted`` groups from the middles of as many equal parts, then the others in order."""
     middles = [int((part + 0.5) * len(groups) / wanted) for part in range(min(wanted, len(groups)))]
     return [groups[place] for place in middles] + [group for place, group in enumerate(groups) if place not in middles]
