@@ -50,11 +50,11 @@ def imports() -> tuple[Imports, Mapping[str, int]]:
     )
     packages = {_room(module) for module in modules if module.count(".") > 1}
     sizes = Counter(_room(module) for module in modules if module.count(".") > 1 or _room(module) not in packages)
-    return Counter((one, other) for one, other in pairs if one != other), sizes
+    return Counter((one, other) for one, other in pairs if other not in (one, "")), sizes
 
 
 def _room(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
+    return module.split(".")[1] if "." in module else ""  # the package itself, which holds the version
 
 
 def purpose(room: str) -> str:

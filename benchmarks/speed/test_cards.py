@@ -69,9 +69,9 @@ def test_what_a_card_printed_can_be_printed_again(capsys):
 def test_models_training_and_the_measure_import_without_hydra_mlflow_and_optuna():
     """A machine with a card may have none of them."""
     names = [
-        f"{room.__name__}.{module.name}"
+        module.name
         for room in (lorasweep.models, lorasweep.train)
-        for module in pkgutil.iter_modules(room.__path__)
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
     ]
     code = f"""
 import importlib, sys
