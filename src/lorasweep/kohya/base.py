@@ -1,18 +1,19 @@
-"""Kohya's base model, photos and machine as ours."""
+"""Carry Kohya's base model, photos and machine over."""
 
 import math
 import re
 
 from lorasweep.errors import UserError
-from lorasweep.kohya.draft import CARRIED, INERT, LOST, Draft
+from lorasweep.kohya.draft import Draft, Status
 
 PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
+"""``mixed_precision`` to ``hardware.precision``."""
 
 
 def carry_model(draft: Draft) -> None:
-    """Which base model, how large, and what it predicts."""
+    """Carry which base model it is, at which size, and what it predicts."""
     draft.sets["model.family"] = draft.family
-    draft.note("flux1_checkbox" if draft.family == "flux" else "sdxl", CARRIED, f"model.family={draft.family}")
+    draft.note("flux1_checkbox" if draft.family == "flux" else "sdxl", Status.CARRIED, f"model.family={draft.family}")
     if path := draft.text("pretrained_model_name_or_path"):
         draft.carry("pretrained_model_name_or_path", "model.path", path)
     carry_resolution(draft)
@@ -25,13 +26,13 @@ def carry_model(draft: Draft) -> None:
     skipped = draft.whole("clip_skip")
     if draft.family == "sdxl":
         draft.sets["sample.clip_skip"] = 0
-        draft.note("clip_skip", INERT, "sd-scripts does not use it for SDXL")
+        draft.note("clip_skip", Status.INERT, "sd-scripts does not use it for SDXL")
     else:
         draft.carry("clip_skip", "sample.clip_skip", max(0, skipped - 1), "1 is the last layer there, 0 here")
 
 
 def carry_resolution(draft: Draft) -> None:
-    """One side, since buckets are of its square's area."""
+    """Carry the resolution as one side, since the area of its square is that of all buckets."""
     said = draft.text("resolution")
     sides = [int(side) for side in re.findall(r"\d+", said)]
     if not said:
@@ -47,12 +48,12 @@ def carry_resolution(draft: Draft) -> None:
 
 
 def carry_machine(draft: Draft) -> None:
-    """Precision and what saves memory."""
+    """Carry precision and what saves memory."""
     precision = draft.text("mixed_precision")
     if precision in PRECISIONS:
         draft.carry("mixed_precision", "hardware.precision", PRECISIONS[precision])
     else:
-        draft.note("mixed_precision", LOST, f"{precision} is not here; hardware=auto chooses by the card")
+        draft.note("mixed_precision", Status.LOST, f"{precision} is not here; hardware=auto chooses by the card")
     checkpoints = draft.flag("gradient_checkpointing")
     draft.carry("gradient_checkpointing", "hardware.gradient_checkpointing", checkpoints)
     for name in ("fp8_base", "fp8_base_unet"):
@@ -63,7 +64,7 @@ def carry_machine(draft: Draft) -> None:
 
 
 def carry_photos(draft: Draft) -> None:
-    """Folders, sizes, captions, masks."""
+    """Carry folders, sizes, captions and masks."""
     if folder := draft.text("train_data_dir"):
         draft.carry("train_data_dir", "data.path", folder)
     others = draft.text("reg_data_dir")
@@ -78,7 +79,7 @@ def carry_photos(draft: Draft) -> None:
 
 
 def carry_buckets(draft: Draft) -> None:
-    """The sizes that pictures are trained at."""
+    """Carry the sizes that images are trained at."""
     on = draft.flag("enable_bucket")
     draft.carry("enable_bucket", "data.buckets", "kohya" if on else "square")
     if not on:
@@ -92,12 +93,13 @@ def carry_buckets(draft: Draft) -> None:
 
 
 def _carry_captions(draft: Draft) -> None:
+    # sd-scripts knows the second, misspelled name too
     ending = draft.text("caption_extension") or draft.text("caption_extention") or ".caption"
     name = "caption_extension" if "caption_extension" in draft.said else "caption_extention"
     if ending.lower() in (".txt", ".caption", "txt", "caption"):
-        draft.note(name, CARRIED, "both .txt and .caption are read")
+        draft.note(name, Status.CARRIED, "both .txt and .caption are read")
     else:
-        draft.note(name, LOST, f"captions must end in .txt or .caption; rename {ending}")
+        draft.note(name, Status.LOST, f"captions must end in .txt or .caption; rename {ending}")
     draft.carry("caption_dropout_rate", "data.caption_dropout", draft.number("caption_dropout_rate"))
     shuffle, kept = draft.flag("shuffle_caption"), draft.whole("keep_tokens")
     draft.carry("shuffle_caption", "data.shuffle_captions", shuffle)
@@ -112,15 +114,17 @@ def _carry_captions(draft: Draft) -> None:
 
 
 def _carry_masks(draft: Draft) -> None:
-    """sd-scripts reads a mask from ``conditioning_data_dir`` or from transparency; masked_loss alone does nothing."""
+    """Carry masks, which sd-scripts reads from ``conditioning_data_dir`` or from transparency."""
     folder = draft.text("conditioning_data_dir")
     if draft.flag("masked_loss") and folder:
         draft.carry("conditioning_data_dir", "data.masks_path", folder)
         draft.carry("masked_loss", "data.masks", "files")
     elif draft.flag("alpha_mask"):
         draft.carry("alpha_mask", "data.masks", "alpha")
-        draft.note("masked_loss", CARRIED, "data.masks=alpha")
-    else:
+        draft.note("masked_loss", Status.CARRIED, "data.masks=alpha")
+    else:  # masked_loss alone does nothing in sd-scripts
         draft.sets["data.masks"] = "off"
         if draft.flag("masked_loss"):
-            draft.note("masked_loss", INERT, "without alpha_mask or conditioning_data_dir sd-scripts masks nothing")
+            draft.note(
+                "masked_loss", Status.INERT, "without alpha_mask or conditioning_data_dir sd-scripts masks nothing"
+            )

@@ -1,7 +1,7 @@
-"""The file that ``dataset_config`` names: which folders are trained on, and what counts for each.
+"""The file that ``dataset_config`` names: which folders are trained on, and with which settings.
 
-As in sd-scripts (``library/config_util.py``) a subset's word stands above its dataset's, that above ``[general]``, and
-that above the arguments.
+As in sd-scripts (``library/config_util.py``), a subset's setting stands above its dataset's, that above ``[general]``,
+and that above the arguments.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,41 +66,41 @@ ONLY_OF_SUBSETS = frozenset(
         "conditioning_data_dir",
     }
 )
-"""Keys of ``[[datasets.subsets]]`` alone."""
+"""Keys of ``[[datasets.subsets]]`` only."""
 OF_FOLDERS = frozenset(["image_dir", "num_repeats", "is_reg", "class_tokens", "metadata_file"])
 """Keys that differ from folder to folder; the others have one value in a run."""
 ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
-"""Keys that arguments call otherwise."""
+"""Keys whose arguments have another name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """One folder of pictures."""
+    """One folder of images."""
 
     place: str
     """Such as ``dataset 1 subset 2``."""
     said: Mapping[str, Said]
-    """What the file says of it, inherited settings too, by the file's keys."""
+    """Its settings by the file's keys, inherited ones included."""
 
     @property
     def folder(self) -> str:
-        """``image_dir``; '' where only a metadata file is named."""
+        """Return ``image_dir``; '' if only a metadata file is named."""
         return str(self.said["image_dir"].value).strip() if "image_dir" in self.said else ""
 
     @property
     def is_reg(self) -> bool:
-        """Whether its pictures are for regularisation."""
+        """Return whether its images are for regularisation."""
         return "is_reg" in self.said and not is_off(self.said["is_reg"].value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One of ``[[datasets]]``: folders that share size and batch."""
+    """One of ``[[datasets]]``: folders that share resolution and batch size."""
 
     place: str
     said: Mapping[str, Said]
     subsets: tuple[Subset, ...]
-    """Each folder once: sd-scripts passes over one that is named again."""
+    """Each folder once, since sd-scripts ignores one that is named again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,18 +110,18 @@ class DatasetFile:
     path: Path
     parts: tuple[Part, ...]
     written: tuple[Said, ...]
-    """Every key, wherever it stands; ``Said.key`` is the place and, after a blank, the key."""
+    """Every key, wherever it stands."""
     misplaced: frozenset[str]
-    """``Said.key`` of known keys that sd-scripts does not take where they stand."""
+    """``Said.key`` of the keys that sd-scripts does not accept where they stand."""
 
 
 def name_of(said: Said) -> str:
-    """The file's key without its place."""
+    """Return the file's key without its place."""
     return said.key.rpartition(" ")[2]
 
 
 def dataset_file(path: Path, tables: Mapping[str, Any]) -> DatasetFile:
-    """The datasets in ``tables``, with what each folder inherits.
+    """Return the datasets in ``tables``, with the settings that each folder inherits.
 
     Raises:
         UserError: no datasets, or folders that sd-scripts would not find in it.
@@ -147,12 +147,12 @@ def dataset_file(path: Path, tables: Mapping[str, Any]) -> DatasetFile:
 
 
 def sides_of(value: Any) -> str:
-    """A resolution as arguments write it: ``512,768``."""
+    """Return a resolution as arguments write it: ``512,768``."""
     return ",".join(str(side) for side in cast("list[Any]", value)) if isinstance(value, list) else str(value)
 
 
 def area_of(part: Part) -> float:
-    """Pixels of a dataset's resolution; 0 where it names none."""
+    """Return the pixels of a dataset's resolution; 0 if it names none."""
     if "resolution" not in part.said:
         return 0
     sides = [as_number(side) or 0 for side in sides_of(part.said["resolution"].value).split(",")]
@@ -160,8 +160,8 @@ def area_of(part: Part) -> float:
 
 
 def _settings(place: str, table: Mapping[str, Any]) -> dict[str, Said]:
-    """JSON's null is as good as nothing said."""
-    return {
+    """Return the settings of a table by their keys."""
+    return {  # JSON's null says nothing
         key: Said(key=f"{place} {key}", value=value, written=value) for key, value in table.items() if value is not None
     }
 
@@ -180,15 +180,15 @@ def _entries(path: Path, name: str, value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _identity(path: Path, subset: Subset) -> str:
-    """What sd-scripts knows a folder by."""
+    """Return what sd-scripts tells folders apart by."""
     metadata = subset.said.get("metadata_file")
     if metadata is None and not subset.folder:
         raise UserError(f"{subset.place} of {path} names no image_dir; it must name the folder of its pictures")
-    return str(metadata.value) if metadata else f"{subset.folder}\0"
+    return str(metadata.value) if metadata else f"{subset.folder}\0"  # \0: a folder is never taken for such a file
 
 
 def _taken(said: Said) -> bool:
-    """Whether sd-scripts takes the key where it stands; unknown ones are told apart elsewhere."""
+    """Return whether sd-scripts accepts the key where it stands."""
     place, _, key = said.key.rpartition(" ")
     if "subset" in place:
         return key in OF_SUBSETS | ONLY_OF_SUBSETS

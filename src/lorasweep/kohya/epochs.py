@@ -1,7 +1,7 @@
 """Photos as Kohya counts them: folders ``N_token class``, or those of a dataset file, and batches by bucket.
 
-Counted by Kohya's own rules, not by ours, since it is Kohya's steps that are wanted: sizes as the file's header has
-them, whatever way up the camera was held, and only endings that Kohya reads.
+Kohya's rules count here, not ours, since Kohya's steps are what is wanted: sizes are those of the file's header, not
+turned upright by EXIF, and only files with endings that Kohya reads exist.
 """
 
 import math
@@ -22,12 +22,14 @@ from lorasweep.kohya.steps import Counts, Length
 from lorasweep.kohya.subsets import places_of, repeats_of
 
 BY_GUI = (".jpg", ".jpeg", ".png", ".webp")
+"""Endings that the GUI counts."""
 BY_SCRIPTS = (*BY_GUI, ".bmp")
+"""Endings that sd-scripts trains on."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture and how often it is seen in an epoch."""
+    """An image and how often it is seen in an epoch."""
 
     path: Path
     repeats: int
@@ -35,11 +37,11 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Part:
-    """Pictures that share size and batch."""
+    """Images that share resolution and batch size."""
 
     subject: Sequence[_Shown]
     others: Sequence[_Shown]
-    """Regularisation, repeats as they are said."""
+    """Regularisation images, with the repeats that the settings say."""
     data: DataConfig
     side: int
     batch: int
@@ -48,12 +50,12 @@ class _Part:
 def counts_of(
     draft: Draft, length: Length, resolution: int, file: DatasetFile | None = None, folder: str | None = None
 ) -> Counts | None:
-    """The photos as Kohya counts them; None where they are not here and the steps do not depend on them.
+    """Return the photos as Kohya counts them; None if they are not here and the steps do not depend on them.
 
     Args:
-        resolution: in pixels, where the settings have none.
+        resolution: in pixels, if the settings name none.
         file: what the settings' ``dataset_config`` names.
-        folder: the photos, where they do not lie where that file says.
+        folder: the photos, if they are not where that file says.
 
     Raises:
         UserError: epochs cannot be counted, since the photos are not here or cannot be read.
@@ -76,17 +78,17 @@ def counts_of(
 
 
 def count_folder(data: DataConfig, resolution: int, batch: int) -> Counts:
-    """Pictures and batches of an epoch of ``data.path``, with ``data.regularisation_path``.
+    """Return images and batches of an epoch of ``data.path``, with those of ``data.regularisation_path``.
 
     Raises:
-        UserError: no folder ``N_token class`` with pictures, or a picture whose size cannot be read.
+        UserError: no folder ``N_token class`` holds images, or an image cannot be read.
     """
     others = _pictures(Path(data.regularisation_path)) if data.regularisation_path else []
     return _count([_Part(_subject(data.path), others, data, resolution, batch)])
 
 
 def _missing(draft: Draft, file: DatasetFile | None, folder: str | None) -> str | None:
-    """What is not here; None where all can be counted."""
+    """Return what is not here; None if everything can be counted."""
     if file is not None and any("metadata_file" in subset.said for part in file.parts for subset in part.subsets):
         return "a metadata_file is not read"
     places = [draft.sets.get("data.path"), draft.sets.get("data.regularisation_path")]
@@ -99,7 +101,7 @@ def _missing(draft: Draft, file: DatasetFile | None, folder: str | None) -> str 
 
 
 def _part_of(draft: Draft, resolution: int) -> _Part:
-    """Folders ``N_token class``."""
+    """Return the images of folders called ``N_token class``."""
     data = _data_of(draft.sets)
     others = _pictures(Path(data.regularisation_path)) if data.regularisation_path else []
     side = draft.sets.get("model.resolution", resolution)
@@ -107,7 +109,7 @@ def _part_of(draft: Draft, resolution: int) -> _Part:
 
 
 def _parts_of(draft: Draft, file: DatasetFile, resolution: int, folder: str | None) -> list[_Part]:
-    """Folders as a dataset file names them; a folder that is named beside it holds the subject's pictures."""
+    """Return the images of a dataset file's folders; ``folder`` stands for those of the subject."""
     several = len(places_of(draft, file, is_reg=False)) > 1
     parts: list[_Part] = []
     for part in [main_part(file)] if folder and several else file.parts:
@@ -124,14 +126,14 @@ def _parts_of(draft: Draft, file: DatasetFile, resolution: int, folder: str | No
 
 
 def _shown_in(draft: Draft, part: Part, subset: Subset, folder: Path) -> list[_Shown]:
-    """What is trained on of one folder: validation takes its share of the subject's, drawn as there."""
+    """Return the images of one folder that are trained on, without sd-scripts' share for validation."""
     paths, repeats = _files(folder), repeats_of(draft, subset)
     if repeats < 1:
         return []
     single = Draft(said={**draft.said, **part.said}, defaults=draft.defaults, family=draft.family)
     share = single.number("validation_split")
     if 0 < share <= 1 and not subset.is_reg:
-        if single.text("validation_seed"):
+        if single.text("validation_seed"):  # drawn as sd-scripts draws, so that the same images are left
             random.Random(single.whole("validation_seed")).shuffle(paths)
         paths = paths[: math.ceil(len(paths) * (1 - share))]
     return [_Shown(path, repeats) for path in paths]
@@ -142,7 +144,7 @@ def _data_of(sets: Mapping[str, Any]) -> DataConfig:
 
 
 def _count(parts: Sequence[_Part]) -> Counts:
-    """Every dataset makes its own batches, and an epoch has all of them."""
+    """Return the counts of all datasets: each makes its own batches, and an epoch has all of them."""
     subject = [picture for part in parts for picture in part.subject]
     by_gui = sum(picture.repeats for picture in subject if picture.path.suffix.lower() in BY_GUI)
     return Counts(pictures=by_gui, batches=sum(_batches(part) for part in parts))
@@ -169,7 +171,7 @@ def _subject(folder: str) -> list[_Shown]:
 
 
 def _pictures(root: Path) -> list[_Shown]:
-    """Of every folder whose name starts with a number; of ``root`` itself where it is such a folder."""
+    """Return the images of every folder in ``root`` whose name starts with a number, or of ``root`` if it is one."""
     children = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     folders = [(child, count) for child in children if (count := _repeats(child.name)) > 0]
     if not folders and _repeats(root.resolve().name) > 0 and root.is_dir():
@@ -187,7 +189,7 @@ def _repeats(name: str) -> int:
 
 
 def _size(path: Path) -> Size:
-    """From the header alone, not turned upright."""
+    """Return an image's size from its header, not turned upright."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -1,4 +1,4 @@
-"""Reading what Kohya's users have: the GUI's JSON, a TOML for ``--config_file``, or the command line itself."""
+"""Read what Kohya's users have: the GUI's JSON, a TOML for ``--config_file``, a command line, or a dataset file."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +15,26 @@ from lorasweep.kohya.dataset_file import DatasetFile, dataset_file
 from lorasweep.kohya.keys import is_off
 
 LARGEST = 2_000_000
-"""Bytes; settings take some kilobytes."""
+"""Bytes of a file that may still be settings, which take some kilobytes."""
 SCRIPTS = {"train_network": "sd15", "sdxl_train_network": "sdxl", "flux_train_network": "flux"}
-"""sd-scripts' programs for LoRAs and the model family that each trains."""
+"""sd-scripts' program for LoRAs to the model family that it trains."""
 LISTS = frozenset({"network_args", "optimizer_args", "lr_scheduler_args", "text_encoder_lr", "base_weights"})
 """Arguments that take several words."""
 MARKS = ("network_module", "network_dim", "LoRA_type")
-"""One of them is in every LoRA's settings and in none of another kind."""
+"""Keys of which every LoRA's settings have one, and settings of other trainings none."""
+
+
+class FileKind(StrEnum):
+    """What a file of settings is."""
+
+    GUI = "gui"
+    """The JSON that Kohya's GUI saves."""
+    TOML = "toml"
+    """sd-scripts' own names, for ``--config_file``."""
+    COMMAND = "command"
+    """A command line of sd-scripts."""
+    DATASET = "dataset"
+    """A dataset file: folders and captions alone, no settings of a LoRA."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,28 +42,27 @@ class KohyaFile:
     """Settings as they were written, nothing understood yet."""
 
     path: Path
-    kind: str
-    """gui (JSON), toml, command, or dataset: folders and captions alone, no settings of a LoRA."""
+    kind: FileKind
     values: Mapping[str, Any]
     script: str | None = None
-    """A key of SCRIPTS; None where only a command line would tell."""
+    """A key of SCRIPTS; None unless a command line names it."""
     dataset: DatasetFile | None = None
-    """The file that ``dataset_config`` names, or the settings themselves where their kind is dataset."""
+    """The file that ``dataset_config`` names, or the settings themselves if they are a dataset file."""
 
 
 def read_kohya(path: Path) -> KohyaFile:
-    """The settings in ``path``.
+    """Return the settings in ``path``.
 
     Raises:
         UserError: the file is none of the kinds, or its settings are not those of a LoRA.
     """
     text = _text_of(path)
     if re.search(r"\bdatasets\b", text) and (tables := _tables(path, text)) and "datasets" in tables:
-        return KohyaFile(path=path, kind="dataset", values={}, dataset=dataset_file(path, tables))
+        return KohyaFile(path=path, kind=FileKind.DATASET, values={}, dataset=dataset_file(path, tables))
     if text.lstrip().startswith(("{", "[{")) or path.suffix.lower() == ".json":
         file = _read_json(path, text)
     elif path.suffix.lower() == ".toml" or not re.search(r"(?m)(^|\s)--\w", text):
-        file = KohyaFile(path=path, kind="toml", values=_read_toml(path, text))
+        file = KohyaFile(path=path, kind=FileKind.TOML, values=_read_toml(path, text))
     else:
         file = _read_command(path, text)
     if not any(mark in file.values for mark in MARKS):
@@ -62,7 +75,7 @@ def read_kohya(path: Path) -> KohyaFile:
 
 
 def _tables(path: Path, text: str) -> dict[str, Any] | None:
-    """TOML or JSON as it is; None where it is neither, or no table."""
+    """Return the tables of a TOML or JSON file; None if it is neither, or holds something else."""
     try:
         found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError):
@@ -71,7 +84,7 @@ def _tables(path: Path, text: str) -> dict[str, Any] | None:
 
 
 def _dataset_config(path: Path, name: str) -> DatasetFile:
-    """As sd-scripts finds it, from where it is called, or beside the settings."""
+    """Return the dataset file that settings name: from the working directory as in sd-scripts, or beside them."""
     place = _beside(path, name)
     if place is None:
         raise UserError(
@@ -99,7 +112,7 @@ def _text_of(path: Path) -> str:
     if len(content) > LARGEST or b"\0" in content:
         raise UserError(f"{str(path)!r} is no text of settings; it must be a JSON, TOML or command line of Kohya's")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # Notepad writes a byte order mark
     except UnicodeDecodeError as error:
         raise UserError(f"{str(path)!r} is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
 
@@ -115,13 +128,13 @@ def _read_json(path: Path, text: str) -> KohyaFile:
             f"{str(path)!r} holds a {type(values).__name__}; it must be settings by name, as Kohya's GUI saves"
         )
     settings = cast("dict[str, Any]", values)
-    # sd-scripts' own names in JSON: what a config file would hold
-    kind = "toml" if "network_module" in settings and "LoRA_type" not in settings else "gui"
+    # some tools write sd-scripts' own names as JSON: what a config file would hold
+    kind = FileKind.TOML if "network_module" in settings and "LoRA_type" not in settings else FileKind.GUI
     return KohyaFile(path=path, kind=kind, values=settings)
 
 
 def _read_toml(path: Path, text: str) -> dict[str, Any]:
-    """Sections only group; sd-scripts lays them all into one."""
+    """Return the settings of all sections in one table, as sd-scripts reads them."""
     try:
         sections = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -144,16 +157,18 @@ def _read_command(path: Path, text: str) -> KohyaFile:
     if script is not None and script not in SCRIPTS:
         known = ", ".join(f"{name}.py" for name in SCRIPTS)
         raise UserError(f"{path} calls {script}.py; it must call {known}")
+    # of accelerate's own arguments only those are told that would make larger steps
     launched = dict(_arguments(path, words[: place or 0]))
     values = {key: launched[key] for key in ("num_processes", "num_machines") if key in launched}
     values |= dict(_arguments(path, words[(place or 0) :]))
-    if "config_file" in values:  # what the command says itself counts, as there
+    if "config_file" in values:  # the command's own arguments stand above it, as in sd-scripts
         values = {**_config_file(path, str(values["config_file"])), **values}
-    return KohyaFile(path=path, kind="command", values=values, script=script)
+    return KohyaFile(path=path, kind=FileKind.COMMAND, values=values, script=script)
 
 
 def _logical_lines(text: str) -> Iterator[str]:
-    """Lines that go on after a backslash (sh), a caret (cmd) or a backtick (PowerShell) are one."""
+    """Yield the lines of a script, joined where they go on, without comments."""
+    # a line goes on after a backslash in sh, a caret in cmd, a backtick in PowerShell
     joined = re.sub(r"[ \t]*(?<!\\)[\\^`][ \t]*\r?\n", " ", text)
     for line in joined.splitlines():
         bare = line.strip()
@@ -166,10 +181,10 @@ def _is_windows(text: str) -> bool:
 
 
 def _words(path: Path, line: str, windows: bool) -> list[str]:
-    """The line as its shell would split it; Windows' shells leave backslashes alone."""
+    """Return the words of a line as its shell would split it."""
     lexer = shlex.shlex(line, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
-    if windows:
+    if windows:  # a backslash separates folders there
         lexer.escape = ""
     try:
         return list(lexer)
@@ -180,7 +195,7 @@ def _words(path: Path, line: str, windows: bool) -> list[str]:
 
 
 def _arguments(path: Path, words: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """``--key value``, ``--key=value``, ``--flag`` and ``--key several values``."""
+    """Yield the arguments in ``words``: ``--key value``, ``--key=value``, ``--flag`` and ``--key several values``."""
     places = [n for n, word in enumerate(words) if re.match(r"--[A-Za-z]", word)]
     for place, end in zip(places, [*places, len(words)][1:], strict=True):
         key, equals, value = words[place].removeprefix("--").partition("=")
@@ -194,7 +209,8 @@ def _arguments(path: Path, words: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def additional_arguments(path: Path, text: str) -> dict[str, Any]:
-    """The arguments that the GUI puts behind its own; like the GUI, quotes are dropped and blanks divide."""
+    """Return the arguments that the GUI appends to its own."""
+    # like the GUI: quotes are dropped, and every blank divides
     return dict(_arguments(path, text.replace('"', "").split()))
 
 

@@ -1,4 +1,4 @@
-"""A dataset file laid over the arguments: one value a setting, since a run has one, and a line for the others."""
+"""A dataset file laid over the arguments: a run has one value for each setting, and a line tells of the others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from lorasweep.kohya.dataset_file import (
     name_of,
     sides_of,
 )
-from lorasweep.kohya.draft import CARRIED, INERT, LOST, Draft, Line, Said, plain, shown
+from lorasweep.kohya.draft import Draft, Said, Status, plain
 from lorasweep.kohya.keys import BECOMES, is_known, is_off
 
 IGNORED = ("train_data_dir", "reg_data_dir", "in_json")
@@ -27,23 +27,24 @@ SHARED = (OF_SUBSETS | ONLY_OF_SUBSETS) - OF_FOLDERS
 
 
 def argument_of(name: str) -> str:
-    """What the arguments call a dataset file's key."""
+    """Return the argument's name of a dataset file's key."""
     return ARGUMENTS.get(name, name)
 
 
 def main_part(file: DatasetFile) -> Part:
-    """The dataset whose size and batch a run takes: the largest pictures, the first of equals."""
+    """Return the dataset whose resolution and batch size a run gets: that of the largest images, the first of
+    equals."""
     return max(file.parts, key=area_of)
 
 
 def main_subset(file: DatasetFile) -> Subset:
-    """The folder whose captions a run is set for: the first that is no regularisation."""
+    """Return the folder whose settings for captions a run gets: the first that is not for regularisation."""
     subsets = [*main_part(file).subsets, *(subset for part in file.parts for subset in part.subsets)]
     return next((subset for subset in subsets if not subset.is_reg), subsets[0])
 
 
 def fold(draft: Draft, file: DatasetFile) -> None:
-    """Let what the file says stand above the arguments, and drop those that are not read beside it."""
+    """Put the file's settings above the arguments, and drop those that are not read beside a dataset file."""
     over = {name: said for name, said in main_part(file).said.items() if name in OF_DATASETS}
     over |= {name: said for name, said in main_subset(file).said.items() if name in SHARED}
     kept = {name: said for name, said in draft.said.items() if name not in IGNORED}
@@ -51,7 +52,7 @@ def fold(draft: Draft, file: DatasetFile) -> None:
 
 
 def part_sets(draft: Draft, part: Part) -> tuple[dict[str, Any], int]:
-    """``data.*`` and ``model.resolution`` of one dataset, as they decide on sizes, and its pictures a step."""
+    """Return the ``data.*`` and ``model.resolution`` of one dataset that decide on sizes, and its batch size."""
     own = {argument_of(name): _as_argument(said) for name, said in part.said.items() if name in OF_DATASETS}
     scratch = Draft(said={**draft.said, **own}, defaults=draft.defaults, family=draft.family)
     carry_resolution(scratch)
@@ -60,12 +61,12 @@ def part_sets(draft: Draft, part: Part) -> tuple[dict[str, Any], int]:
 
 
 def note_others(draft: Draft, file: DatasetFile, arguments: Mapping[str, Said]) -> None:
-    """A line for every key that stands elsewhere too: overridden, the same, or not to be had at once."""
+    """Write a line for every key that is not the one that counts: overridden, the same, or in conflict with it."""
     for name in IGNORED:
-        _note(draft, arguments.get(name), INERT, "not read beside a dataset file")
+        _note(draft, arguments.get(name), Status.INERT, "not read beside a dataset file")
     for said in file.written:
         if said.key in file.misplaced and is_known(name_of(said)):
-            _note(draft, said, LOST, "sd-scripts does not take it in this place")
+            _note(draft, said, Status.LOST, "sd-scripts does not take it in this place")
     _note_shared(draft, file, arguments, file.parts, OF_DATASETS)
     subsets = [subset for part in file.parts for subset in part.subsets]
     _note_shared(draft, file, arguments, subsets, SHARED)
@@ -87,13 +88,13 @@ def _note_shared(
             if main is not None and key == main.key:
                 continue
             if _alike(said.value, value):
-                _note(draft, said, CARRIED, f"as {main.key if main else 'without it'}")
+                _note(draft, said, Status.CARRIED, f"as {main.key if main else 'without it'}")
             else:
-                _note(draft, said, LOST, f"a run has one for all pictures: {_plain(value)}")
+                _note(draft, said, Status.LOST, f"a run has one for all pictures: {_plain(value)}")
 
 
 def _note_unused(draft: Draft, file: DatasetFile, arguments: Mapping[str, Said], subsets: Sequence[Subset]) -> None:
-    """Values that every dataset or folder says anew."""
+    """Write a line for values that every dataset, or every folder, overrides."""
     for name in OF_DATASETS | SHARED | OF_FOLDERS:
         argument = arguments.get(argument_of(name))
         units = [*(file.parts if name in OF_DATASETS else ()), *(() if name in OF_DATASETS - OF_SUBSETS else subsets)]
@@ -101,12 +102,12 @@ def _note_unused(draft: Draft, file: DatasetFile, arguments: Mapping[str, Said],
         for said in (*file.written, *([argument] if argument else [])):
             mine = said is argument or name_of(said) == name
             if mine and said.key not in used and said.key not in file.misplaced:
-                _note(draft, said, INERT, "what stands nearer to the pictures counts")
+                _note(draft, said, Status.INERT, "what stands nearer to the pictures counts")
 
 
-def _note(draft: Draft, said: Said | None, kind: str, says: str) -> None:
+def _note(draft: Draft, said: Said | None, status: Status, says: str) -> None:
     if said is not None:
-        draft.lines[said.key] = Line(key=said.key, value=shown(said.key, said.written), kind=kind, says=says)
+        draft.tell_of(said, status, says)
 
 
 def _as_argument(said: Said) -> Said:
@@ -120,7 +121,8 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _plain(value: Any) -> str:
-    """512 and [512, 512] are one resolution, 0.1 and '0.1' one number."""
+    """Return a value as text that is the same for the same setting."""
+    # 512 and [512, 512] are one resolution, 0.1 and '0.1' one number
     sides = sides_of(value).split(",")
     if isinstance(value, list | str) and len({side.strip() for side in sides}) == 1:
         return sides[0].strip()

@@ -1,7 +1,7 @@
-"""What sd-scripts is told: by its own words, or by Kohya's GUI, which makes its words from what it saved.
+"""sd-scripts' arguments: as they are written, or as Kohya's GUI would make them of the settings that it saved.
 
-The GUI drops what is empty, zero or false, so that sd-scripts' own default counts; it makes a network module of
-``LoRA_type`` and counts ``lr_warmup`` in percent (``kohya_gui/lora_gui.py: train_model``).
+The GUI leaves out what is empty, zero or false, so that sd-scripts' default counts; it turns ``LoRA_type`` into a
+network module, and counts ``lr_warmup`` in percent (``kohya_gui/lora_gui.py: train_model``).
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, cast
 from lorasweep.errors import UserError
 from lorasweep.kohya.dataset_file import Part
 from lorasweep.kohya.draft import Draft, Said
-from lorasweep.kohya.files import SCRIPTS, KohyaFile, additional_arguments
+from lorasweep.kohya.files import SCRIPTS, FileKind, KohyaFile, additional_arguments
 from lorasweep.kohya.keys import as_number, is_off
 
 SCRIPT_DEFAULTS: Mapping[str, Any] = {
@@ -38,7 +38,7 @@ SCRIPT_DEFAULTS: Mapping[str, Any] = {
     "model_prediction_type": "sigma_scaled",
     "sample_sampler": "ddim",
 }
-"""sd-scripts' own, where they are not zero or off."""
+"""sd-scripts' defaults that are not zero or off."""
 GUI_DEFAULTS: Mapping[str, Any] = {
     **SCRIPT_DEFAULTS,
     "learning_rate": 1e-4,
@@ -53,9 +53,10 @@ GUI_DEFAULTS: Mapping[str, Any] = {
     "resolution": "512,512",
     "sample_sampler": "euler_a",
 }
-"""What the GUI's fields hold before a file is opened: they stay where the file does not name them."""
+"""What the GUI's fields hold before a file is opened; a file that does not name a field leaves it so."""
 
 RENAMED = {"optimizer": "optimizer_type", "max_resolution": "resolution", "lora_network_weights": "network_weights"}
+"""GUI's keys to sd-scripts' arguments."""
 RATES = ("unet_lr", "text_encoder_lr")
 MODULES = {
     "Standard": "networks.lora",
@@ -67,9 +68,9 @@ MODULES = {
     "Kohya LoKr": "networks.lokr",
     "Flux1 OFT": "networks.oft_flux",
 }
-"""LoRA types of the GUI and the module that each trains; LyCORIS' are all in lycoris.kohya."""
+"""LoRA types of the GUI to the module that trains them; all of LyCORIS are in lycoris.kohya."""
 WITH_CONV = ("Kohya LoCon", "Kohya DyLoRA", "LyCORIS/LoCon", "LoCon")
-"""Types for which the GUI hands conv_dim and conv_alpha on."""
+"""Types for which the GUI passes conv_dim and conv_alpha on."""
 OTHER_FAMILIES = {
     "v2": "Stable Diffusion 2",
     "sd3_checkbox": "Stable Diffusion 3",
@@ -80,19 +81,19 @@ OTHER_FAMILIES = {
 
 
 def draft_of(file: KohyaFile, family: str | None = None) -> Draft:
-    """What sd-scripts would be told, and nothing made of it yet.
+    """Return sd-scripts' arguments, with nothing made of them yet.
 
     Args:
-        family: the model family where the file itself does not tell it.
+        family: the model family, if the file itself does not say it.
 
     Raises:
         UserError: the settings train another base model, or a text encoder alone.
     """
-    told = gui_said(file) if file.kind == "gui" else dict(script_said(file))
+    told = gui_said(file) if file.kind is FileKind.GUI else dict(script_said(file))
     _refuse_other_families(file)
     draft = Draft(
         said=told,
-        defaults=GUI_DEFAULTS if file.kind == "gui" else SCRIPT_DEFAULTS,
+        defaults=GUI_DEFAULTS if file.kind is FileKind.GUI else SCRIPT_DEFAULTS,
         family=stated_family(file) or family or guessed_family(file),
     )
     if draft.flag("network_train_text_encoder_only"):
@@ -104,7 +105,7 @@ def draft_of(file: KohyaFile, family: str | None = None) -> Draft:
 
 
 def script_said(file: KohyaFile) -> Iterator[tuple[str, Said]]:
-    """sd-scripts' words as they are; network_args are taken apart."""
+    """Yield sd-scripts' arguments as they are written, and each of ``network_args`` by its own name."""
     for key, value in file.values.items():
         yield key, Said(key=key, value=value, written=value)
         if key == "network_args" and isinstance(value, list):
@@ -114,16 +115,16 @@ def script_said(file: KohyaFile) -> Iterator[tuple[str, Said]]:
 
 
 def spread(file: KohyaFile) -> dict[str, Any]:
-    """Every key of a file that a line must be given for; arguments inside arguments have their own."""
+    """Return every key of a file that needs a line; arguments within an argument have their own."""
     listed = {said.key: said.written for said in file.dataset.written} if file.dataset else {}
-    if file.kind == "gui":
+    if file.kind is FileKind.GUI:
         extra = {f"additional_parameters {key}": value for key, value in _additional(file).items()}
         return {**file.values, **extra, **listed}
     return {said.key: said.written for _, said in script_said(file)} | listed
 
 
 def gui_said(file: KohyaFile) -> dict[str, Said]:
-    """sd-scripts' words as the GUI would make them."""
+    """Return sd-scripts' arguments as the GUI would make them."""
     values, said = file.values, dict[str, Said]()
     for key, value in values.items():
         name = RENAMED.get(key, key)
@@ -132,6 +133,7 @@ def gui_said(file: KohyaFile) -> dict[str, Said]:
     said |= _network(values) | _rates(values) | _warmup(values)
     if "optimizer" not in values and not is_off(values.get("use_8bit_adam")):
         said["optimizer_type"] = Said(key="use_8bit_adam", value="AdamW8bit", written=values["use_8bit_adam"])
+    # the GUI has two sets of fields for noise, of which the type chooses one
     if "noise_offset" in values and values.get("noise_offset_type", "Original") != "Original":
         said["noise_offset"] = Said(key="noise_offset", value=0, written=values["noise_offset"])
     for key, value in _additional(file).items():  # they stand last on the command line, so that they count
@@ -144,7 +146,7 @@ def _additional(file: KohyaFile) -> dict[str, Any]:
 
 
 def _as_told(name: str, key: str, value: Any) -> Said:
-    """What is empty, zero or false is not handed on."""
+    """Return a setting as the GUI passes it on, which leaves out what is empty, zero or false."""
     dropped = is_off(value) and name not in ("max_train_steps", "mixed_precision")
     return Said(key=key, value=SCRIPT_DEFAULTS.get(name, value) if dropped else value, written=value)
 
@@ -160,7 +162,7 @@ def _network(values: Mapping[str, Any]) -> dict[str, Said]:
 
 
 def _rates(values: Mapping[str, Any]) -> dict[str, Said]:
-    """A rate of zero leaves its part out, or, where both are zero, lets learning_rate count for both."""
+    """Return the rates: one of zero leaves its part untrained; if both are zero, learning_rate counts for both."""
     rate = {name: values.get(name, GUI_DEFAULTS[name]) for name in RATES}
     on = {name for name in RATES if not is_off(rate[name])}
     said = {
@@ -176,7 +178,7 @@ def _rates(values: Mapping[str, Any]) -> dict[str, Said]:
 
 
 def _warmup(values: Mapping[str, Any]) -> dict[str, Said]:
-    """Steps where they are given, else a share of all steps."""
+    """Return the warm-up: its steps if they are given, else a share of all steps."""
     steps, percent = as_number(values.get("lr_warmup_steps")) or 0, as_number(values.get("lr_warmup")) or 0
     if steps > 0:
         return {"lr_warmup_steps": Said(key="lr_warmup_steps", value=int(steps), written=values["lr_warmup_steps"])}
@@ -186,15 +188,16 @@ def _warmup(values: Mapping[str, Any]) -> dict[str, Said]:
 
 
 def stated_family(file: KohyaFile) -> str | None:
-    """The model family where the file says it."""
-    if file.kind == "gui":
+    """Return the model family if the file says it, else None."""
+    if file.kind is FileKind.GUI:
         flux = not is_off(file.values.get("flux1_checkbox"))
         return "flux" if flux else "sd15" if is_off(file.values.get("sdxl")) else "sdxl"
     return SCRIPTS[file.script] if file.script else None
 
 
 def guessed_family(file: KohyaFile) -> str:
-    """A TOML file does not name the program that reads it, but what only one of them reads, or a size."""
+    """Return the likeliest model family of settings that do not name the program that reads them."""
+    # first by keys that only one program reads, then by sizes and by the base model's name
     values = file.values
     if "flux" in str(values.get("network_module")) or any(key in values for key in ("clip_l", "t5xxl", "ae")):
         return "flux"

@@ -1,8 +1,8 @@
-"""What Kohya's settings are called, and which of them mean nothing here or cannot be carried over.
+"""The names of Kohya's settings, and which of them have no effect here or cannot be carried over.
 
 Key names are facts of bmaltais/kohya_ss 45088f04 (the LoRA tab, ``kohya_gui/lora_gui.py``) and kohya-ss/sd-scripts
 48d368fa (``train_network.py``, ``sdxl_train_network.py``, ``flux_train_network.py``, and ``library/config_util.py`` for
-dataset files); ``tests/config/kohya_keys.txt`` lists them, and a test holds this table to the list.
+dataset files); ``tests/kohya/kohya_keys.txt`` lists them, and a test holds these tables to the list.
 """
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ BECOMES: Mapping[str, str] = {
     "sample_prompts": "sample.prompts",
     "sample_sampler": "sample.sampler",
 }
-"""Settings that are carried over, and where to; what exactly becomes of a value is said when a file is read."""
+"""Settings that are carried over, to the key of a run; what becomes of a value is said when a file is imported."""
 
 _MEMORY = "memory and speed only; hardware=auto chooses by the card"
 _FULL = "adapters and optimiser stay in fp32 here"
@@ -160,9 +160,9 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
 }
 
 OTHER_BASES = ("sd3_", "hunyuan_", "anima_", "lumina_")
-"""Beginnings of settings that only another base model reads."""
+"""First letters of settings that only another base model reads."""
 NO_EFFECT: Mapping[str, str] = {key: reason for reason, keys in _WITHOUT_EFFECT.items() for key in keys.split()}
-"""Settings that change no picture, or none here, and why."""
+"""Settings that change no image, or none here, to the reason."""
 
 _UNLIKE: tuple[tuple[str, str, str], ...] = (
     (
@@ -240,19 +240,19 @@ _UNLIKE: tuple[tuple[str, str, str], ...] = (
     ("1", "one process trains; optim.gradient_accumulation makes as large a step", "num_processes num_machines"),
 )
 CANNOT: Mapping[str, tuple[str, str]] = {key: (off, why) for off, why, keys in _UNLIKE for key in keys.split()}
-"""Settings with nothing like them here: the value that means off, besides empty, zero and false, and the reason."""
+"""Settings with nothing like them here, to the value that means off besides empty, zero and false, and the reason."""
 
 SECRETS = frozenset({"huggingface_token", "wandb_api_key"})
-"""Never printed, never written."""
+"""Settings whose values are never printed or written."""
 
 
 def is_known(key: str) -> bool:
-    """Whether Kohya's trainers have a setting of this name."""
+    """Return whether Kohya's trainers have a setting of this name."""
     return key in BECOMES or key in NO_EFFECT or key in CANNOT or key.startswith(OTHER_BASES)
 
 
 def is_off(value: Any, off: str = "") -> bool:
-    """Whether a setting's value asks for nothing: empty, zero, false, or the word or number ``off``."""
+    """Return whether a setting's value asks for nothing: empty, zero, false, or the word or number ``off``."""
     if isinstance(value, list | dict):
         return not value
     word, number = str(value).strip().lower(), as_number(value)
@@ -260,8 +260,8 @@ def is_off(value: Any, off: str = "") -> bool:
 
 
 def as_number(value: Any) -> float | None:
-    """A number, or the number that a text spells; None for all else."""
-    if isinstance(value, bool):
+    """Return a number, or the number that a text spells; None for anything else."""
+    if isinstance(value, bool):  # float(True) is 1
         return None
     try:
         return float(value)

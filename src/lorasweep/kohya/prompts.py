@@ -1,6 +1,6 @@
-"""Kohya's sample prompts as lines of the sheet: drawn and shown, and judged for prompt-following only.
+"""Kohya's sample prompts as prompts of the sheet: drawn and shown, and judged for prompt-following only.
 
-What they show is not known here, so that they must not sway the pick by faces that they may not ask for.
+Whether they ask for a face is not known, so none may sway the pick by likeness.
 """
 
 import json
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lorasweep.errors import UserError
-from lorasweep.kohya.draft import CARRIED, INERT, LOST, Draft, Line
+from lorasweep.kohya.draft import Draft, Status
 
 MOST = 8
-"""More would cost more to draw than the sheet itself."""
+"""Prompts that are taken at most; more would cost more to draw than the sheet itself."""
 OPTIONS = {"n": "negative", "w": "width", "h": "height", "s": "steps", "l": "scale", "g": "guidance", "d": "seed"}
-"""What may follow a prompt after two dashes."""
+"""Options that may follow a prompt after two dashes, by letter."""
 NAMES = {
     "negative_prompt": "negative",
     "width": "width",
@@ -27,7 +27,7 @@ NAMES = {
     "guidance_scale": "guidance",
     "seed": "seed",
 }
-"""The same in a TOML or JSON file of prompts."""
+"""The same options in a TOML or JSON file of prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,17 @@ class SamplePrompt:
 
     text: str
     options: Mapping[str, Any]
-    """By the names of NAMES; others by their letters."""
+    """Option to its value, called as OPTIONS and NAMES call it; unknown ones by their own letter or name."""
 
 
 def prompts_in(text: str) -> tuple[SamplePrompt, ...]:
-    """The prompts of a text: one a line, ``#`` in front leaves one out."""
+    """Return the prompts of a text, one per line; a line that begins with ``#`` is none."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return tuple(_parsed(line) for line in lines)
 
 
 def prompts_of(path: Path) -> tuple[SamplePrompt, ...]:
-    """The prompts of a file: a line each, TOML or JSON.
+    """Return the prompts of a file: lines of text, TOML or JSON.
 
     Raises:
         UserError: the file cannot be read as its ending says.
@@ -80,7 +80,8 @@ def _from_table(row: Mapping[str, Any]) -> SamplePrompt:
 
 
 def carry_prompts(draft: Draft, prompts: Sequence[SamplePrompt], trigger: str) -> None:
-    """Lines of the sheet, beside those that it has."""
+    """Add the prompts to those of the sheet."""
+    # braces are fields of a prompt here, and ??? is a missing value
     fit = [prompt for prompt in prompts if prompt.text and not re.search(r"[{}]|\?\?\?", _words(prompt))]
     for number, prompt in enumerate(fit[:MOST], 1):
         key = f"sample.prompts.q{number}_kohya"
@@ -90,15 +91,17 @@ def carry_prompts(draft: Draft, prompts: Sequence[SamplePrompt], trigger: str) -
         draft.sets |= {f"{key}.face": False, f"{key}.photo": False}
     kept = min(len(fit), MOST)
     if kept:
-        draft.note("sample_prompts", CARRIED, f"sample.prompts.q1_kohya to q{kept}_kohya, drawn beside the sheet")
+        draft.note(
+            "sample_prompts", Status.CARRIED, f"sample.prompts.q1_kohya to q{kept}_kohya, drawn beside the sheet"
+        )
     left = len(prompts) - kept
     if left:
         why = f"{left} of {len(prompts)} left out: braces cannot be drawn, and {MOST} are the most"
-        draft.lines["sample_prompts …"] = Line(key="sample_prompts …", value=left, kind=LOST, says=why)
+        draft.tell("sample_prompts …", Status.LOST, why, left)
     if kept:
         _options(draft, fit[:MOST])
     else:
-        draft.note("sample_sampler", INERT, "there are no sample_prompts")
+        draft.note("sample_sampler", Status.INERT, "there are no sample_prompts")
 
 
 def _words(prompt: SamplePrompt) -> str:
@@ -110,13 +113,13 @@ def _with_trigger(text: str, trigger: str) -> str:
 
 
 def _options(draft: Draft, prompts: Sequence[SamplePrompt]) -> None:
-    """Size, steps, guidance and seeds are the sheet's, so that scores can be compared: none is taken from a prompt."""
+    """Write a line for each option of the prompts, none of which is taken."""
+    # size, steps, guidance and seeds are the sheet's for all prompts, so that scores can be compared
     keys = {"width": "width", "height": "height", "steps": "steps", "seed": "seeds"}
     keys["guidance" if draft.family == "flux" else "scale"] = "guidance"
     for name in sorted({name for prompt in prompts for name in prompt.options} - {"negative"}):
         letter = next((letter for letter, long in OPTIONS.items() if long == name), name)
         values = ", ".join(dict.fromkeys(str(prompt.options[name]) for prompt in prompts if name in prompt.options))
         says = f"the sheet is drawn in one way; sample.{keys[name]} is how" if name in keys else "not here"
-        key = f"sample_prompts --{letter}"
-        draft.lines[key] = Line(key=key, value=values, kind=LOST, says=says)
-    draft.note("sample_sampler", LOST, "the base preset says what suits its model; sample.sampler changes it")
+        draft.tell(f"sample_prompts --{letter}", Status.LOST, says, values)
+    draft.note("sample_sampler", Status.LOST, "the base preset says what suits its model; sample.sampler changes it")

@@ -1,4 +1,4 @@
-"""What ``lorasweep import`` prints: a row for every setting that became something, the others by name."""
+"""What ``lorasweep import`` prints: a row for every setting that became something, and the names of the others."""
 
 import os
 import shlex
@@ -6,7 +6,7 @@ import subprocess
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorasweep.config.compose import PRESETS_VARIABLE, as_override
 from lorasweep.config.schema import RunConfig
@@ -14,35 +14,32 @@ from lorasweep.console import Say
 from lorasweep.data.captions import noun_beside
 from lorasweep.data.folders import words_unsaid
 from lorasweep.errors import UserError
-from lorasweep.kohya.draft import CARRIED, DEFAULT, INERT, LOST, NEAR, OFF, UNKNOWN, Line, plain
-
-if TYPE_CHECKING:
-    from lorasweep.kohya.importing import Imported
+from lorasweep.kohya.draft import Imported, Line, Status, plain
 
 TABLES = (
-    (CARRIED, "carried over"),
-    (NEAR, "not quite the same here"),
-    (LOST, "CANNOT BE CARRIED OVER"),
-    (UNKNOWN, "NOT KNOWN"),
+    (Status.CARRIED, "carried over"),
+    (Status.NEAR, "not quite the same here"),
+    (Status.LOST, "CANNOT BE CARRIED OVER"),
+    (Status.UNKNOWN, "NOT KNOWN"),
 )
 WIDTH = 118
-"""Characters of a line of names."""
+"""Columns of a line of names."""
 WIDEST = 40
-"""Characters of a value that are printed."""
+"""Columns of a value; a longer one is cut off."""
 
 
-def print_imported(made: "Imported", say: Say) -> None:
-    """Tables of what was carried, changed and left out; then the rest by name; then how to train."""
+def print_imported(made: Imported, say: Say) -> None:
+    """Print tables of what was carried, changed and left out, the rest by name, and the command that trains."""
     for kind, title in TABLES:
         rows = [line for line in made.lines if line.kind == kind]
         if rows:
             say(f"{title}:")
             for row in _table(rows):
                 say(f"  {row}")
-    defaults = [f"{line.key}: {line.says}" for line in made.lines if line.kind == DEFAULT]
+    defaults = [f"{line.key}: {line.says}" for line in made.lines if line.kind == Status.DEFAULT]
     if defaults:
         say(_wrapped("not in the file, Kohya's default counts", defaults, "; "))
-    for kind, title in ((INERT, "no effect here"), (OFF, "off or empty there")):
+    for kind, title in ((Status.INERT, "no effect here"), (Status.OFF, "off or empty there")):
         names = [line.key for line in made.lines if line.kind == kind]
         if names:
             say(_wrapped(title, names, ", "))
@@ -56,13 +53,19 @@ def print_imported(made: "Imported", say: Say) -> None:
 
 
 def train_command(preset: Path, sets: Mapping[str, Any], run: RunConfig) -> str:
-    """What to type to train with a preset's file; words that a Kohya folder's name would take the place of are said."""
+    """Return the command that trains with a preset's file, quoted for the shell of this machine.
+
+    Args:
+        sets: what the preset sets, by dotted key.
+        run: what it makes.
+    """
     folder = str(sets.get("data.path", ""))
     words = ["lorasweep", "train", folder or "DIR", f"preset={preset.stem}"]
     if folder and "data.trigger" in sets and Path(folder).is_dir():
         words += [as_override(key, sets[key]) for key in _named_otherwise(Path(folder), sets)]
     if not run.model.path:
         words.append("model.path=FILE")
+    # the folder of presets need not be named if the environment does so already
     here = os.environ.get(PRESETS_VARIABLE)
     if not here or Path(here).resolve() != preset.parent.parent.resolve():
         words += ["--config-dir", str(preset.parent.parent)]
@@ -70,10 +73,10 @@ def train_command(preset: Path, sets: Mapping[str, Any], run: RunConfig) -> str:
 
 
 def _named_otherwise(folder: Path, sets: Mapping[str, Any]) -> list[str]:
-    """Keys whose value a Kohya folder's name would take the place of."""
+    """Return the keys of which a Kohya folder's name says something else, and would win over the preset."""
     try:
         found = words_unsaid(folder.absolute(), [])
-    except UserError:  # folders of several names, which only a word for all of them makes one subject
+    except UserError:  # folders of several names, which are one subject only if an override says so
         return ["data.trigger"]
     if "data.class_noun" in found:
         found["data.class_noun"] = noun_beside(found["data.class_noun"], str(sets.get("data.class_noun", "")))

@@ -1,4 +1,4 @@
-"""Kohya's LoRA, optimiser and schedule as ours."""
+"""Carry Kohya's LoRA, optimiser, schedule and loss over."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lorasweep.errors import UserError
-from lorasweep.kohya.draft import CARRIED, INERT, LOST, NEAR, Draft
+from lorasweep.kohya.draft import Draft, Status
 
 OPTIMIZERS: Mapping[str, tuple[str, float, str]] = {
     "adamw": ("adamw", 0.01, ""),
@@ -17,16 +17,16 @@ OPTIMIZERS: Mapping[str, tuple[str, float, str]] = {
     "prodigy": ("prodigy", 0.0, ""),
     "adafactor": ("adafactor", 0.0, ""),
 }
-"""sd-scripts' optimisers that are here too: our name, their weight decay unless told otherwise."""
+"""sd-scripts' optimisers that are here too, to our name and their default weight decay."""
 ALIKE = {"dadapt": "prodigy", "prodigy": "prodigy"}
-"""Beginnings of optimisers that find their own step size, so that a rate of 1 means much the same."""
+"""First letters of optimisers that find their own step size, so that a rate of 1 means much the same, to ours."""
 ALWAYS: Mapping[str, Mapping[str, bool | float]] = {
     "prodigy": {"decouple": True, "use_bias_correction": True, "safeguard_warmup": True, "d_coef": 1.0},
     "adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False},
 }
 """Arguments that an optimiser always has here."""
 LIKE_THERE = frozenset({"decouple", "d_coef", "warmup_init"})
-"""Those of them that are its own defaults too."""
+"""Those of them that are the optimiser's own defaults too."""
 SCHEDULES: Mapping[str, tuple[str, str]] = {
     "constant": ("constant", ""),
     "constant_with_warmup": ("constant", ""),
@@ -38,7 +38,7 @@ SCHEDULES: Mapping[str, tuple[str, str]] = {
     "warmup_stable_decay": ("wsd", "it falls in a straight line, not as a cosine"),
     "adafactor": ("constant", "Adafactor trains at optim.lr here"),
 }
-"""sd-scripts' schedules: ours, and what differs."""
+"""sd-scripts' schedules to ours, and what differs; '' if nothing does."""
 PLAIN_LORA = ("networks.lora", "networks.lora_flux")
 LIKE_LORA = {
     "networks.lora_fa": "both halves of the LoRA learn",
@@ -46,11 +46,11 @@ LIKE_LORA = {
     "locon": "LyCORIS' preset may choose some layers more or less",
     "lora": "LyCORIS' preset may choose some layers more or less",
 }
-"""Modules, and LyCORIS' algorithms, that are a plain LoRA but for what is said."""
+"""Network modules, and LyCORIS' algorithms, that are a plain LoRA, to what differs."""
 
 
 def carry_lora(draft: Draft) -> None:
-    """Rank, alpha, layers: alpha / rank stays, so that the effective rate lr * alpha / rank does too."""
+    """Carry rank, alpha and layers; alpha / rank stays the same, and with it the effective rate lr * alpha / rank."""
     rank = draft.whole("network_dim")
     alpha = draft.number("network_alpha")
     draft.carry("network_dim", "lora.rank", rank)
@@ -63,12 +63,12 @@ def carry_lora(draft: Draft) -> None:
         draft.sets["lora.dropout"] = 0.0
     if init := draft.text("network_weights"):
         draft.carry("network_weights", "lora.init", init, "its ranks and alphas count")
-        draft.note("dim_from_weights", CARRIED, "always so with lora.init")
+        draft.note("dim_from_weights", Status.CARRIED, "always so with lora.init")
 
 
 def _carry_layers(draft: Draft, rank: int, alpha: float) -> None:
     module, algorithm = draft.text("network_module") or PLAIN_LORA[0], draft.text("algo") or "lora"
-    conv = draft.whole("conv_dim") if draft.family != "flux" else 0
+    conv = draft.whole("conv_dim") if draft.family != "flux" else 0  # FLUX has no convolutions
     targets = "convolution" if conv else "linear"
     kind = algorithm if module.startswith("lycoris") else module
     if module in PLAIN_LORA:
@@ -78,21 +78,24 @@ def _carry_layers(draft: Draft, rank: int, alpha: float) -> None:
     else:
         draft.sets["lora.targets"] = targets
         draft.note(
-            "network_module", LOST, f"{kind} is not trained here; a plain LoRA of that rank is (lora.targets={targets})"
+            "network_module",
+            Status.LOST,
+            f"{kind} is not trained here; a plain LoRA of that rank is (lora.targets={targets})",
         )
     if not conv:
         return
     conv_alpha = draft.number("conv_alpha") if "conv_alpha" in draft.said else 1.0
     if (conv, conv_alpha) == (rank, alpha):
-        draft.note("conv_dim", CARRIED, "lora.targets=convolution")
-        draft.note("conv_alpha", CARRIED, "lora.alpha is theirs too")
+        draft.note("conv_dim", Status.CARRIED, "lora.targets=convolution")
+        draft.note("conv_alpha", Status.CARRIED, "lora.alpha is theirs too")
     else:
-        draft.note("conv_dim", NEAR, f"lora.targets=convolution: convolutions have lora.rank={rank} too")
-        draft.note("conv_alpha", NEAR, f"convolutions have lora.alpha={alpha:g} too")
+        draft.note("conv_dim", Status.NEAR, f"lora.targets=convolution: convolutions have lora.rank={rank} too")
+        draft.note("conv_alpha", Status.NEAR, f"convolutions have lora.alpha={alpha:g} too")
 
 
 def carry_rates(draft: Draft) -> None:
-    """unet_lr stands above learning_rate; a text encoder learns unless its rate is zero or it is left out."""
+    """Carry the learning rates of denoiser and text encoder."""
+    # sd-scripts puts unet_lr above learning_rate
     own = "unet_lr" if draft.value("unet_lr") is not None else "learning_rate"
     rate = draft.number(own)
     if rate <= 0:
@@ -101,7 +104,7 @@ def carry_rates(draft: Draft) -> None:
     text_rate = _text_rate(draft)
     text_name = "network_train_unet_only" if draft.flag("network_train_unet_only") else "text_encoder_lr"
     draft.carry(text_name, "lora.text_encoder", text_rate > 0)
-    # the base preset may have a rate of its own
+    # set in any case, since the preset that this one builds on may have a rate of its own
     draft.sets["optim.text_encoder_lr"] = None
     if text_rate > 0 and draft.sets["optim.name"] == "prodigy":
         if text_rate != rate:
@@ -109,10 +112,11 @@ def carry_rates(draft: Draft) -> None:
     elif text_rate > 0:
         draft.carry("text_encoder_lr", "optim.text_encoder_lr", text_rate, "lora.text_encoder=true")
     if own == "unet_lr":
-        draft.note("learning_rate", INERT, "unet_lr and text_encoder_lr stand above it")
+        draft.note("learning_rate", Status.INERT, "unet_lr and text_encoder_lr stand above it")
 
 
 def _text_rate(draft: Draft) -> float:
+    """Return the text encoder's rate, which learns unless its rate is zero or it is left out."""
     if draft.flag("network_train_unet_only"):
         return 0.0
     words = draft.words("text_encoder_lr")
@@ -125,14 +129,14 @@ def _text_rate(draft: Draft) -> float:
 
 
 def carry_optimizer(draft: Draft) -> None:
-    """Name and arguments; a rate means another thing to an optimiser that is not here, which is said."""
+    """Carry the optimiser and its arguments."""
     name = "optimizer_type"
     kind = draft.text(name)
     if draft.flag("use_8bit_adam"):
         name, kind = "use_8bit_adam", "AdamW8bit"
     elif draft.flag("use_lion_optimizer"):
         name, kind = "use_lion_optimizer", "Lion"
-    bare = kind.rpartition(".")[2].lower()
+    bare = kind.rpartition(".")[2].lower()  # it may be written with its module, as in torch.optim.AdamW
     ours, decay, _ = OPTIMIZERS.get(bare, ("", 0.01, ""))
     alike = next((ours for start, ours in ALIKE.items() if bare.startswith(start)), None)
     if ours:
@@ -141,10 +145,12 @@ def carry_optimizer(draft: Draft) -> None:
     elif alike:
         ours, decay = alike, 0.0
         draft.near(name, "optim.name", alike, f"{kind} is not here; both find their own step size")
-    else:
+    else:  # the rate stays as it is, although it means something else to AdamW: the line says so
         ours = "adamw"
         draft.sets["optim.name"] = ours
-        draft.note(name, LOST, f"{kind} is not here; AdamW trains at its rate, which may be too much or too little")
+        draft.note(
+            name, Status.LOST, f"{kind} is not here; AdamW trains at its rate, which may be too much or too little"
+        )
     draft.sets |= {"optim.weight_decay": decay, "optim.betas": [0.9, 0.999], "optim.eps": 1e-8}
     _carry_arguments(draft, ours)
 
@@ -166,14 +172,16 @@ def _carry_arguments(draft: Draft, optimizer: str) -> None:
             left.append(word)
     told = "; ".join([*([", ".join(made)] if made else []), *([f"left out: {', '.join(left)}"] if left else [])])
     if told:
-        draft.note("optimizer_args", LOST if left and not made else NEAR if left else CARRIED, told)
+        draft.note(
+            "optimizer_args", Status.LOST if left and not made else Status.NEAR if left else Status.CARRIED, told
+        )
     changed = [f"{key}={value}" for key, value in always.items() if key not in LIKE_THERE]
     if changed and draft.text("optimizer_type").rpartition(".")[2].lower() == optimizer:
-        draft.note("optimizer_type", NEAR, f"optim.name={optimizer}: here always with {', '.join(changed)}")
+        draft.note("optimizer_type", Status.NEAR, f"optim.name={optimizer}: here always with {', '.join(changed)}")
 
 
 def _literal(text: str) -> Any:
-    """What the words of an argument spell; None for what is no literal."""
+    """Return the value that an argument spells; None if it is no literal."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -194,20 +202,24 @@ def _setting(key: str, value: Any, optimizer: str) -> dict[str, Any]:
 
 
 def carry_schedule(draft: Draft) -> None:
-    """The shape of the rate; how long its parts last is settled with the steps."""
+    """Carry the schedule's shape; ``carry_steps`` says how long its parts are."""
     kind = draft.text("lr_scheduler").lower()
     ours, differs = SCHEDULES.get(re.sub(r":.*", "", kind), ("constant", ""))
     power = draft.number("lr_scheduler_power")
     if draft.text("lr_scheduler_type"):
         draft.sets["optim.schedule"] = "constant"
-        draft.note("lr_scheduler", INERT, "lr_scheduler_type stands above it")
+        draft.note("lr_scheduler", Status.INERT, "lr_scheduler_type stands above it")
     elif kind not in SCHEDULES:
         draft.sets["optim.schedule"] = ours
-        draft.note("lr_scheduler", LOST, f"{kind} is not here; the rate stays as it is (optim.schedule=constant)")
+        draft.note(
+            "lr_scheduler", Status.LOST, f"{kind} is not here; the rate stays as it is (optim.schedule=constant)"
+        )
     elif kind == "polynomial" and power != 1:
         draft.sets["optim.schedule"] = "linear"
         draft.note(
-            "lr_scheduler", LOST, f"a power of {power:g} is not here; the rate falls in a line (optim.schedule=linear)"
+            "lr_scheduler",
+            Status.LOST,
+            f"a power of {power:g} is not here; the rate falls in a line (optim.schedule=linear)",
         )
     elif differs:
         draft.near("lr_scheduler", "optim.schedule", ours, differs)
@@ -218,21 +230,21 @@ def carry_schedule(draft: Draft) -> None:
 
 
 def carry_loss(draft: Draft) -> None:
-    """Noise and weights of the loss; FLUX has its own."""
+    """Carry noise and weights of the loss, or timesteps and guidance for FLUX."""
     gamma, offset = draft.number("min_snr_gamma"), draft.number("noise_offset")
     if draft.family == "flux":
         draft.sets |= {"optim.min_snr_gamma": None, "optim.noise_offset": 0.0}
-        draft.note("min_snr_gamma", INERT, "sd-scripts does not use it for FLUX")
-        draft.note("noise_offset", INERT, "sd-scripts does not use it for FLUX")
+        draft.note("min_snr_gamma", Status.INERT, "sd-scripts does not use it for FLUX")
+        draft.note("noise_offset", Status.INERT, "sd-scripts does not use it for FLUX")
         _carry_timesteps(draft)
         return
     draft.carry("min_snr_gamma", "optim.min_snr_gamma", gamma or None)
     draft.carry("noise_offset", "optim.noise_offset", offset)
     kind = draft.text("noise_offset_type") or "Original"
     if kind != "Original":
-        draft.note("noise_offset", INERT, "read with noise_offset_type=Original only")
+        draft.note("noise_offset", Status.INERT, "read with noise_offset_type=Original only")
     elif "noise_offset_type" in draft.said:
-        draft.note("multires_noise_iterations", INERT, "read with noise_offset_type=Multires only")
+        draft.note("multires_noise_iterations", Status.INERT, "read with noise_offset_type=Multires only")
 
 
 def _carry_timesteps(draft: Draft) -> None:
@@ -248,24 +260,24 @@ def _carry_timesteps(draft: Draft) -> None:
     draft.carry("guidance_scale", "optim.guidance", draft.number("guidance_scale"))
     prediction = draft.text("model_prediction_type")
     if prediction == "raw":
-        draft.note("model_prediction_type", CARRIED, "the loss of every noise level weighs alike")
+        draft.note("model_prediction_type", Status.CARRIED, "the loss of every noise level weighs alike")
     else:
-        draft.note("model_prediction_type", LOST, "the loss of every noise level weighs alike, as with raw")
+        draft.note("model_prediction_type", Status.LOST, "the loss of every noise level weighs alike, as with raw")
 
 
 def carry_batch(draft: Draft) -> None:
-    """Pictures that are shown at once."""
+    """Carry the batch size; a dataset file says it too."""
     draft.carry("train_batch_size", "optim.batch_size", draft.whole("train_batch_size"))
 
 
 def carry_step(draft: Draft) -> None:
-    """What makes one step of several batches."""
+    """Carry what makes one step of several batches, and the seed."""
     draft.carry(
         "gradient_accumulation_steps", "optim.gradient_accumulation", draft.whole("gradient_accumulation_steps")
     )
     draft.carry("max_grad_norm", "optim.max_grad_norm", draft.number("max_grad_norm"))
     seed = draft.whole("seed")
-    if draft.text("seed") in ("", "0") or seed < 0:
-        draft.note("seed", NEAR, "seed=0: without a seed Kohya draws one")
+    if draft.text("seed") in ("", "0") or seed < 0:  # the GUI's 0 is as good as none
+        draft.note("seed", Status.NEAR, "seed=0: without a seed Kohya draws one")
     else:
         draft.carry("seed", "seed", seed)
