@@ -130,7 +130,7 @@ def test_any_name_goes_through_the_command_line_the_journal_and_the_checkpoint(
     (folder / "1.txt").rename(folder / f"{name.strip(chr(92))}.txt")
     assert cli.main(["train", str(folder), *words("save.metadata=full", "evaluate.enabled=false")]) == 0
     run = tmp_path / "mlruns" / "runs" / "run"
-    dataset = read_dataset(list(read(run)))
+    dataset = read_dataset(list(read(run)), run)
     assert dataset is not None
     assert dataset.path == folder
     assert sorted(photo.path.name for photo in dataset.train) == sorted(p.name for p in folder.glob("*.png"))
@@ -150,7 +150,8 @@ def test_masks_and_pictures_of_others_are_trained_with_and_remembered(
     out = capsys.readouterr().out
     assert f"Regularisation doubles the steps of an epoch: 6 pictures of {others} are seen 6 times beside" in out
     assert "Mirror images are trained on too (data.flip)" in out
-    dataset = read_dataset(list(read(tmp_path / "mlruns" / "runs" / "run")))
+    run = tmp_path / "mlruns" / "runs" / "run"
+    dataset = read_dataset(list(read(run)), run)
     assert dataset is not None
     assert [photo.mask for photo in dataset.train] == [folder / f"{n}-masklabel.png" for n in range(3)]
     assert len(dataset.regularisation) == 6

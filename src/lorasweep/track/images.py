@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from lorasweep.records import SampleSet
-from lorasweep.track import codec
+from lorasweep.track.codec import from_json
 from lorasweep.track.journal import Entry
 from lorasweep.track.mlflow_terms import image_key
 
@@ -34,8 +34,7 @@ class Images:
 
         One an image and seed would be sixteen charts a sheet.
         """
-        sheet = {name: value for name, value in entry.payload.items() if name != "prompts"}
-        for prompt, paths in by_prompt(codec.samples_from_json(sheet, folder)).items():
+        for prompt, paths in by_prompt(from_json(SampleSet, entry.payload, folder)).items():
             key = image_key(prompt, entry.payload["fresh"])
             strip = side_by_side(paths)
             if strip is None or (key, entry.payload["step"]) in self._known():

@@ -19,6 +19,9 @@ FILE = "journal.jsonl"
 DURABLE = frozenset({"start", "checkpoint", "sample", "scores", "strength", "pick", "end"})
 """Kinds whose line is on the disk for good when ``write`` returns."""
 
+REPLACED = frozenset({"sample", "scores", "strength"})
+"""Kinds that are written again under a key if they say something else, as when a run is scored again."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -46,20 +49,23 @@ class Journal:
         written = list(read(folder))
         self.starts = [entry.payload for entry in written if entry.kind == "start"]
         """Payloads of the ``start`` entries that were there when the file was opened."""
-        self._seen = {(entry.kind, entry.key) for entry in written if entry.key}
+        self._seen = {(entry.kind, entry.key): _content(entry.kind, entry.payload) for entry in written if entry.key}
         self._seq = written[-1].seq if written else 0
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, kind: str, payload: JsonDict, key: str = "") -> bool:
         """Append one line; return False if kind and key are there already, as after a resume that repeats steps.
 
+        Of the kinds in ``REPLACED`` a line with another payload is appended all the same; the newest one counts.
+
         Raises:
             UserError: the disk is full; the file is as it was before.
         """
-        if key and (kind, key) in self._seen:
+        safe = payload if kind == "step" else redact_all(payload)  # a step holds only numbers, and there are thousands
+        content = _content(kind, safe)
+        if key and self._seen.get((kind, key)) == content:
             return False
         entry = {"seq": self._seq + 1, "kind": kind, "key": key, "time": time.time_ns() // 1_000_000}
-        safe = payload if kind == "step" else redact_all(payload)  # a step holds only numbers, and there are thousands
         try:
             _append_whole(self._fd, _dumps({**entry, "payload": safe}).encode() + b"\n")
             if kind in DURABLE:
@@ -67,7 +73,7 @@ class Journal:
         except OSError as error:
             raise not_written(self.path, error) from error
         self._seq += 1
-        self._seen.add((kind, key))
+        self._seen[kind, key] = content
         return True
 
     def sync(self) -> None:
@@ -140,6 +146,11 @@ def _dumps(value: JsonDict) -> str:
         return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     except ValueError:
         return json.dumps(encode(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def _content(kind: str, payload: JsonDict) -> str:
+    """Return what a newer line must differ in to be written under the same key; '' if no line may replace another."""
+    return _dumps(payload) if kind in REPLACED else ""
 
 
 def _append_whole(fd: int, line: bytes) -> None:

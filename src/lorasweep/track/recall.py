@@ -12,14 +12,16 @@ from lorasweep.records import (
     FixedBatch,
     JsonDict,
     Pick,
+    Prompt,
     RunStatus,
+    RunVerdict,
     RunView,
     SampleSet,
     Scores,
     Step,
     Validation,
 )
-from lorasweep.track import codec
+from lorasweep.track.codec import Record, from_json
 from lorasweep.track.journal import Entry, read
 from lorasweep.track.run_folder import RunFolder, is_alive
 
@@ -30,9 +32,9 @@ def read_run(folder: Path) -> RunView:
     start = _last(entries, "start")
     if start is None:
         raise UserError(f"{folder} holds no run; name a folder under runs/ of the track root")
-    run = RunFolder(folder)
-    dataset = read_dataset(entries)
-    fixed = read_fixed_batch(entries)
+    run, pick = RunFolder(folder), _last(entries, "pick")
+    dataset = read_dataset(entries, folder)
+    fixed = _by_step(FixedBatch, "fixed_batch", entries, folder)
     return RunView(
         name=start["name"],
         folder=folder,
@@ -41,14 +43,14 @@ def read_run(folder: Path) -> RunView:
         provenance=_read_provenance(run),
         train=() if dataset is None else dataset.train,
         held_out=() if dataset is None else dataset.held_out,
-        prompts=codec.prompts_from_json(start["prompts"]),
-        checkpoints=read_checkpoints(entries, folder),
-        samples=read_samples(entries, folder),
-        scores=read_scores(entries),
-        strengths=read_strengths(entries, folder),
-        pick=read_pick(entries),
-        steps=read_steps(entries),
-        validation=read_validation(entries),
+        prompts=from_json(tuple[Prompt, ...], start["prompts"], folder),
+        checkpoints=_by_step(Checkpoint, "checkpoint", entries, folder),
+        samples=_samples(entries, folder),
+        scores=_scores(entries, folder),
+        strengths=_strengths(entries, folder),
+        pick=None if pick is None else from_json(Pick, pick, folder),
+        steps=_by_step(Step, "step", entries, folder),
+        validation=_by_step(Validation, "validation", entries, folder),
         fixed_batch=fixed,
         dvar_step=dvar_step([found.step for found in fixed], [found.loss for found in fixed]),
         notes=tuple(entry.payload["text"] for entry in entries if entry.kind == "note"),
@@ -66,65 +68,50 @@ def read_status(entries: list[Entry], *, alive: bool) -> RunStatus:
     return RunStatus.RUNNING if alive else RunStatus.KILLED
 
 
-def read_dataset(entries: list[Entry]) -> Dataset | None:
+def read_dataset(entries: list[Entry], folder: Path) -> Dataset | None:
     """Return the photos that the run began with."""
     start = _last(entries, "start")
-    return None if start is None or start["dataset"] is None else codec.dataset_from_json(start["dataset"])
+    return None if start is None or start["dataset"] is None else from_json(Dataset, start["dataset"], folder)
 
 
-def read_steps(entries: list[Entry]) -> tuple[Step, ...]:
-    """Return every optimiser step, in order."""
-    steps = [codec.step_from_json(entry.payload) for entry in entries if entry.kind == "step"]
-    return tuple(sorted(steps, key=lambda step: step.step))
+def _by_step(kind: type[Record], word: str, entries: list[Entry], folder: Path) -> tuple[Record, ...]:
+    """Return the records of one kind of entry by step, the newest of each; () if an older run wrote none."""
+    found = {entry.payload["step"]: entry.payload for entry in entries if entry.kind == word}
+    return tuple(from_json(kind, found[step], folder) for step in sorted(found))
 
 
-def read_validation(entries: list[Entry]) -> tuple[Validation, ...]:
-    """Return losses on fixed noise, by step; () in the journals of older runs."""
-    found = {e.payload["step"]: e.payload for e in entries if e.kind == "validation"}
-    return tuple(codec.validation_from_json(found[step]) for step in sorted(found))
-
-
-def read_fixed_batch(entries: list[Entry]) -> tuple[FixedBatch, ...]:
-    """Return the losses of DVAR's batch, by step."""
-    found = {e.payload["step"]: e.payload for e in entries if e.kind == "fixed_batch"}
-    return tuple(codec.fixed_batch_from_json(found[step]) for step in sorted(found))
-
-
-def read_checkpoints(entries: list[Entry], folder: Path) -> tuple[Checkpoint, ...]:
-    """Return every checkpoint, by step."""
-    found = {e.payload["step"]: e.payload for e in entries if e.kind == "checkpoint"}
-    return tuple(codec.checkpoint_from_json(found[step], folder) for step in sorted(found))
-
-
-def read_samples(entries: list[Entry], folder: Path) -> tuple[SampleSet, ...]:
+def _samples(entries: list[Entry], folder: Path) -> tuple[SampleSet, ...]:
     """Return the newest sheet of every step, those on fresh seeds last."""
     found = {(e.payload["fresh"], e.payload["step"]): e.payload for e in entries if e.kind == "sample"}
-    return tuple(codec.samples_from_json(found[key], folder) for key in sorted(found))
+    return tuple(from_json(SampleSet, found[key], folder) for key in sorted(found))
 
 
-def read_scores(entries: list[Entry]) -> tuple[Scores, ...]:
-    """Return the newest scores of every step under the newest evaluation signature, those on fresh seeds last.
-
-    Scores under another signature are in another unit and are never mixed with them.
-    """
+def _scores(entries: list[Entry], folder: Path) -> tuple[Scores, ...]:
+    """Return the newest scores of every step under one evaluation signature, those on fresh seeds last."""
     scores = [entry.payload for entry in entries if entry.kind == "scores"]
-    signature = scores[-1]["signature"] if scores else ""
+    signature = _signature(entries)  # under another one they are in another unit: never mixed
     found = {(p["scores"]["fresh"], p["scores"]["step"]): p["scores"] for p in scores if p["signature"] == signature}
-    return tuple(codec.scores_from_json(found[key]) for key in sorted(found))
+    return tuple(from_json(Scores, found[key], folder) for key in sorted(found))
 
 
-def read_strengths(entries: list[Entry], folder: Path) -> tuple[AtStrength, ...]:
-    """Return the finalists at other strengths, by step, under the evaluation signature of the newest scores."""
-    signature = (_last(entries, "scores") or {}).get("signature", "")
+def _strengths(entries: list[Entry], folder: Path) -> tuple[AtStrength, ...]:
+    """Return the finalists at other strengths, by step, under the evaluation signature of the scores."""
+    signature = _signature(entries)
     strengths = [entry.payload for entry in entries if entry.kind == "strength"]
     found = {(p["scores"]["step"], p["strength"]): p for p in strengths if p["signature"] == signature}
-    return tuple(codec.at_strength_from_json(found[key], folder) for key in sorted(found))
+    return tuple(from_json(AtStrength, found[key], folder) for key in sorted(found))
 
 
-def read_pick(entries: list[Entry]) -> Pick | None:
-    """Return the newest pick."""
-    payload = _last(entries, "pick")
-    return None if payload is None else codec.pick_from_json(payload)
+def _signature(entries: list[Entry]) -> str:
+    """Return the newest evaluation signature that the run was picked under, or scored under if it was not picked."""
+    signature = picked = ""
+    for entry in entries:
+        if entry.kind == "scores":
+            signature = entry.payload["signature"]
+        elif entry.kind == "pick" and entry.payload["run_verdict"] != RunVerdict.BY_HAND:
+            picked = signature
+    # scores of a newer signature without a pick are of a scoring that goes on or was cut short: some are missing
+    return picked or signature
 
 
 def _last(entries: list[Entry], kind: str) -> JsonDict | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lorasweep.records import (
     AtStrength,
@@ -73,7 +74,7 @@ class JournalTracker:
         self._signature = meta.evaluation_signature
         # before the journal's first line: a run that has begun must be one that can be resumed
         hashes = {"config.json": self.run.save_config(meta.config), **self._save_provenance(meta.provenance)}
-        self._journal.write("start", _start_to_json(meta, self._uid))
+        self._journal.write("start", self._start_to_json(meta))
         self._artifacts(hashes)
         self._journal.write("params", flatten(meta.config))
         if self._shipper is not None:
@@ -88,44 +89,44 @@ class JournalTracker:
 
     def step(self, step: Step) -> None:
         """Record an optimiser step; one that a resume takes again is there already and is not written twice."""
-        self._journal.write("step", codec.step_to_json(step), key=str(step.step))
+        self._journal.write("step", self._json(step), key=str(step.step))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record that a LoRA file is whole on disk."""
-        self._journal.write("checkpoint", codec.checkpoint_to_json(checkpoint, self.run.path), key=str(checkpoint.step))
+        self._journal.write("checkpoint", self._json(checkpoint), key=str(checkpoint.step))
         self._nudge()
 
     def samples(self, samples: SampleSet, prompts: Sequence[Prompt]) -> None:
         """Record that a checkpoint's samples were drawn."""
         order = [prompt.key for prompt in prompts]
-        payload = {**codec.samples_to_json(samples, self.run.path), "prompts": order}
+        payload = {**self._json(samples), "prompts": order}
         self._journal.write("sample", payload, key=self._judged(samples.step, samples.fresh))
         self._nudge()
 
     def scores(self, scores: Scores) -> None:
         """Record the scores of a checkpoint."""
-        payload = {"signature": self._signature, "scores": codec.scores_to_json(scores)}
+        payload = {"signature": self._signature, "scores": self._json(scores)}
         self._journal.write("scores", payload, key=self._judged(scores.step, scores.fresh))
         self._nudge()
 
     def validation(self, found: Validation, base: Validation) -> None:
         """Record a checkpoint's losses on fixed noise; ``base`` are the base model's."""
-        self._journal.write("validation", codec.validation_to_json(found, base), key=str(found.step))
+        self._journal.write("validation", codec.validation_to_json(found, base, self.run.path), key=str(found.step))
         self._nudge()
 
     def fixed_batch(self, found: FixedBatch) -> None:
         """Record the loss of DVAR's batch."""
-        self._journal.write("fixed_batch", codec.fixed_batch_to_json(found), key=str(found.step))
+        self._journal.write("fixed_batch", self._json(found), key=str(found.step))
 
     def strength(self, found: AtStrength) -> None:
         """Record the samples and scores of a finalist at another strength."""
-        payload = {"signature": self._signature, **codec.at_strength_to_json(found, self.run.path)}
+        payload = {"signature": self._signature, **self._json(found)}
         key = f"{self._judged(found.scores.step, found.scores.fresh)} {found.strength:g}"
         self._journal.write("strength", payload, key=key)
 
     def pick(self, pick: Pick) -> None:
         """Record the chosen checkpoint; a later choice replaces an earlier one."""
-        self._journal.write("pick", codec.pick_to_json(pick))
+        self._journal.write("pick", self._json(pick))
         self._nudge()
 
     def note(self, text: str) -> None:
@@ -196,16 +197,18 @@ class JournalTracker:
         """
         return f"{step}{' fresh' if fresh else ''} {self._signature}".strip()
 
+    def _start_to_json(self, meta: RunMeta) -> JsonDict:
+        return {
+            "name": meta.name,
+            "uid": self._uid,
+            "parent": meta.parent,
+            "multirun": meta.multirun,
+            "source": None if meta.source is None else str(meta.source),
+            "run_signature": meta.run_signature,
+            "evaluation_signature": meta.evaluation_signature,
+            "prompts": self._json(meta.prompts),
+            "dataset": self._json(meta.dataset),
+        }
 
-def _start_to_json(meta: RunMeta, uid: str) -> JsonDict:
-    return {
-        "name": meta.name,
-        "uid": uid,
-        "parent": meta.parent,
-        "multirun": meta.multirun,
-        "source": None if meta.source is None else str(meta.source),
-        "run_signature": meta.run_signature,
-        "evaluation_signature": meta.evaluation_signature,
-        "prompts": codec.prompts_to_json(meta.prompts),
-        "dataset": None if meta.dataset is None else codec.dataset_to_json(meta.dataset),
-    }
+    def _json(self, record: object) -> Any:
+        return codec.to_json(record, self.run.path)
