@@ -155,6 +155,56 @@ def test_a_veto_on_fresh_seeds_takes_a_step_back_too():
     assert confirm(chosen, fresh, RULE).step == 50
 
 
+PLATEAU = (0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)
+"""Best at 50, picked at 70; 60 and 80 are the pick's neighbours."""
+
+
+def again(**changed: dict) -> list[Scores]:
+    """The finalists of PLATEAU on fresh seeds, all alike but for what ``changed`` says of a step."""
+    return [scored(step, 0.9, fresh=True, **changed.get(f"at_{step}", {})) for step in (50, 60, 70, 80)]
+
+
+def test_a_pick_that_is_also_the_best_is_not_kept_against_a_veto_on_fresh_seeds():
+    chosen = pick(run(ARC))
+    assert chosen.step == chosen.best_step == 60
+    fresh = [scored(step, 0.9, fresh=True, vetoes=COPIES if step == 60 else ()) for step in (50, 60, 70)]
+    found = confirm(chosen, [*fresh[1:], replace(fresh[0], score=0.95)], RULE)
+    assert (found.step, found.score, found.runner_up) == (50, 0.95, 70)
+    assert found.reason == (
+        "On fresh seeds 60 is ruled out (40% of it is copied from training photos), so 50 it is: 0.95."
+    )
+
+
+def test_where_pick_and_best_are_ruled_out_on_fresh_seeds_the_best_other_finalist_is_taken():
+    chosen = pick(run(PLATEAU))
+    fresh = again(at_50={"vetoes": COPIES}, at_70={"vetoes": NO_FACE})
+    fresh = [replace(part, score=0.91) if part.step == 60 else part for part in fresh]
+    assert confirm(chosen, fresh, RULE).step == 60
+
+
+def test_a_best_one_that_is_ruled_out_on_fresh_seeds_takes_nothing_over():
+    chosen = pick(run(PLATEAU))
+    fresh = [replace(part, score=0.99) if part.step == 50 else part for part in again(at_50={"vetoes": COPIES})]
+    assert confirm(chosen, fresh, RULE).step == 70
+
+
+def test_where_every_finalist_is_ruled_out_on_fresh_seeds_none_is_usable():
+    chosen = pick(run(PLATEAU))
+    fresh = again(**{f"at_{step}": {"vetoes": COPIES} for step in (50, 60, 70, 80)})
+    found = confirm(chosen, fresh, RULE)
+    assert (found.step, found.run_verdict, found.runner_up) == (None, RunVerdict.NOTHING_USABLE, None)
+    assert found.reason == (
+        "On fresh seeds checkpoint 70 is ruled out (40% of it is copied from training photos), "
+        "and so is every other finalist."
+    )
+
+
+def test_a_pick_that_fresh_seeds_cannot_judge_gives_way_to_a_finalist_that_they_can():
+    chosen = pick(run(PLATEAU))
+    fresh = [replace(part, score=np.nan) if part.step == 70 else part for part in again()]
+    assert confirm(chosen, fresh, RULE).step == 50
+
+
 def test_a_fresh_score_below_the_floor_leaves_nothing():
     chosen = pick(run((0.2, 0.25, 0.25)))
     assert chosen.step == 30

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.errors import UserError
+from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, Table, smooth
-from lorasweep.evaluate.text import reason
 from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
 from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
 
@@ -73,28 +73,35 @@ def finalists(pick: Pick) -> tuple[int, ...]:
 
 
 def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
-    """Return the pick with its score on fresh seeds, or a step back to the best if these reverse it.
+    """Return the pick with its score on fresh seeds, or another finalist if these reverse it or rule it out.
 
-    Return it unchanged if nothing was picked or its fresh score is missing.
+    A finalist with a veto on fresh seeds is never picked; if all have one, no checkpoint is usable. Return the pick
+    unchanged if nothing was picked or its fresh score is missing.
     """
     # A checkpoint chosen for its score has a lucky one; only its score on fresh seeds may be reported or optimised.
     again = {part.step: part for part in fresh if part.fresh}
     if pick.step is None or pick.step not in again:
         return pick
-    chosen, best = again[pick.step], again.get(pick.best_step or 0)
-    step = pick.step
-    if best is not None and best.step != step and _reversed(chosen, best, rule.delta):
-        step = best.step
-    final = again[step]
-    if final.score < rule.floor or np.isnan(final.score):
-        text = f"On fresh seeds checkpoint {step} scores {final.score:.2f}, below the floor of {rule.floor:.2f}."
-        none = RunVerdict.NOTHING_USABLE
-        return replace(pick, step=None, runner_up=None, score=final.score, run_verdict=none, reason=text)
-    if step == pick.step:
+    chosen = again[pick.step]
+    sound = {step: part for step, part in again.items() if not part.vetoes and not np.isnan(part.score)}
+    if not sound:
+        return _unusable(pick, chosen, text.none_confirmed(chosen))
+    # The pick was measured against the standing best; if that is ruled out, against the best finalist that is not.
+    best = sound.get(pick.best_step or 0) or max(sound.values(), key=lambda part: part.score)
+    final = chosen if pick.step in sound and chosen.score >= best.score - rule.delta else best
+    if final.score < rule.floor:
+        return _unusable(pick, final, text.below_floor(final, rule))
+    if final is chosen:
         return replace(pick, score=final.score, reason=f"{pick.reason} On fresh seeds it scores {final.score:.2f}.")
-    scores = f"{chosen.score:.2f} against {final.score:.2f}"
-    text = f"On fresh seeds {pick.step} fell behind {step} ({scores}), so {step} it is."
-    return replace(pick, step=step, runner_up=pick.step, score=final.score, reason=text)
+    others = sorted((part for part in sound.values() if part is not final), key=lambda part: -part.score)
+    runner_up = pick.step if pick.step in sound else others[0].step if others else None
+    why = text.gave_way(chosen, final)
+    return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why)
+
+
+def _unusable(pick: Pick, judged: Scores, why: str) -> Pick:
+    verdict = RunVerdict.NOTHING_USABLE
+    return replace(pick, step=None, runner_up=None, score=judged.score, run_verdict=verdict, reason=why)
 
 
 def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
@@ -176,7 +183,7 @@ def _to_pick(table: Table, row: _Row, allowed: Bools) -> Pick:
         confidence=_confidence(table, row, allowed) if usable else 0.0,
         verdicts=judge_checkpoints(table),
         run_verdict=run_verdict,
-        reason=reason(table, row.chosen, run_verdict),
+        reason=text.reason(table, row.chosen, run_verdict),
     )
 
 
@@ -187,7 +194,3 @@ def _runner_up(table: Table, row: _Row, allowed: Bools) -> int | None:
     others = np.where(allowed & (np.arange(len(allowed)) != row.chosen), table.means, -1.0)
     place = int(np.argmax(others))
     return table.judged[place].step if others[place] >= 0 else None
-
-
-def _reversed(chosen: Scores, best: Scores, delta: float) -> bool:
-    return bool(chosen.vetoes and not best.vetoes) or chosen.score < best.score - delta

@@ -1,11 +1,12 @@
 """The sentences of notes, vetoes, verdicts, picks and strengths. Everything here is read by people, nothing decides."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from lorasweep.evaluate.table import Table
-from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, VerdictWord, Veto, VetoKind
+from lorasweep.evaluate.table import Rule, Table
+from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores, VerdictWord, Veto, VetoKind
 
 Kind = TypeVar("Kind", NoteKind, VetoKind)
 
@@ -124,6 +125,30 @@ def _why_no_other(table: Table) -> str:
     ends = {"latest": ("later", len(table.judged) - 1), "earliest": ("earlier", 0)}
     side, end = ends.get(table.rule.prefer, ("", table.best))
     return "" if table.best == end else f", and no {side} one is shown to be within {table.rule.delta:g} of it"
+
+
+def below_floor(final: Scores, rule: Rule) -> str:
+    """Return why nothing is picked although a finalist is sound."""
+    return f"On fresh seeds checkpoint {final.step} scores {final.score:.2f}, below the floor of {rule.floor:.2f}."
+
+
+def none_confirmed(chosen: Scores) -> str:
+    """Return why nothing is picked: fresh seeds rule out all finalists, ``chosen`` among them."""
+    return f"On fresh seeds checkpoint {chosen.step} {_unsound(chosen)}, and so is every other finalist."
+
+
+def gave_way(chosen: Scores, final: Scores) -> str:
+    """Return why fresh seeds replaced the chosen checkpoint by ``final``."""
+    if chosen.vetoes or math.isnan(chosen.score):
+        return (
+            f"On fresh seeds {chosen.step} {_unsound(chosen)}, so {final.step} it is: {final.score:.2f}."
+        )
+    scores = f"{chosen.score:.2f} against {final.score:.2f}"
+    return f"On fresh seeds {chosen.step} fell behind {final.step} ({scores}), so {final.step} it is."
+
+
+def _unsound(judged: Scores) -> str:
+    return f"is ruled out ({veto_text(judged.vetoes[0])})" if judged.vetoes else "is not measurable"
 
 
 def capital(text: str) -> str:
