@@ -84,24 +84,25 @@ def test_the_run_signature_changes_with_every_key_that_can_change_the_result_and
 
 
 def test_the_evaluation_signature_changes_with_what_is_drawn_and_who_looks_and_nothing_else():
-    before = evaluation_signature(RUN, {"face": "a"}, "photos", "model")
-    moved = {key for key in LEAVES if evaluation_signature(changed(key), {"face": "a"}, "photos", "model") != before}
+    before = evaluation_signature(RUN, 1, {"face": "a"}, "photos", "model")
+    moved = {key for key in LEAVES if evaluation_signature(changed(key), 1, {"face": "a"}, "photos", "model") != before}
     assert moved == JUDGED
 
 
-def test_other_photos_weights_or_base_model_are_another_evaluation():
+def test_other_scoring_code_photos_weights_or_base_model_are_another_evaluation():
     run = RUN
     signatures = {
-        evaluation_signature(run, weights, photos, model)
-        for weights, photos, model in [
-            ({"face": "a"}, "photos", "model"),
-            ({"face": "b"}, "photos", "model"),
-            ({"face": "a", "clip": "c"}, "photos", "model"),
-            ({"face": "a"}, "others", "model"),
-            ({"face": "a"}, "photos", "tuned"),
+        evaluation_signature(run, scoring, weights, photos, model)
+        for scoring, weights, photos, model in [
+            (1, {"face": "a"}, "photos", "model"),
+            (2, {"face": "a"}, "photos", "model"),
+            (1, {"face": "b"}, "photos", "model"),
+            (1, {"face": "a", "clip": "c"}, "photos", "model"),
+            (1, {"face": "a"}, "others", "model"),
+            (1, {"face": "a"}, "photos", "tuned"),
         ]
     }
-    assert len(signatures) == 5
+    assert len(signatures) == 6
     assert run_signature(run, "photos") != run_signature(run, "others")
 
 

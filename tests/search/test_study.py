@@ -267,7 +267,7 @@ def test_every_sampler_learns_from_what_is_finished_and_stays_inside(url, kind):
     ("changed", "says"),
     [
         ({"photos": "others"}, "was begun with other photos; go on with what it was begun with, or begin another one"),
-        ({"judged": "otherwise"}, "was begun with other scorers, prompts or another base model"),
+        ({"judged": "otherwise"}, "was begun with other scorers, scoring code or prompts, or another base model"),
         ({"config": {"optim.steps": 600, "seed": 0}}, "was begun with optim.steps=500 and not 600"),
         ({"space": {"optim.lr": {**LR.to_json(), "high": 0.01}}}, r"was begun with 1e-05 to 0\.001 for optim\.lr and"),
         ({"space": {**SIGNED.space, "lora.rank": RANK.to_json()}}, r"with no range for lora\.rank and not \[4, 8\]"),

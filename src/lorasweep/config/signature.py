@@ -50,16 +50,21 @@ def leaves(run: RunConfig) -> dict[str, Any]:
 
 
 def evaluation_signature(
-    run: RunConfig, weights_hashes: Mapping[str, str], dataset_fingerprint: str, model_hash: str
+    run: RunConfig, scoring: int, weights_hashes: Mapping[str, str], dataset_fingerprint: str, model_hash: str
 ) -> str:
-    """16 hex digits over all that a score depends on but the LoRA; scores under different ones are different units.
+    """Return 16 hex digits over all that a score depends on but the LoRA.
 
-    ``weights_hashes`` maps a scorer's name to the sha256 of its weights. The photos that judge are part of
-    ``dataset_fingerprint``, which covers the split.
+    Scores under different signatures are in different units.
+
+    Args:
+        scoring: version of the code that makes scores.
+        weights_hashes: sha256 of each scorer's weights, by its name.
+        dataset_fingerprint: of the photos that judge; it covers the split.
+        model_hash: of the base model that samples are drawn on.
     """
     kept = {key: value for key, value in _leaves(to_plain(run)).items() if _belongs(key, frozenset(JUDGED_BY))}
     scorers = {"weights": dict(weights_hashes), "photos": dataset_fingerprint, "model": model_hash}
-    return _digest({"config": kept, **scorers})
+    return _digest({"config": kept, "scoring": scoring, **scorers})
 
 
 def _belongs(key: str, groups: frozenset[str]) -> bool:

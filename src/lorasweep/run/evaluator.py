@@ -11,6 +11,7 @@ import numpy as np
 from lorasweep.config.schema import RunConfig, told_by
 from lorasweep.config.signature import evaluation_signature
 from lorasweep.data.dataset import judging_fingerprint
+from lorasweep.evaluate.score import SCORING
 from lorasweep.records import Checkpoint, Dataset, Evidence, Features, Prompt, SampleSet, Scores
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Evaluator:
         self.family = family
         self.scorers = scorers
         photos = judging_fingerprint(dataset)
-        self.signature = evaluation_signature(run, self.scorers.weights_sha256, photos, model_hash(family))
+        self.signature = evaluation_signature(run, SCORING, self.scorers.weights_sha256, photos, model_hash(family))
         self._root = Path(run.track.root)
         self._evidence: dict[bool, Evidence] = {}
 

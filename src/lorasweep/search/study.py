@@ -149,7 +149,7 @@ def differing(known: JsonDict, now: JsonDict) -> list[str]:
         if before.get(key) != after.get(key)
     ]
     if not found:
-        found.append("other scorers, prompts or another base model")
+        found.append("other scorers, scoring code or prompts, or another base model")
     return [*found[:4], *([f"{len(found) - 4} more"] if len(found) > 4 else [])]
 
 
