@@ -207,6 +207,7 @@ def finder_probe() -> dict[str, Any]:
     return faces_found(_opened().find)
 
 
+@cache
 def probe() -> dict[str, Any]:
     """Return what is planted in small sets, and what the check says of them: words, which carry no noise."""
     told = {}
