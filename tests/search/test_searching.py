@@ -196,7 +196,7 @@ def test_a_hopeless_trial_is_pruned_and_its_slot_is_taken_by_the_next(
 
 def test_values_that_cannot_stand_together_are_told_and_not_tried_again(words: list[str], tmp_path: Path) -> None:
     steps = {"optim.steps": {"choices": [4, 12]}}
-    with pytest.raises(ValueError, match=r"optim\.warmup_steps is 8; it must be between 0 and 4"):
+    with pytest.raises(UserError, match=r"optim\.warmup_steps is 8; it must be between 0 and 4"):
         search([word for word in [*words, "optim.warmup_steps=8"] if word != "optim.steps=12"], space=steps, trials=8)
     trials = study_of(tmp_path / "mlruns").trials
     refused = [trial for trial in trials if trial.params.get("optim.steps") == 4]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import SearchConfig
-from lorasweep.errors import TryAgainError
+from lorasweep.errors import TryAgainError, UserError
 from lorasweep.records import RunStatus, RunView
 from lorasweep.run.entries import Entry, entry_of
 from lorasweep.run.loop import Decision
@@ -93,7 +93,7 @@ class Suggested:
             run = self._compose([*as_words(suggestion.params), f"name={suggestion.run}"])
             entry = dataclasses.replace(self._base, run=run) if run.data == self._base.run.data else entry_of(run)
             self._session.require(entry)
-        except ValueError as error:
+        except UserError as error:
             if not isinstance(error, TryAgainError):  # these values cannot stand together, today or tomorrow
                 self._asker.refuse(suggestion.number)
             raise
