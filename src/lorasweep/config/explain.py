@@ -132,6 +132,7 @@ def _composition(message: str) -> str:
     if chosen:
         options = ", ".join(line.strip() for line in message.split("\n")[2:])
         return f"{chosen.group(1)} is not chosen; add {chosen.group(1)}=NAME, one of {options}"
+    # Hydra would only say how to quote it; people mean -m
     several = re.match(r"Ambiguous value for argument '(.*?)'\n1\.", message, re.DOTALL)
     if several:
         return f"{several.group(1)!r} holds several values; add -m to try each of them, or quote it"

@@ -8,25 +8,25 @@ from omegaconf import MISSING
 from lorasweep.config.checks import among, between, positive, word
 
 KINDS: Mapping[str, str] = {"person": "face", "object": "image", "character": "image", "style": "none"}
-"""What pictures may be of, and what tells that subject where ``evaluate.subject`` is auto."""
+"""What photos may be of, and what tells that subject if ``evaluate.subject`` is auto."""
 
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """The photos of one person, object or character, or the pictures in one style."""
+    """The photos of one person, object or character, or the images in one style."""
 
     path: str = MISSING
-    """A folder of pictures with ``.txt`` or ``.caption`` files beside them, or of Kohya's folders
+    """A folder of photos with ``.txt`` or ``.caption`` files beside them, or of Kohya's folders
     ``<repeats>_<token> <class>``, each of which is one."""
     kind: str = "person"
-    """What the pictures are of: person, object, character (a drawn one) or style."""
+    """What the photos are of: person, object, character (a drawn one) or style."""
     trigger: str = "s1lv10"
     """The made-up word that will call the subject."""
     class_noun: str = "person"
     """What the subject is an instance of, in the base model's words."""
     repeats: int | None = None
-    """How often each picture is seen in an epoch; None is what a Kohya folder's name says, else
-    round(400 / pictures)."""
+    """How often each photo is seen in an epoch; None is what a Kohya folder's name says, else
+    round(400 / photos)."""
 
     caption_prefix: str = ""
     """Put before every caption that does not begin with it."""
@@ -38,40 +38,40 @@ class DataConfig:
     """Clauses at the front of a caption that shuffling leaves where they are."""
 
     buckets: str = "aspect"
-    """square: every picture is cut to a square. aspect: each goes to the size of about the model's own area that cuts
+    """square: every photo is cut to a square. aspect: each goes to the size of about the model's own area that cuts
     off least of it. kohya: the sizes that sd-scripts would choose, exactly."""
     upscale: bool = True
-    """Whether a picture smaller than its bucket is enlarged. False trains it at a size of its own, as Kohya's
+    """Whether a photo smaller than its bucket is enlarged. False trains it at a size of its own, as Kohya's
     ``bucket_no_upscale`` does, and leaves ``bucket_min`` and ``bucket_max`` without effect, as there."""
     bucket_min: int | None = None
-    """Shortest side of a bucket in pixels; None is 256, or half of ``model.resolution`` where that is less."""
+    """Shortest side of a bucket in pixels; None is 256, or half of ``model.resolution`` if that is less."""
     bucket_max: int | None = None
-    """Longest side of a bucket in pixels; None is 2048, or four times ``model.resolution`` where that is less."""
+    """Longest side of a bucket in pixels; None is 2048, or four times ``model.resolution`` if that is less."""
     bucket_step: int | None = None
-    """Sides are multiples of this many pixels; None is 64, or a quarter of ``model.resolution`` where that is less."""
+    """Sides are multiples of this many pixels; None is 64, or a quarter of ``model.resolution`` if that is less."""
     flip: bool = False
     """Train on mirror images too. Faces and clothes are not symmetric, so that a flipped person is somebody else."""
 
     masks: str = "off"
-    """Where the loss counts: off (everywhere), alpha (where a picture is opaque) or files (where the gray picture
+    """Where the loss counts: off (everywhere), alpha (where a photo is opaque) or files (where the gray image
     ``<name>-masklabel.png``, or the file of the same name in ``masks_path``, is white)."""
     masks_path: str | None = None
     mask_floor: float = 0.0
     """How much the masked-out part still counts. 0 to 1."""
     regularisation_path: str | None = None
-    """A folder of pictures of others of the class, to keep the model from forgetting them; doubles the steps of an
+    """A folder of images of others of the class, to keep the model from forgetting them; doubles the steps of an
     epoch. None uses none."""
     regularisation_weight: float = 1.0
     """How much the loss on them counts beside the subject's."""
 
     check_mirror: bool | None = None
-    """Whether ``lorasweep check`` looks for pictures that are mirrored beside the others. None does so for as many
-    pictures as that was measured to be reliable for, on drawn people (``python -m benchmarks.check.orientation``)."""
+    """Whether ``lorasweep check`` looks for photos that are mirrored beside the others. None does so for as many
+    photos as that was measured to be reliable for, on drawn people (``python -m benchmarks.check.orientation``)."""
 
     held_out: float = 0.2
     """Share of photos kept from training to judge identity and copying. 0 to 0.5; 0 keeps none."""
     held_out_from: int = 12
-    """Hold photos out only from this many pictures up."""
+    """Hold photos out only from this many photos up."""
     held_out_path: str | None = None
     """A folder of the same subject's photos that are only judged against; replaces ``held_out``."""
     train_on: str = "split"

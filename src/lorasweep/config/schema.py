@@ -1,7 +1,7 @@
 """What a run is: every knob's type, default, unit and check.
 
-YAML under ``conf/`` says only how a preset differs from these defaults. The classes are plain data: a check that
-needs a file, a device or a model is made where that thing is opened.
+YAML under ``conf/`` says only how a preset differs from these defaults. The classes are plain data: whatever needs a
+file, a device or a model to be checked is checked when that is opened.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class ModelConfig:
     offline: bool = False
     """Never ask the hub, only its cache on this machine. The environment variable HF_HUB_OFFLINE does the same."""
     resolution: int = 512
-    """Side of a training picture in pixels."""
+    """Side of a training image in pixels."""
     prediction: str = "auto"
     """``auto`` reads the scheduler's own prediction_type; else epsilon or v_prediction."""
     zero_terminal_snr: bool | None = None
@@ -102,6 +102,7 @@ class LoraConfig:
 
 
 LEAST_PRODIGY_LR = 0.01
+"""Prodigy multiplies the rate that it finds by ``optim.lr``: less is a rate that was meant for AdamW."""
 
 
 @dataclass(kw_only=True)
@@ -135,7 +136,7 @@ class OptimConfig:
     noise_offset: float = 0.0
     timesteps: str = "auto"
     """Which noise levels are trained: uniform, sigmoid (logit-normal), shift (sigmoid, moved by ``timestep_shift``) or
-    resolution_shift (sigmoid, moved the more the larger the picture). auto: uniform, and sigmoid for FLUX."""
+    resolution_shift (sigmoid, moved the more the larger the image). auto: uniform, and sigmoid for FLUX."""
     sigmoid_scale: float = 1.0
     """Width of the normal distribution behind sigmoid; smaller ones train the middle more."""
     timestep_shift: float = 3.0
@@ -164,7 +165,7 @@ class OptimConfig:
         between("optim.max_grad_norm", self.max_grad_norm, 0, 1e6)
 
     def _check_prodigy(self) -> None:
-        """A preset's rate is meant for AdamW: with Prodigy it would train next to nothing, without a word."""
+        # a preset's rate is meant for AdamW: with Prodigy it would train next to nothing, without a word
         if self.name == "prodigy" and self.lr < LEAST_PRODIGY_LR:
             raise UserError(
                 f"optim.lr is {self.lr}; with optim.name=prodigy it multiplies the rate that Prodigy finds and must be "
@@ -184,7 +185,7 @@ class SaveConfig:
     every_steps: int | None = None
     """Optimiser steps between checkpoints; None spreads ``count`` of them evenly."""
     count: int = 12
-    """Checkpoints a run where ``every_steps`` is not given."""
+    """Checkpoints a run if ``every_steps`` is not given."""
     state_minutes: float = 10.0
     """Besides at every checkpoint, the full training state is saved this often."""
     states_kept: int = 2
@@ -204,7 +205,7 @@ class PromptConfig:
 
     text: str = MISSING
     negative: str = ""
-    """What to keep out of this picture; empty means ``sample.negative``."""
+    """What to keep out of these samples; empty means ``sample.negative``."""
     score_text: str = ""
     """What a CLIP scorer reads instead of ``text``: plain words without the trigger. Empty means ``text`` less it."""
     face: bool = True
@@ -213,14 +214,14 @@ class PromptConfig:
     subject: bool = True
     """False for a prompt that names the class without the trigger: it must stay what the base draws."""
     photo: bool = True
-    """False for a prompt in another medium than the pictures trained on: judged for prompt-following only."""
+    """False for a prompt in another medium than the photos: judged for prompt-following only."""
     people: int = 1
     """2 for a prompt that asks for the subject and somebody else: only one of the two may be the subject."""
 
 
 @dataclass(kw_only=True)
 class SampleConfig:
-    """The pictures that are drawn at every checkpoint: the same prompts, seeds and initial noise."""
+    """The samples that are drawn at every checkpoint: the same prompts, seeds and initial noise."""
 
     prompts: dict[str, PromptConfig] = field(default_factory=dict[str, PromptConfig])
     prefix: str = ""
@@ -242,10 +243,10 @@ class SampleConfig:
     strength: float = 1.0
     """Strength at which the LoRA file is applied."""
     every_steps: int | None = None
-    """Also draw the sheet this often between checkpoints; those pictures are shown, not scored, and come on top of
+    """Also draw the sheet this often between checkpoints; those samples are shown, not scored, and come on top of
     ``evaluate.budget``."""
     batch_size: int = 8
-    """Pictures that are drawn at once, of all runs that are drawn side by side; one of each at least."""
+    """Samples that are drawn at once, of all runs that are drawn side by side; one of each at least."""
 
     def __post_init__(self) -> None:
         among("sample.sampler", self.sampler, ("auto", "ddim", "euler", "euler_a", "dpmpp_2m"))
@@ -260,6 +261,7 @@ class SampleConfig:
             raise UserError("sample.seeds is empty; it must name at least one seed")
         if not self.fresh_seeds:
             raise UserError("sample.fresh_seeds is empty; the finalists need at least one seed of their own")
+        # a score on seeds that chose the finalists would be a lucky one
         if set(self.seeds) & set(self.fresh_seeds):
             raise UserError("sample.fresh_seeds repeats a seed of sample.seeds; the finalists need seeds of their own")
 
@@ -281,12 +283,12 @@ class WeightsConfig:
 
 @dataclass(kw_only=True)
 class EvaluateConfig:
-    """Who looks at the pictures."""
+    """Who scores the samples."""
 
     enabled: bool = True
     subject: str = "auto"
-    """What tells the subject: face; image, the whole picture; none, so that nothing is picked; or auto, by
-    ``data.kind``: the face of a person, the picture of an object or a drawn character, none of a style."""
+    """What tells the subject: face; image, the whole of it; none, so that nothing is picked; or auto, by ``data.kind``:
+    the face of a person, the image of an object or a drawn character, none of a style."""
     face: str = "facenet"
     """facenet (MTCNN + InceptionResnetV1) or portraits."""
     face_weights: str | None = None
@@ -313,7 +315,7 @@ class EvaluateConfig:
     on a fine-tune of it; both are held in memory while a run trains. None draws on ``model.path``."""
     validation: bool = True
     """Measure losses on held-out and on training photos with fixed noise at every checkpoint, and DVAR's batch between
-    them, also where ``enabled`` is false. They are shown as evidence and pick nothing."""
+    them, also if ``enabled`` is false. They are shown as evidence and pick nothing."""
 
     def __post_init__(self) -> None:
         among("evaluate.subject", self.subject, ("auto", "face", "image", "none"))

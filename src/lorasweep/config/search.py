@@ -105,7 +105,7 @@ def load_search(
     file = None if name is None else known.get(name, Path(name))
     if file is not None and not (file.suffix == ".yaml" and file.is_file()):
         raise UserError(f"the search is {name!r}; it must be a YAML file or one of {', '.join(sorted(known))}")
-    try:
+    try:  # OmegaConf alone, not Hydra: a search composes nothing
         parts = [OmegaConf.load(file), {"name": file.stem}] if file else []
         merged = OmegaConf.merge(OmegaConf.structured(SearchConfig), *parts, dict(changes))
         search = OmegaConf.to_object(merged)
@@ -148,6 +148,7 @@ def worker_override(words: Sequence[str], hydra: Sequence[str]) -> str:
         words: of the search itself.
         hydra: those of Hydra's that the search was asked for with; the launcher's are left out.
     """
+    # a worker that asked for the launcher again would start workers without end
     kept = [word for word in hydra if not key_of(word).startswith(("hydra/launcher", "hydra.launcher", "hydra.mode"))]
     line = [*words, *kept, "hydra/launcher=cohort", "hydra.sweeper.worker=true", "-m"]
     return f"hydra.sweeper.worker_words=[{','.join(quoted(word) for word in line)}]"

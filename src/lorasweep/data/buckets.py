@@ -107,6 +107,7 @@ def bucket_rule(data: "DataConfig", side: int, unit: int = 8) -> BucketRule:
     Raises:
         UserError: the numbers contradict each other or the base model.
     """
+    # half and quarter sides: small models, such as the drawn world's at 64 pixels, still get several buckets
     step = data.bucket_step or max(unit, min(STEP, side // 4) // unit * unit)
     shortest = data.bucket_min or max(step, min(SHORTEST, side // 2))
     longest = data.bucket_max or min(LONGEST, 4 * side)

@@ -156,6 +156,7 @@ def _one_descriptor(captions: Mapping[Path, str], trigger: str) -> Iterator[Find
         return
     rests = _without_prefix(texts)
     words = [list(dict.fromkeys(match.group().casefold() for match in WORD.finditer(text))) for text in rests]
+    # words that stand in any caption describe nobody
     plain = {*SAYS_NOTHING.split(), *WORD.findall(trigger.casefold())}
     common = set[str].intersection(*map(set, words)) - plain
     if common:

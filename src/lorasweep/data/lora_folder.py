@@ -187,7 +187,7 @@ def _order(numbers: Mapping[str, int | None], last: frozenset[str]) -> dict[str,
     if not told or len(silent) > 1 or not last.issuperset(silent) or len({number for number, _ in told}) < len(told):
         return None
     order = {name: number for number, name in told}
-    if silent:
+    if silent:  # its name says nothing: the spacing of the checkpoints before it is the best guess
         (before, after) = [0, *order.values()][-2:]
         order[silent[0]] = 2 * after - before
     return order
