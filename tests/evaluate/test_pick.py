@@ -10,7 +10,7 @@ from lorasweep.config.schema import PickConfig
 from lorasweep.errors import UserError
 from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
 from lorasweep.evaluate.table import smooth
-from lorasweep.records import COMPONENTS, RunVerdict, Scores, Veto, VetoKind
+from lorasweep.records import COMPONENTS, RunVerdict, Scores, VerdictWord, Veto, VetoKind
 
 RULE = PickConfig(replicates=300)
 COPIES = (Veto(VetoKind.COPIES, 0.4),)
@@ -23,7 +23,7 @@ def scored(step: int, level, seed: int = 0, *, noise: float = 0.03, vetoes=(), f
     shares = np.broadcast_to(level, (8, 2, 5)) + noise * rng.normal(size=(8, 2, 1))
     means = np.clip(shares.mean(axis=(0, 1)), 0, 1)
     components = dict(zip(COMPONENTS, means.tolist(), strict=True))
-    score = float(np.exp(np.log(np.maximum(means, 0.02)).mean()))
+    score = float(np.exp(np.nanmean(np.log(np.maximum(means, 0.02)))))
     return Scores(
         trial="t",
         step=step,
@@ -203,6 +203,56 @@ def test_a_pick_that_fresh_seeds_cannot_judge_gives_way_to_a_finalist_that_they_
     chosen = pick(run(PLATEAU))
     fresh = [replace(part, score=np.nan) if part.step == 70 else part for part in again()]
     assert confirm(chosen, fresh, RULE).step == 50
+
+
+WEAK = [0.5, 0.9, 0.9, 0.9, 0.9]
+"""Half like the subject, and good in all else."""
+UNKNOWN = [np.nan, 0.9, 0.9, 0.9, 0.9]
+"""The same, but nobody can tell whether it is like the subject at all."""
+
+
+def test_a_checkpoint_whose_identity_cannot_be_judged_does_not_beat_one_whose_identity_can():
+    chosen = pick(run((WEAK, WEAK, WEAK, UNKNOWN)))
+    assert chosen.step == 30
+    verdict = chosen.verdicts[-1]
+    assert (verdict.word, verdict.cause) == (VerdictWord.UNCERTAIN, "")
+    assert verdict.text == "Its identity could not be judged, so its score does not compare with the others'."
+    alone = [scored(40, UNKNOWN), scored(50, UNKNOWN)]
+    assert pick(alone).verdicts[0].word is VerdictWord.GOOD  # with each other they compare
+
+
+def test_no_replicate_picks_a_checkpoint_that_does_not_compare():
+    chosen = pick(run((WEAK, UNKNOWN, UNKNOWN, UNKNOWN)))
+    assert (chosen.step, chosen.confidence) == (10, 1.0)
+
+
+def test_a_first_checkpoint_that_is_best_because_the_second_cannot_be_judged_was_not_too_fast():
+    chosen = pick(run((WEAK, UNKNOWN, WEAK)))
+    assert (chosen.step, chosen.run_verdict) == (10, RunVerdict.FINE)
+
+
+def test_where_all_that_compare_are_ruled_out_one_that_does_not_is_no_way_out():
+    ruled_out = [scored(step, WEAK, vetoes=COPIES) for step in (10, 20)]
+    chosen = pick([*ruled_out, scored(30, UNKNOWN)])
+    assert (chosen.step, chosen.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
+    assert "40% of it is copied from training photos" in chosen.reason
+
+
+def test_a_finalist_whose_identity_fresh_seeds_cannot_judge_takes_nothing_over_and_is_not_kept():
+    chosen = pick(run([[level, 0.9, 0.9, 0.9, 0.9] for level in PLATEAU]))
+    assert (chosen.best_step, chosen.step) == (50, 80)
+    fresh = [scored(step, WEAK, fresh=True) for step in (50, 70, 80, 90)]
+    lucky = [scored(50, UNKNOWN, fresh=True), *fresh[1:]]
+    assert confirm(chosen, lucky, RULE).step == 80
+    unknown = [*fresh[:2], scored(80, UNKNOWN, fresh=True), fresh[3]]
+    assert confirm(chosen, unknown, RULE).step == 50
+    assert "80 is not comparable" in confirm(chosen, unknown, RULE).reason
+
+
+def test_runs_are_not_compared_by_neighbours_whose_identity_is_unknown():
+    chosen = pick(run((0.3, 0.6, 0.88)))
+    fresh = [scored(20, UNKNOWN, fresh=True), scored(30, WEAK, fresh=True)]
+    assert steady_score(chosen, fresh) == pytest.approx(fresh[1].score)
 
 
 def test_a_fresh_score_below_the_floor_leaves_nothing():

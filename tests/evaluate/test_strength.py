@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lorasweep.config.schema import PickConfig
+from lorasweep.errors import UserError
 from lorasweep.evaluate.strength import advise, advise_pair, strength_finalists
 from lorasweep.records import COMPONENTS, Pick, RunVerdict, Scores, Veto, VetoKind
 
@@ -71,6 +72,27 @@ def test_what_could_not_be_judged_is_no_reason_to_change():
     assert advice({0.7: scored(0.9), 1.0: nothing}).strength == 1.0
 
 
+def unknown(level: float) -> Scores:
+    """A sheet on which nobody can tell whether it is like the subject."""
+    judged = scored(level)
+    judged.by_prompt[..., 0] = np.nan
+    return replace(judged, components={**judged.components, "identity": float("nan")})
+
+
+def test_a_strength_at_which_identity_cannot_be_judged_does_not_compare():
+    assert advice({0.7: unknown(0.9), 1.0: scored(0.6)}).strength == 1.0
+    assert advice({0.7: unknown(0.9), 0.85: scored(0.8), 1.0: scored(0.6)}).strength == 0.85
+    assert advice({0.7: scored(0.9), 1.0: unknown(0.6)}).strength == 1.0
+    assert advice({0.7: unknown(0.9), 1.0: unknown(0.6)}).strength == 0.7
+    assert advice({0.7: unknown(0.9), 1.0: scored(0.6, vetoes=COPIES)}).strength == 1.0
+
+
+def test_a_finalist_whose_identity_cannot_be_judged_takes_nothing_over():
+    assert pair(picked(), {10: {1.0: scored(0.6)}, 20: {1.0: unknown(0.9)}}).step == 10
+    assert pair(picked(), {10: {1.0: unknown(0.6)}, 20: {1.0: scored(0.9)}}).step == 10
+    assert pair(picked(), {10: {1.0: unknown(0.6)}, 20: {1.0: unknown(0.9)}}).step == 20
+
+
 def test_the_pick_the_best_and_the_runner_up_are_drawn_once_each():
     assert strength_finalists(picked(30, best=20, runner_up=20)) == (20, 30)
     assert strength_finalists(picked(30, best=20, runner_up=None)) == (20, 30)
@@ -106,5 +128,5 @@ def test_no_pick_stays_no_pick():
 def test_a_strength_that_makes_no_sense_is_refused(strengths):
     from lorasweep.config.compose import load_run
 
-    with pytest.raises(ValueError, match=r"^pick\.strengths is "):
+    with pytest.raises(UserError, match=r"^pick\.strengths is "):
         load_run(["preset=person_portraits", "data.path=photos", f"pick.strengths={strengths}"])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from lorasweep.config.schema import PickConfig
+from lorasweep.evaluate.bootstrap import component_means
 from lorasweep.evaluate.pick import choose, finalists
 from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores
 
@@ -17,7 +18,7 @@ def scored(step: int, notes=(), **low: float) -> Scores:
     return Scores(
         trial="t",
         step=step,
-        components=dict.fromkeys(COMPONENTS, 0.9),
+        components=dict(zip(COMPONENTS, component_means(shares).tolist(), strict=True)),
         score=0.9,
         low=0,
         high=1,

@@ -1,11 +1,11 @@
 """From shares to scores, and how sure they are if the prompts are taken for a random draw."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lorasweep.errors import UserError
-from lorasweep.records import Floats
+from lorasweep.records import Bools, Floats, Scores
 
 FLOOR = 0.01
 """Least value of a component in the geometric mean, so that one zero does not hide all other differences.
@@ -40,6 +40,18 @@ def combine(components: Floats, weights: Floats) -> Floats:
     total = used.sum(axis=-1)
     logs = (used * np.log(np.maximum(np.where(judged, components, 1.0), FLOOR))).sum(axis=-1)
     return np.where(total > 0, np.exp(logs / np.where(total > 0, total, 1.0)), np.nan)
+
+
+def comparable(scores: Sequence[Scores]) -> Bools:
+    """Return [E] whether each was judged on every component that the most fully judged one was.
+
+    ``scores`` are at least one, all with the same components and weights.
+    """
+    # A geometric mean over fewer components is another quantity: without identity every stranger would score high.
+    weights = exponents(tuple(scores[0].components), scores[0].weights)
+    judged = ~np.isnan(np.array([list(part.components.values()) for part in scores])) & (weights > 0)
+    fullest = judged[np.argmax(judged @ weights)]
+    return (judged | ~fullest).all(axis=1)
 
 
 def prompt_draws(prompts: int, replicates: int, rng: np.random.Generator) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lorasweep.errors import UserError
 from lorasweep.evaluate import text
-from lorasweep.evaluate.bootstrap import combine, component_means, exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.bootstrap import combine, comparable, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, Table, smooth
 from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
 from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
@@ -46,15 +46,17 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     shares = smooth(np.stack([part.by_prompt for part in judged]))
     draws = prompt_draws(shares.shape[1], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
-    allowed = np.array([not part.vetoes for part in judged])
+    fit = comparable(judged)
+    allowed = fit & np.array([not part.vetoes for part in judged])
     means = combine(component_means(shares), weights)
-    row = _decide(means, spread, allowed, rule)
+    row = _decide(means, spread, fit, allowed, rule)
     table = Table(
         judged=tuple(judged),
         components=component_means(shares),
         weights=weights,
         means=means,
         spread=spread,
+        comparable=fit,
         best=row.best,
         eligible=row.eligible,
         rule=rule,
@@ -83,7 +85,8 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     if pick.step is None or pick.step not in again:
         return pick
     chosen = again[pick.step]
-    sound = {step: part for step, part in again.items() if not part.vetoes and not np.isnan(part.score)}
+    fit = dict(zip(again, comparable(list(again.values())), strict=True))
+    sound = {step: part for step, part in again.items() if fit[step] and not part.vetoes and not np.isnan(part.score)}
     if not sound:
         return _unusable(pick, chosen, text.none_confirmed(chosen))
     # The pick was measured against the standing best; if that is ruled out, against the best finalist that is not.
@@ -95,7 +98,7 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
         return replace(pick, score=final.score, reason=f"{pick.reason} On fresh seeds it scores {final.score:.2f}.")
     others = sorted((part for part in sound.values() if part is not final), key=lambda part: -part.score)
     runner_up = pick.step if pick.step in sound else others[0].step if others else None
-    why = text.gave_way(chosen, final)
+    why = text.gave_way(chosen, final, sound=pick.step in sound)
     return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why)
 
 
@@ -115,9 +118,10 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
     # learned nearly the same, do not share its luck. On 12 drawn people the best of five runs by it lacks 0.010 of the
     # oracle's best pick, by the pick's own score 0.016.
     steps = sorted(verdict.step for verdict in pick.verdicts if verdict.step > 0)
-    if pick.step not in steps:
+    if pick.step not in steps or not any(part.fresh for part in fresh):
         return math.nan
-    scores = {part.step: part.score for part in fresh if part.fresh}
+    again = [part for part in fresh if part.fresh]
+    scores = {part.step: part.score for part, fit in zip(again, comparable(again), strict=True) if fit}
     return float(smooth(np.array([scores.get(step, math.nan) for step in steps]))[steps.index(pick.step)])
 
 
@@ -130,8 +134,8 @@ def _check(judged: Sequence[Scores]) -> None:
         raise UserError("checkpoints were scored on different sheets, or one of them twice; score the run again")
 
 
-def _decide(means: Floats, spread: Floats, allowed: Bools, rule: Rule) -> _Row:
-    best = int(_best(means[None], allowed)[0])
+def _decide(means: Floats, spread: Floats, fit: Bools, allowed: Bools, rule: Rule) -> _Row:
+    best = int(_best(means[None], allowed if allowed.any() else fit)[0])
     fall = spread - spread[:, [best]]
     shown = (np.quantile(fall, 1 - rule.confidence, axis=0) > -rule.delta) & allowed
     first, last = _unbroken(shown[None], np.array([best]))
@@ -141,8 +145,8 @@ def _decide(means: Floats, spread: Floats, allowed: Bools, rule: Rule) -> _Row:
 
 
 def _best(means: Floats, allowed: Bools) -> NDArray[np.intp]:
-    """Return [B] places of the highest score in each row of ``means`` [B, E]; a vetoed one only if all are."""
-    candidates = np.where(allowed | ~allowed.any(), means, -1.0)
+    """Return [B] places of the highest ``allowed`` [E] score in each row of ``means`` [B, E]."""
+    candidates = np.where(allowed, means, -1.0)
     return np.argmax(np.where(np.isnan(candidates), -1.0, candidates), axis=1)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lorasweep.evaluate.bootstrap import exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.bootstrap import comparable, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule
 from lorasweep.evaluate.text import veto_text
 from lorasweep.evaluate.verdict import LEAST_EFFECT
@@ -39,7 +39,8 @@ def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator)
     """
     standing = scores[own]
     others = [strength for strength in sorted(scores) if strength != own]
-    allowed = [strength for strength in others if not scores[strength].vetoes]
+    fit = dict(zip(scores, comparable(list(scores.values())), strict=True))
+    allowed = [strength for strength in others if fit[own] and fit[strength] and not scores[strength].vetoes]
     if standing.vetoes and allowed:
         best = max(allowed, key=lambda strength: _worth(scores[strength]))
         text = f"At strength {own:g} it is ruled out ({veto_text(standing.vetoes[0])}), at {best:g} it is not"
@@ -69,7 +70,9 @@ def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: 
         return pick
     advice = {step: advise(found, own, rule, rng) for step, found in scores.items()}
     at_best = {step: scores[step][advice[step].strength] for step in scores}
-    rival = max(scores, key=lambda step: _worth(at_best[step]))
+    fit = dict(zip(at_best, comparable(list(at_best.values())), strict=True))
+    rivals = [step for step in at_best if fit[step]] if fit[pick.step] else [pick.step]
+    rival = max(rivals, key=lambda step: _worth(at_best[step]))
     if _worth(at_best[rival]) <= _worth(at_best[pick.step]) + rule.delta:
         chosen = advice[pick.step]
         return replace(pick, strength=chosen.strength, reason=f"{pick.reason} {chosen.reason}".strip())

@@ -35,8 +35,10 @@ class Table:
     """[E] scores."""
     spread: Floats
     """[B, E] scores in each bootstrap replicate."""
+    comparable: Bools
+    """[E] whether it was judged on all that the others were, so that its score is theirs to compare."""
     best: int
-    """Place of the best checkpoint that is not ruled out, if there is one."""
+    """Place of the best comparable checkpoint, of one that is not ruled out if there is any."""
     eligible: Bools
     """[E] the unbroken row around ``best`` that is shown to be within ``rule.delta`` of it."""
     rule: Rule

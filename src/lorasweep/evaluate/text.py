@@ -1,9 +1,10 @@
 """The sentences of notes, vetoes, verdicts, picks and strengths. Everything here is read by people, nothing decides."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
+
+import numpy as np
 
 from lorasweep.evaluate.table import Rule, Table
 from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores, VerdictWord, Veto, VetoKind
@@ -82,6 +83,14 @@ def blame(table: Table, place: int, word: VerdictWord, cause: str) -> str:
     return f"It {DECLINE[cause]} ({cause} {here:.2f}, at the best checkpoint {best:.2f})."
 
 
+def incomparable(table: Table, place: int) -> str:
+    """Return why a checkpoint does not compare: the components that others were judged on and it was not."""
+    known = ~np.isnan(table.components)
+    lacks = known[table.comparable].any(axis=0) & ~known[place] & (table.weights > 0)
+    names = " and ".join(name for name, lacking in zip(COMPONENTS, lacks, strict=True) if lacking)
+    return f"Its {names} could not be judged, so its score does not compare with the others'."
+
+
 def ruled_out(veto: Veto) -> str:
     """Return the verdict on a checkpoint that is ruled out."""
     return f"Ruled out: {veto_text(veto)}."
@@ -137,18 +146,16 @@ def none_confirmed(chosen: Scores) -> str:
     return f"On fresh seeds checkpoint {chosen.step} {_unsound(chosen)}, and so is every other finalist."
 
 
-def gave_way(chosen: Scores, final: Scores) -> str:
-    """Return why fresh seeds replaced the chosen checkpoint by ``final``."""
-    if chosen.vetoes or math.isnan(chosen.score):
-        return (
-            f"On fresh seeds {chosen.step} {_unsound(chosen)}, so {final.step} it is: {final.score:.2f}."
-        )
+def gave_way(chosen: Scores, final: Scores, *, sound: bool) -> str:
+    """Return why fresh seeds replaced the chosen checkpoint by ``final``; ``sound`` is whether it could have stayed."""
+    if not sound:
+        return f"On fresh seeds {chosen.step} {_unsound(chosen)}, so {final.step} it is: {final.score:.2f}."
     scores = f"{chosen.score:.2f} against {final.score:.2f}"
     return f"On fresh seeds {chosen.step} fell behind {final.step} ({scores}), so {final.step} it is."
 
 
 def _unsound(judged: Scores) -> str:
-    return f"is ruled out ({veto_text(judged.vetoes[0])})" if judged.vetoes else "is not measurable"
+    return f"is ruled out ({veto_text(judged.vetoes[0])})" if judged.vetoes else "is not comparable"
 
 
 def capital(text: str) -> str:

@@ -28,6 +28,8 @@ def _judge(table: Table, place: int) -> Verdict:
     step, vetoes = judged.step, judged.vetoes
     if np.isnan(table.means[place]):
         return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.UNJUDGED)
+    if not table.comparable[place]:
+        return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.incomparable(table, place))
     if vetoes:
         cause, side = CAUSES[vetoes[0].kind], _side(table, place)
         return Verdict(step=step, word=side, cause=cause, text=text.ruled_out(vetoes[0]))
@@ -63,7 +65,7 @@ def judge_run(table: Table, any_allowed: bool) -> RunVerdict:
         return RunVerdict.NOTHING_USABLE
     if best == last and last > 0 and _rises(table):
         return RunVerdict.TRAIN_LONGER
-    if best == 0 and last > 0 and not table.eligible[1]:
+    if best == 0 and last > 0 and table.comparable[1] and not table.eligible[1]:
         return RunVerdict.TOO_FAST
     return RunVerdict.FINE
 
@@ -80,7 +82,7 @@ def _identity_unknown(table: Table) -> bool:
 
 
 def _rises(table: Table) -> bool:
-    """Return whether the last checkpoint is shown to be better than the one two before it."""
-    before = max(0, len(table.judged) - 3)
+    """Return whether the last checkpoint is shown to be better than the one two comparable ones before it."""
+    before = np.flatnonzero(table.comparable)[-3:][0]
     gain = table.spread[:, -1] - table.spread[:, before]
     return float(np.quantile(gain, 1 - SURE)) > 0 and float(gain.mean()) > LEAST_EFFECT
