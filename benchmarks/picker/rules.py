@@ -184,7 +184,7 @@ def tied(choice: Choice) -> int:
 
 
 def _smoothed(choice: Choice) -> Floats:
-    shares = smooth(np.stack([each.by_prompt for each in choice.scores]))
+    shares = smooth(np.stack([each.by_prompt for each in choice.scores]), choice.run.steps)
     return combine(component_means(shares), exponents(tuple(choice.scores[0].components), choice.weights))
 
 

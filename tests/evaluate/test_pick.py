@@ -277,6 +277,14 @@ def test_runs_are_compared_by_the_pick_and_its_neighbours_on_fresh_seeds():
     assert steady_score(chosen, unmeasured) == pytest.approx((0.25 * 0.8 + 0.5 * 0.9) / 0.75)
 
 
+def test_runs_are_compared_by_neighbours_as_far_as_they_are_near_in_steps():
+    chosen = pick([scored(step, level) for step, level in ((20, 0.3), (60, 0.6), (80, 0.9))])
+    fresh = [replace(scored(step, 0.9, fresh=True), score=score) for step, score in ((60, 0.6), (80, 0.9))]
+    assert chosen.step == 80
+    weight = 0.5 * (1 - 20 / 60)
+    assert steady_score(chosen, fresh) == pytest.approx((weight * 0.6 + 0.5 * 0.9) / (weight + 0.5))
+
+
 def test_a_last_checkpoint_has_one_neighbour_and_standing_scores_do_not_count():
     chosen = pick(run((0.3, 0.6, 0.88)))
     fresh = [replace(scored(step, 0.9, fresh=True), score=score) for step, score in ((20, 0.6), (30, 0.9))]
@@ -303,7 +311,29 @@ def test_a_pick_is_surer_where_the_end_is_sharp():
 
 def test_smoothing_leaves_level_ground_level_and_takes_no_part_of_what_was_not_judged():
     shares = np.array([0.2, 0.4, np.nan, 0.8, 0.8])
-    np.testing.assert_allclose(smooth(shares), [0.8 / 3, 1 / 3, np.nan, 0.8, 0.8])
+    np.testing.assert_allclose(smooth(shares, (10, 20, 30, 40, 50)), [0.8 / 3, 1 / 3, np.nan, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("every", [1, 40, 250])
+def test_of_evenly_spaced_checkpoints_neighbours_weigh_exactly_a_quarter(every):
+    shares = np.random.default_rng(0).uniform(size=12)
+    before, after = shares[:-2], shares[2:]
+    found = smooth(shares, every * np.arange(1, 13))
+    assert found[1:-1].tolist() == ((0.25 * before + 0.5 * shares[1:-1]) + 0.25 * after).tolist()
+
+
+def test_the_farther_a_neighbour_is_in_steps_the_less_it_weighs():
+    alone = smooth(np.array([0.0, 0.0, 1.0, 0.0, 0.0]), (100, 200, 300, 350, 500))  # 100 steps apart on average
+    np.testing.assert_allclose(alone, [0, 0.25, 0.5 / (0.25 + 0.5 + 0.375), 0.375 / (0.375 + 0.5 + 0.125), 0])
+    far = smooth(np.array([1.0, 0.0, 0.0, 0.0]), (100, 1000, 1050, 1100))
+    np.testing.assert_allclose(far, [1, 0, 0, 0])  # more than twice as far as is usual: it learned something else
+    assert smooth(np.array([0.7]), (100,)).tolist() == [0.7]
+
+
+def test_a_checkpoint_far_from_all_others_is_not_lifted_by_them():
+    early = [scored(step, level) for step, level in ((10, 0.3), (500, 0.85), (510, 0.86), (520, 0.87))]
+    words = {verdict.step: verdict.text for verdict in pick(early).verdicts}
+    assert words[10] == "Still 71% a generic person."  # 0.29 of its own, with nothing of step 500's
 
 
 def test_scores_that_do_not_belong_together_are_refused():

@@ -43,7 +43,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     judged = sorted((part for part in scores if part.step > 0 and not part.fresh), key=lambda part: part.step)
     _check(judged)
     weights = exponents(tuple(judged[0].components), judged[0].weights)
-    shares = smooth(np.stack([part.by_prompt for part in judged]))
+    shares = smooth(np.stack([part.by_prompt for part in judged]), [part.step for part in judged])
     draws = prompt_draws(shares.shape[1], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
     fit = comparable(judged)
@@ -122,7 +122,7 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
         return math.nan
     again = [part for part in fresh if part.fresh]
     scores = {part.step: part.score for part, fit in zip(again, comparable(again), strict=True) if fit}
-    return float(smooth(np.array([scores.get(step, math.nan) for step in steps]))[steps.index(pick.step)])
+    return float(smooth(np.array([scores.get(step, math.nan) for step in steps]), steps)[steps.index(pick.step)])
 
 
 def _check(judged: Sequence[Scores]) -> None:

@@ -1,14 +1,16 @@
 """The checkpoints of one run side by side, smoothed over their neighbours: what picks and verdicts are read from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorasweep.records import Bools, Floats, Scores
 
-KERNEL = (0.25, 0.5, 0.25)
-"""Weights of a checkpoint's neighbours and itself in the smoothed shares."""
+OWN = 0.5
+"""Weight of a checkpoint itself in its smoothed shares; neighbours at the mean distance weigh a quarter each."""
 
 
 class Rule(Protocol):
@@ -44,15 +46,21 @@ class Table:
     rule: Rule
 
 
-def smooth(shares: Floats) -> Floats:
-    """Return [E, ...] shares of each checkpoint averaged with its neighbours' by KERNEL.
+def smooth(shares: Floats, steps: Sequence[int] | NDArray[np.int64]) -> Floats:
+    """Return [E, ...] shares of each checkpoint averaged with its neighbours', which weigh less the farther they are.
 
-    A share that was not judged (NaN) takes no part in its neighbours' means, and stays NaN itself.
+    Args:
+        shares: [E, ...]; one that was not judged (NaN) takes no part in its neighbours' means, and stays NaN itself.
+        steps: [E] ascending, of the checkpoints.
     """
+    # Checkpoints that are few steps apart learned nearly the same, so what sets them apart is mostly chance. At the
+    # mean distance a neighbour weighs half as much as the checkpoint itself, at twice that distance nothing.
+    gaps = np.diff(steps).astype(np.float64)
+    nearness = np.clip(1 - gaps / (2 * gaps.mean()), 0, None) if len(gaps) else gaps
+    parts = (OWN * nearness).reshape(-1, *([1] * (shares.ndim - 1)))
     total, weight = np.zeros_like(shares), np.zeros_like(shares)
-    for shift, part in zip((-1, 0, 1), KERNEL, strict=True):
-        source = slice(max(0, shift), len(shares) + min(0, shift))
-        target = slice(max(0, -shift), len(shares) + min(0, -shift))
+    before, whole, after = slice(None, -1), slice(None), slice(1, None)
+    for target, source, part in ((after, before, parts), (whole, whole, OWN), (before, after, parts)):
         judged = ~np.isnan(shares[source])
         total[target] += part * np.where(judged, shares[source], 0.0)
         weight[target] += part * judged
