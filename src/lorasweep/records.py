@@ -334,7 +334,7 @@ class Pick:
     runner_up: int | None
     eligible: tuple[int, ...]
     score: float
-    """Of the picked checkpoint on fresh seeds; NaN before those are drawn."""
+    """Of the picked checkpoint on fresh seeds, slightly lucky if these reversed the pick; NaN before they are drawn."""
     confidence: float
     """Share of bootstrap replicates that pick within one checkpoint of it."""
     verdicts: tuple[Verdict, ...]

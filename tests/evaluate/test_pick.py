@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -260,6 +261,15 @@ def test_a_fresh_score_below_the_floor_leaves_nothing():
     assert chosen.step == 30
     lost = confirm(chosen, [scored(30, 0.1, fresh=True), scored(20, 0.1, fresh=True)], RULE)
     assert (lost.step, lost.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
+
+
+def test_no_page_says_that_fresh_seeds_choose_nothing():
+    """They reverse picks, rule finalists out and advise strengths, as the tests here and in test_strength show."""
+    root = Path(__file__).parents[2]
+    pages = {page.name: page.read_text("utf-8") for page in (root / "README.md", *(root / "docs").glob("*.md"))}
+    assert [name for name, text in pages.items() if "nothing was chosen on" in " ".join(text.split())] == []
+    choosing = "may reverse the pick and advise a strength"
+    assert all(choosing in " ".join(pages[name].split()) for name in ("README.md", "glossary.md", "evaluator.md"))
 
 
 def test_confirming_without_the_picks_fresh_score_changes_nothing():

@@ -231,7 +231,7 @@ class SampleConfig:
     """For every prompt without one of its own; needs a guidance above 1, and FLUX does not read it."""
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     fresh_seeds: list[int] = field(default_factory=lambda: [1000, 1001])
-    """Seeds on which the finalists are drawn and scored again, so that the reported score is not a lucky one."""
+    """Seeds on which the finalists are drawn and scored again. They may reverse the pick and advise a strength."""
     sampler: str = "auto"
     """auto keeps the model's own scheduler; else ddim, euler, euler_a or dpmpp_2m."""
     steps: int = 25

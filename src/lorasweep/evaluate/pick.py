@@ -80,7 +80,8 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     A finalist with a veto on fresh seeds is never picked; if all have one, no checkpoint is usable. Return the pick
     unchanged if nothing was picked or its fresh score is missing.
     """
-    # A checkpoint chosen for its score has a lucky one; only its score on fresh seeds may be reported or optimised.
+    # A checkpoint chosen for its score has a lucky one, so the score on fresh seeds is reported and optimised instead.
+    # It is a little lucky again if this reversal, or the strength advice, chose by the same seeds.
     again = {part.step: part for part in fresh if part.fresh}
     if pick.step is None or pick.step not in again:
         return pick
