@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lorasweep.cli import main
+from lorasweep.commands import reproduce as command
 from lorasweep.data import hashes
 from lorasweep.data.hashes import HASHES, file_sha256
 from lorasweep.errors import UserError
@@ -76,6 +78,22 @@ def test_bytes_changed_under_an_old_time_are_found_by_verifying(run: Path) -> No
     os.utime(path, ns=(then, then))
     assert len(list_checkpoints(run, "anna")) == 3
     assert len(list_checkpoints(run, "anna", verify=True)) == 2
+
+
+def test_reproducing_verifies_that_the_originals_files_are_what_was_written(
+    root: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Path(shutil.copytree(run, run.with_name("again")))
+    monkeypatch.setattr(command, "train_together", lambda runs, say: [SimpleNamespace(folder=again)])
+    path = list_checkpoints(run, "anna")[0].path
+    assert path is not None
+    then = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(then, then))
+    trusting, verified = (command.reproduce(root, "anna", verify, say=print) for verify in (False, True))
+    assert (trusting.verdict, trusting.fine) == ("identical", True)  # headers name the hash of the weights
+    assert (verified.verdict, verified.fine) == ("identical", False)
+    assert f"{path.name} is no longer what was written" in verified.changed
 
 
 def test_a_run_that_cannot_be_written_to_is_read_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
