@@ -15,7 +15,13 @@ from lorasweep.config.compose import conf_dir
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
-ROOMS = ("app", "config", "data", "evaluate", "models", "portraits", "report", "track", "train", "vision")
+PACKAGE = ROOT / "src" / "lorasweep"
+ROOMS = {
+    *("captioning", "check", "commands", "config", "data", "evaluate", "foreign", "kohya", "models", "plan"),
+    *("portraits", "report", "run", "search", "track", "train", "vision"),
+}
+GROUND = {"__init__", "__main__", "cli", "console", "errors", "records"}
+"""Modules beside the rooms."""
 
 
 def text_of(module):
@@ -32,9 +38,25 @@ def test_every_module_says_what_it_is_for():
     ] == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_a_package_so_that_its_import_contracts_hold(room):
-    assert (ROOT / "src" / "lorasweep" / room / "__init__.py").is_file()
+def test_the_package_is_its_rooms_and_its_ground():
+    """A room is a package, so that its import contracts hold."""
+    assert {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")} == ROOMS
+    assert {module.stem for module in PACKAGE.glob("*.py")} == GROUND
+
+
+def test_every_public_function_and_class_says_what_it_is():
+    silent = [
+        f"{module.relative_to(ROOT / 'src')}: {name}"
+        for module in MODULES
+        for name in undocumented(ast.parse(text_of(module)))
+    ]
+    assert silent == []
+
+
+def undocumented(tree):
+    """Names of public functions and classes at the top of a module that have no docstring."""
+    definitions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return [node.name for node in definitions if not node.name.startswith("_") and not ast.get_docstring(node)]
 
 
 def test_hydra_finds_its_plugins_by_scanning_a_namespace():
@@ -85,6 +107,9 @@ def test_the_wheel_holds_presets_plugins_and_models_and_nothing_of_the_checkout(
     assert inside <= held
     assert "hydra_plugins/__init__.py" not in held
     assert not any(part in file for file in held for part in ("tests/", ".cache", "mlruns"))
+    # What judges the product must not ship with it: the oracle, the builder and the readers of the drawn world.
+    assert not any(part in file for file in held for part in ("benchmarks", "oracle", "readers", "build"))
+    assert {Path(file).parts[0] for file in held if ".dist-info/" not in file} == {"lorasweep", "hydra_plugins"}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +142,8 @@ def test_the_wheel_in_another_environment_trains_the_demo_for_one_checkpoint(ins
     for module in said(installed, "python", "-c", where, cwd=tmp_path).split():
         assert Path(module).is_relative_to(installed.parent), module
     draw = (
-        "from lorasweep.commands.demo import PERSON, write_person; write_person(__import__('pathlib').Path(), PERSON)"
+        "from lorasweep.commands.demo import PERSON; from lorasweep.portraits.folder import write_person; "
+        "write_person(__import__('pathlib').Path(), PERSON)"
     )
     said(installed, "python", "-c", draw, cwd=tmp_path)
     short = ["optim.steps=4", "save.count=1", "sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=4"]
