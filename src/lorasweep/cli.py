@@ -13,8 +13,11 @@ import keyword
 import logging
 import math
 import os
+import platform
 import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -49,7 +52,7 @@ OF_HYDRA = ("train", "sweep")
 
 EXIT_CODES = """exit codes:
   0    fine
-  1    failed: a run went wrong
+  1    failed: a run went wrong, or lorasweep itself, with a file to report
   2    wrong usage, configuration or photos; planned, but it cannot fit this machine
   3    trained or scored, but no checkpoint is usable; a pick was asked for where none is made, as for a style
   4    scored and picked, but some files of the folder were skipped, each with a line that says why
@@ -60,7 +63,8 @@ EXIT_CODES = """exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error that the user can mend is one sentence on stderr.
 
-    With LORASWEEP_TRACEBACK in the environment every error is raised as it came.
+    Any other exception is a fault of ours: the sentence says where its traceback lies and to report it. With
+    LORASWEEP_TRACEBACK in the environment every error is raised as it came.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # It complains of a faster kernel for CPUs as soon as PEFT finds it, whether anything is packed or not.
@@ -78,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_code)
     except OSError as error:
         return _complain(_about_file(error), exit_code_of(error))
-    except ValueError as error:
-        return _complain(str(error), ExitCode.USAGE)
+    except Exception as error:
+        return _complain(_about_bug(error), ExitCode.FAILED)
 
 
 def _dispatch(words: list[str]) -> ExitCode:
@@ -172,3 +176,25 @@ def _complain(sentence: str, code: ExitCode) -> ExitCode:
 def _about_file(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _about_bug(error: Exception) -> str:
+    """Write the traceback into a file and return the sentence that names it."""
+    from lorasweep.track.secrets import redact
+
+    told = redact("".join(traceback.format_exception(error)))
+    first = redact(str(error)).partition("\n")[0][:200]
+    system = f"lorasweep {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="lorasweep-traceback-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{system}\n\n{told}")
+        where = file.name
+    except OSError:  # as on a full disk
+        print(told, file=sys.stderr)
+        where = "the lines above"
+    return (
+        f"this is a fault of lorasweep ({type(error).__name__}: {first}); "
+        f"please report it on the project's issue page with {where}"
+    )

@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
         return ranked.index(self)
 
 
-class UserError(ValueError):
+class UserError(Exception):  # no ValueError: those of ours and of numpy are bugs
     """An error that the user can put right.
 
     Its message is a sentence (or one a line) that names the file or key, its value, and what would be accepted.

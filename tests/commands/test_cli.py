@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from dataclasses import dataclass
@@ -385,11 +386,45 @@ def test_json_alone_is_on_stdout_and_nan_is_null(app, capsys):
     assert "pick talks" in shown.err
 
 
+@pytest.mark.parametrize(
+    "bug",
+    [ValueError("operands could not be broadcast\ntogether"), RuntimeError("size mismatch"), KeyError("step")],
+)
+def test_a_bug_is_one_sentence_with_its_traceback_in_a_file(app, monkeypatch, tmp_path, capsys, bug):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnopqrst")
+    app.answers["pick"] = bug
+    bug.add_note("called with hf_abcdefghijklmnopqrst")
+    assert cli.main(["pick", "last"]) == ExitCode.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    (file,) = tmp_path.glob("lorasweep-traceback-*.txt")
+    assert line.endswith(f"please report it on the project's issue page with {file}")
+    assert f"{type(bug).__name__}: {str(bug).splitlines()[0]}" in line
+    text = file.read_text()
+    assert "Traceback (most recent call last)" in text
+    assert f"lorasweep {lorasweep.__version__}" in text
+    assert "abcdefghijklmnopqrst" not in text
+
+
+def test_a_bug_on_a_full_disk_prints_its_traceback(app, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    app.answers["pick"] = ValueError("shapes")
+    assert cli.main(["pick", "last"]) == ExitCode.FAILED
+    shown = capsys.readouterr().err
+    assert "lorasweep: this is a fault of lorasweep (ValueError: shapes); please report it" in shown
+    assert "Traceback (most recent call last)" in shown
+
+
+def test_an_error_of_the_user_is_no_value_error_of_a_library():
+    assert not issubclass(UserError, ValueError)
+
+
 def test_a_traceback_can_be_had(app, monkeypatch):
     monkeypatch.setenv("LORASWEEP_TRACEBACK", "1")
-    app.answers["pick"] = UserError("no run")
-    with pytest.raises(UserError):
-        cli.main(["pick", "last"])
+    for error in (UserError("no run"), ValueError("shapes")):
+        app.answers["pick"] = error
+        with pytest.raises(type(error)):
+            cli.main(["pick", "last"])
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _usual_noun(overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> 
     missing = {"data.path": "", "model.path": ""}
     try:
         return load_run([*chosen, "hardware=cpu"], config_dirs=config_dirs, when_missing=missing).data.class_noun
-    except ValueError:
+    except UserError:
         return ""
 
 
