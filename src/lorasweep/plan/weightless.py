@@ -13,7 +13,14 @@ from lorasweep.data.hub import HUB_ID
 from lorasweep.errors import UserError
 from lorasweep.models import assembled
 from lorasweep.models.family import Family
-from lorasweep.models.loading.reading import from_configuration, part_dtype, part_kinds, tokenizers
+from lorasweep.models.loading.reading import (
+    changes_of,
+    from_configuration,
+    in_range,
+    part_dtype,
+    part_kinds,
+    tokenizers,
+)
 from lorasweep.models.loading.sources import WEIGHTS, Source, find_source, read_json, shipped_configs
 from lorasweep.models.lora.file import init_file, read_lora
 from lorasweep.models.lora.initial import initial_adapter
@@ -49,17 +56,18 @@ def weightless_family(model: "ModelConfig", source: Source, dtype: torch.dtype) 
     """Return the family as ``load_family`` would make it; to be called inside a ``FakeTensorMode``."""
     kinds = part_kinds(model.family)
     parts: dict[str, Any] = {
-        part: _part(kinds[part], source.place(part), part_dtype(part, dtype)) for part in WEIGHTS[model.family]
+        part: in_range(_part(kinds[part], source, part, part_dtype(part, dtype)), dtype)
+        for part in WEIGHTS[model.family]
     }
     parts |= {part: _tokenizer(source, part) for part in tokenizers(model.family)}
     return assembled(model, source, parts, CPU, dtype, hashes={})
 
 
-def _part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+def _part(kind: Any, source: Source, part: str, dtype: torch.dtype) -> nn.Module:
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        module = from_configuration(kind, folder)
+        module = from_configuration(kind, source.place(part), changes_of(source, part))
     finally:
         torch.set_default_dtype(default)
     return module.requires_grad_(False).eval()

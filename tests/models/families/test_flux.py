@@ -1,5 +1,7 @@
 """The FLUX family: flow matching, guidance told, and pictures as diffusers draws them."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,17 @@ from typing import Any
 import pytest
 import torch
 from contracts import family as contract
-from diffusers import FluxPipeline
+from contracts.single_file import write_single_file
+from contracts.tiny_models import load_tiny_kind
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from transformers import T5EncoderModel
 
-from lorasweep.config.schema import LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
+from lorasweep.config.schema import HardwareConfig, LoraConfig, ModelConfig, OptimConfig, RunConfig, SampleConfig
 from lorasweep.errors import UserError
+from lorasweep.models import load_family
 from lorasweep.models.autoencoder import encode, latent_shape
 from lorasweep.models.families.flux import image_ids, packed, unpacked
+from lorasweep.models.loading.frozen import repeated_layers
 from lorasweep.models.lora.initial import initial_adapter
 
 CPU = torch.device("cpu")
@@ -28,6 +35,27 @@ def pipeline(model_of: Callable[[str], Path]) -> Any:
     found = FluxPipeline.from_pretrained(model_of("flux"), local_files_only=True)
     found.set_progress_bar_config(disable=True)
     return found
+
+
+@pytest.fixture(scope="module")
+def schnell_folder(model_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as schnell is: told no guidance, with no shift; its tokenizer has room for 512 tokens."""
+    folder = shutil.copytree(model_of("flux"), tmp_path_factory.mktemp("schnell") / "schnell")
+    dev = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+    transformer = FluxTransformer2DModel.from_config({**dev.config, "guidance_embeds": False})
+    transformer.load_state_dict(dev.state_dict(), strict=False)
+    shutil.rmtree(folder / "transformer")
+    transformer.save_pretrained(folder / "transformer")
+    FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
+    roomy(folder)
+    return folder
+
+
+def roomy(folder: Path) -> Path:
+    """Let T5's tokenizer make 512 tokens, as the real one does."""
+    path = folder / "tokenizer_2" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 512}), encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -73,6 +101,61 @@ def test_its_drawing_is_what_the_diffusers_pipeline_draws(
     ours = flux.draw(text, negative, noise, SampleConfig(steps=5, guidance=guidance), [0, 1])
     assert ours.shape == (2, height, width, 3)
     assert (ours.permute(0, 3, 1, 2).float() - theirs * 255).abs().max() <= 1.0
+
+
+@pytest.mark.parametrize("way", ["folder", "file"])
+def test_schnell_is_read_and_drawn_as_the_reference_does(
+    schnell_folder: Path, model_of: Callable[[str], Path], tmp_path: Path, way: str
+) -> None:
+    path, config = schnell_folder, None
+    if way == "file":  # what the file lacks may come from dev's folder: it has the same text encoders
+        path = write_single_file("flux", schnell_folder, tmp_path / "schnell.safetensors", parts=["transformer"])
+        config = str(roomy(shutil.copytree(model_of("flux"), tmp_path / "dev")))
+    ours = load_tiny_kind("flux", path, config=config)
+    pipeline = FluxPipeline.from_pretrained(schnell_folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    states, _, _ = pipeline.encode_prompt("a person", None, max_sequence_length=256)
+    text = ours.encode_prompts(["a person"])
+    assert text["states"].shape == (1, 256, 32)
+    torch.testing.assert_close(text["states"], states)
+    noise = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(5))
+    size = {"width": 64, "height": 64, "max_sequence_length": 256}
+    theirs = pipeline("a person", latents=packed(noise), num_inference_steps=4, output_type="pt", **size).images
+    drawn = ours.draw(text, text, noise, SampleConfig(steps=4, guidance=3.5), [0])
+    assert (drawn.permute(0, 3, 1, 2).float() - theirs * 255).abs().max() <= 1.0
+
+
+def test_dev_is_read_with_twice_the_tokens_of_schnell_and_neither_uses_what_was_kept_of_the_other_way(
+    schnell_folder: Path, model_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    dev = load_tiny_kind("flux", roomy(shutil.copytree(model_of("flux"), tmp_path / "dev")))
+    assert dev.encode_prompts(["a person"])["states"].shape == (1, 512, 32)
+    assert "t5" not in dev.hashes
+    assert load_tiny_kind("flux", schnell_folder).hashes["t5"] == "256 tokens"  # caches of older versions had 512
+
+
+@pytest.mark.parametrize("way", ["folder", "file"])
+@pytest.mark.parametrize("unload", [False, True])
+def test_t5_does_not_leave_the_range_of_fp16(
+    model_of: Callable[[str], Path], tmp_path: Path, way: str, unload: bool
+) -> None:
+    folder = shutil.copytree(model_of("flux"), tmp_path / "loud")
+    encoder = T5EncoderModel.from_pretrained(folder / "text_encoder_2")
+    for block in encoder.encoder.block:  # as in the real one, sums of 1e5 and more that the last normalisation tames
+        for layer in (block.layer[1].DenseReluDense.wi_0, block.layer[1].DenseReluDense.wi_1):
+            layer.weight.data *= 400
+    encoder.save_pretrained(folder / "text_encoder_2")
+    path = write_single_file("flux", folder, tmp_path / "loud.safetensors") if way == "file" else folder
+    model = ModelConfig(family="flux", path=str(path), config=str(folder), resolution=32)
+    whole, half = (
+        load_family(model, HardwareConfig(device="cpu", precision=precision, unload_encoders=unload))
+        for precision in ("fp32", "fp16")
+    )
+    expected, found = (family.encode_prompts(["a person", ""])["states"] for family in (whole, half))
+    assert expected.isfinite().all()
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+    matrices = [layer.weight for name, layer in repeated_layers(half.components["text_encoder_2"]).items()]
+    assert {matrix.dtype for matrix in matrices} == {torch.float16, torch.float32}  # the memory of fp16, but for wo
 
 
 def test_prompts_become_what_the_pipeline_makes_of_them(flux: Any, pipeline: Any) -> None:

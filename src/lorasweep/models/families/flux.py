@@ -27,7 +27,8 @@ LINEAR = [
     *("norm1.linear", "norm1_context.linear", "norm.linear"),
 ]
 """Every linear layer of the blocks: Kohya's own set."""
-T5_TOKENS = 512
+T5_TOKENS = {True: 512, False: 256}
+"""By whether guidance is told: dev's and schnell's, as in sd-scripts and BFL's own code."""
 LATENT_TOKENS = 2
 """Rows and columns of latents that make one token of the transformer."""
 
@@ -83,10 +84,13 @@ class Flux:
     def encode_prompts(self, texts: Sequence[str], clip_skip: int = 0) -> Text:
         """Return ``states`` [N, tokens, T5's width] and ``pooled`` [N, CLIP's width]."""
         clip_ids = token_ids(self.tokenizer, texts).to(self.device)
-        t5_ids = token_ids(self.tokenizer_2, texts, T5_TOKENS).to(self.device)
+        t5_ids = token_ids(self.tokenizer_2, texts, T5_TOKENS[self.transformer.config.guidance_embeds]).to(self.device)
         with autocast(self.device, self.dtype):
             pooled = self.text_encoder(clip_ids).pooler_output
-            return {"states": self.text_encoder_2(t5_ids)[0].float(), "pooled": pooled.float()}
+        # beside an fp16 transformer T5 computes in fp32 (see ``reading.in_range``)
+        with autocast(self.device, torch.float32 if self.dtype == torch.float16 else self.dtype):
+            states = self.text_encoder_2(t5_ids)[0]
+        return {"states": states.float(), "pooled": pooled.float()}
 
     def training_text(self, text: Text, sizes: Sequence[Sequence[int]], guidance: Sequence[float]) -> Text:
         """Return the text with the distilled ``guidance`` [N]."""

@@ -94,7 +94,7 @@ def _bias(layer: nn.Module, x: Tensor) -> Tensor | None:
 def whole(layer: Any, like: Tensor) -> Tensor:
     """The layer's weight in its own shape, where and in what ``like`` is."""
     weight = layer.weight.to(like.device, non_blocking=True)
-    if layer.how == "full":
+    if layer.how in ("full", "half"):
         return weight.to(like.dtype)
     scale = layer.scale.to(like.device, non_blocking=True)
     if layer.how == "fp8":
@@ -104,7 +104,7 @@ def whole(layer: Any, like: Tensor) -> Tensor:
 
 def packed(weight: Tensor, how: str) -> dict[str, Tensor]:
     """A weight as it is kept: ``weight`` and what is needed to make it whole."""
-    if how == "full":
+    if how in ("full", "half"):
         return {"weight": weight}
     return _as_fp8(weight) if how == "fp8" else _as_nf4(weight)
 
@@ -145,7 +145,9 @@ def repeated_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
 
 
 def how_kept(layer: nn.Module, base: str) -> str:
-    """full, fp8 or nf4; NF4 is for matrices, so convolutions of such a base are kept in fp8."""
+    """Return full, half, fp8 or nf4; NF4 is for matrices, so convolutions of such a base are kept in fp8."""
+    if isinstance(layer, KeptLinear | KeptConv2d):
+        return layer.how
     return "fp8" if base == "nf4" and isinstance(layer, nn.Conv2d) else base
 
 
@@ -164,6 +166,20 @@ def keep(
             kept = kept_layer(layer, how_kept(layer, base), device, away=name in away, pinned=pinned)
             module.set_submodule(name, kept)
     _move(module, device, away)
+    return module
+
+
+def in_fp32(module: nn.Module) -> nn.Module:
+    """Make a module compute in fp32, in place, with the weights of its blocks in the half precision that they have."""
+    # transformers looks at these weights' dtype to decide what it hands them (T5's wo)
+    wide = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    for name, layer in repeated_layers(module).items():
+        if wide.isdisjoint(name.split(".")):
+            module.set_submodule(name, kept_layer(layer, "half", layer.weight.device, away=False))
+    for part in module.modules():
+        if not isinstance(part, KeptLinear | KeptConv2d):
+            for tensor in [*part.parameters(recurse=False), *part.buffers(recurse=False)]:
+                tensor.data = tensor.data.float() if tensor.is_floating_point() else tensor.data
     return module
 
 
@@ -234,6 +250,7 @@ def _kept_bytes(layer: nn.Linear | nn.Conv2d, how: str) -> int:
     count = layer.weight.numel()
     sizes: Mapping[str, int] = {
         "full": layer.weight.nbytes,
+        "half": layer.weight.nbytes,
         "fp8": count + 4 * layer.weight.shape[0],
         "nf4": count // 2 + 4 * -(-count // NF4_BLOCK) + 4 * 16,
     }

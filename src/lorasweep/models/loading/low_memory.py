@@ -97,9 +97,9 @@ def placing(hardware: "HardwareConfig", device: torch.device) -> Place:
 
 
 def marked(family: Any) -> Any:
-    """The family with how its denoiser is kept among its hashes: packed weights are other weights, and what was made
-    from them is no cache, state or score of the whole ones."""
-    layers = (layer for part in DENOISERS for layer in getattr(family, part, nn.Module()).modules())
+    """Return the family with how its parts are kept among its hashes: packed weights are other weights, and what was
+    made from them is no cache, state or score of the whole ones."""
+    layers = (layer for part in family.components.values() for layer in part.modules())
     kept = {layer.how for layer in layers if isinstance(layer, KeptLinear | KeptConv2d)} - {"full"}
     return replace(family, hashes={**family.hashes, "kept": "+".join(sorted(kept))}) if kept else family
 

@@ -27,12 +27,15 @@ from transformers.utils import logging as transformers_logging
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Place
+from lorasweep.models.loading.frozen import in_fp32
 from lorasweep.models.loading.sources import WEIGHTS, Source, read_json, shipped_configs
 from lorasweep.models.lora.names import BFL_DOUBLE, BFL_ENDS, BFL_SINGLE
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
 """Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
+DAMAGE = (UserError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError)
+"""What diffusers, transformers and the converters raise at a part that is damaged or another model's."""
 CACHE_LINE = 64
 """Bytes; torch begins every tensor of its own at a multiple of it."""
 BFL_PREFIX = "model.diffusion_model."
@@ -99,11 +102,27 @@ def skeleton(family: str, place: Callable[[str], Path] | None = None) -> dict[st
         return {part: from_configuration(part_kinds(family)[part], folder_of(part)) for part in parts}
 
 
-def from_configuration(kind: Any, folder: Path) -> nn.Module:
-    """Return a part as its configuration describes it, on the device and in the precision that are torch's default."""
+def from_configuration(kind: Any, folder: Path, changes: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return a part as its configuration describes it, on the device and in the precision that are torch's default.
+
+    Args:
+        changes: to the configuration (see ``changes_of``).
+    """
     if hasattr(kind, "load_config"):  # diffusers
-        return kind.from_config(kind.load_config(folder))
+        return kind.from_config({**kind.load_config(folder), **(changes or {})})
     return kind(kind.config_class.from_pretrained(folder))
+
+
+def changes_of(source: Source, part: str) -> dict[str, Any]:
+    """Return what a model says of a part besides the part's configuration, which may be another model's."""
+    return {"guidance_embeds": source.guidance_embeds} if part == "transformer" else {}
+
+
+def in_range(part: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a part that computes in fp32 if fp16 is too small for it."""
+    # T5's sums reach 1e5 and more. In fp16 they are inf, or are clipped, which changes the image; refusing fp16 would
+    # shut cards without bf16 out of FLUX, and weights in fp32 are 19 GB. So its weights stay in fp16.
+    return in_fp32(part) if dtype == torch.float16 and isinstance(part, T5EncoderModel) else part
 
 
 def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
@@ -119,7 +138,7 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: P
     where = source.file if keys else source.place(part)
     try:
         module = _from_file(source, kind, part, keys, dtype) if keys else _from_folder(source, kind, part, dtype)
-    except (UserError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+    except DAMAGE as error:
         why = re.split(r"\.\s|\n", str(error).strip())[0][:200].removesuffix(".")
         raise UserError(
             f"model.path holds no whole {part}: {where} cannot be read ({why}); "
@@ -128,7 +147,7 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: P
     missing = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
     if missing:
         raise UserError(f"model.path holds no whole {part}: {where} lacks {missing}.")
-    return _aligned(place(part, module.requires_grad_(False).eval()))
+    return _aligned(place(part, in_range(module.requires_grad_(False).eval(), dtype)))
 
 
 def _aligned(module: nn.Module) -> nn.Module:
@@ -155,7 +174,7 @@ def _from_folder(source: Source, kind: Any, part: str, dtype: torch.dtype) -> nn
 def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: torch.dtype) -> nn.Module:
     state = _tensors(source.file, keys, dtype)
     if part in CONVERTERS:
-        return _converted(kind, source.place(part), state, CONVERTERS[part])
+        return _converted(kind, source.place(part), state, CONVERTERS[part], changes_of(source, part))
     reading = {"config": str(source.place(part)), "torch_dtype": dtype, "local_files_only": True}
     if kind.__name__.startswith("CLIP"):
         return create_diffusers_clip_model_from_ldm(kind, state, **reading)
@@ -164,11 +183,10 @@ def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: tor
     return module
 
 
-def _converted(kind: Any, folder: Path, state: dict[str, Tensor], convert: Any) -> nn.Module:
+def _converted(kind: Any, folder: Path, state: dict[str, Tensor], convert: Any, changes: dict[str, Any]) -> nn.Module:
     """What a part's configuration describes, holding a checkpoint's weights; what it lacks stays on the meta device."""
     config = kind.load_config(folder, local_files_only=True)
-    if "guidance_embeds" in config:  # FLUX.1-dev is told its guidance, schnell is not
-        config["guidance_embeds"] = any("guidance_in." in key for key in state)
+    config |= changes
     with torch.device("meta"):
         module = kind.from_config(config)
     expected, weights = module.state_dict(), convert(state, config)

@@ -40,6 +40,8 @@ PREFIXES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """How the keys of a part begin in a single checkpoint file."""
 VAE_PREFIXES = ("first_stage_model.", "vae.")
+SCHNELL_SHIFT = {"use_dynamic_shifting": False, "shift": 1.0}
+"""As in ``scheduler_config.json`` of black-forest-labs/FLUX.1-schnell."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 HUB_REST = ["*.fp16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*"]
 QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", ".comfy_quant", ".absmax")
@@ -68,11 +70,23 @@ class Source:
         own = self.folder / part
         return own if own.is_dir() else shipped_configs(self.kind) / part
 
+    @property
+    def guidance_embeds(self) -> bool | None:
+        """Whether FLUX's transformer is told its guidance: dev is, schnell is not; None for other families."""
+        if self.kind != "flux":
+            return None
+        keys = self.in_file("transformer")
+        if keys:  # diffusers and ComfyUI tell the two apart by this key as well
+            return any("guidance_in." in key for key in keys)
+        return bool(read_json(self.place("transformer") / "config.json").get("guidance_embeds"))
+
     def hashes(self) -> dict[str, str]:
-        """sha256 of what each part with weights is read from; a single file is hashed whole, as Kohya does."""
+        """Return sha256 of what each part with weights is read from; a single file is hashed whole, as Kohya does."""
         parts = [part for part in WEIGHTS[self.kind] if not self.in_file(part)]
         whole = {"file": file_sha256(self.file)} if self.file else {}
-        return whole | {part: folder_hash(self.place(part)) for part in parts}
+        # schnell was once read with dev's 512 tokens: what was made that way is no cache, state or score of this model
+        read = {"t5": "256 tokens"} if self.guidance_embeds is False else {}
+        return whole | {part: folder_hash(self.place(part)) for part in parts} | read
 
     def scheduler(self) -> dict[str, Any]:
         """The scheduler's configuration; a single file may say that it predicts v by a key of that name."""
@@ -81,6 +95,8 @@ class Source:
             config["prediction_type"] = "v_prediction"
         if "ztsnr" in self.keys:
             config["rescale_betas_zero_snr"] = True
+        if self.guidance_embeds is False and self.in_file("transformer"):
+            config |= SCHNELL_SHIFT  # the folder beside a file is the shipped one, or one of dev's
         return config
 
 
