@@ -1,9 +1,14 @@
 import dataclasses
+import json
+import shutil
+from itertools import chain
 
 import pytest
 import torch
+from contracts.single_file import write_single_file
 from contracts.tiny import SIDE, tiny_run
 from contracts.tiny_models import write_tiny
+from safetensors.torch import load_file, save_file
 
 from lorasweep.config.schema import HardwareConfig, ModelConfig
 from lorasweep.models import load_family
@@ -91,3 +96,42 @@ def kept_by(real, bank):
         kept = ledger.now
     assert loss.isfinite().all()
     return kept, sum(size for key, size in saved.items() if key not in ledger._known)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flux"])
+def test_the_weights_that_are_counted_are_those_that_are_loaded(kind, precision, models):
+    run = tiny(kind, models, {}, {"precision": precision})
+    counted = Counting(run.model, precision, "cpu")(run).frozen
+    family = load_family(run.model, run.hardware)
+    parts = {**family.components, "vae": family.vae}
+    tensors = {name: chain(part.parameters(), part.buffers()) for name, part in parts.items()}
+    assert counted == {name: sum(tensor.nbytes for tensor in held) for name, held in tensors.items()}
+
+
+@pytest.mark.parametrize("unload", [False, True])
+def test_the_text_that_is_counted_for_flux_is_that_of_its_kind(unload, models, tmp_path):
+    """schnell reads half as many tokens as dev, from a single file too; fp16 computes T5 in fp32."""
+    folder = shutil.copytree(models["flux"], tmp_path / "dev")
+    path = folder / "tokenizer_2" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 512}), encoding="utf-8")
+    whole = write_single_file("flux", folder, tmp_path / "dev.safetensors", parts=["transformer"])
+    state = {key: tensor for key, tensor in load_file(whole).items() if "guidance_in." not in key}
+    save_file(state, tmp_path / "schnell.safetensors")
+    found = {}
+    for name in ("dev", "schnell"):
+        model = ModelConfig(
+            family="flux", path=str(tmp_path / f"{name}.safetensors"), config=str(folder), resolution=SIDE
+        )
+        run = tiny("flux", models, {}, {"precision": "fp16", "unload_encoders": unload})
+        run = dataclasses.replace(run, model=model)
+        counted = Counting(model, "fp16", "cpu")(run)
+        family = load_family(model, run.hardware)
+        text = family.encode_prompts(["a"])
+        assert counted.text == sum(tensor.nbytes for tensor in text.values())
+        ledger = ledger_of(family)
+        with ledger, torch.no_grad():
+            family.encode_prompts([""])
+        assert counted.text_in.peak == pytest.approx(ledger.peak, rel=WITHIN)
+        found[name] = text["states"].shape[1]
+    assert found == {"dev": 512, "schnell": 256}

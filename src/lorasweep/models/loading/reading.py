@@ -110,7 +110,10 @@ def from_configuration(kind: Any, folder: Path, changes: Mapping[str, Any] | Non
     """
     if hasattr(kind, "load_config"):  # diffusers
         return kind.from_config({**kind.load_config(folder), **(changes or {})})
-    return kind(kind.config_class.from_pretrained(folder))
+    config = kind.config_class.from_pretrained(folder)
+    # a model inside a model is made in the precision that the file was saved in
+    config.dtype = torch.get_default_dtype()
+    return kind(config)
 
 
 def changes_of(source: Source, part: str) -> dict[str, Any]:
