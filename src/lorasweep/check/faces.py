@@ -8,21 +8,22 @@ from lorasweep.data.facts import FaceFacts
 from lorasweep.data.findings import Finding
 from lorasweep.records import Floats
 
+# Of 64 pixels of 512 a VAE makes 8 x 8 latents (Fizgig's manual: 80 pixels are about 10 x 10 latents, and a crop has 40
+# times the face).
 SMALL_FACE = 0.125
-"""Side of a face as a share of the training image's, below which it is small: 64 pixels of 512, of which a VAE makes
-8 x 8 latents (Fizgig's manual: 80 pixels are about 10 x 10 latents, and a crop has 40 times the face)."""
+"""Side of a face as a share of the training image's, below which it is small."""
+# Pixels count too, since a face of 50 pixels cannot be sharper than its pixels. Sharp photos of faces of 30 to 128
+# pixels have 1.1 to 2.4 %, drawn faces 0.8 % at most; a blur that is clearly visible adds 2 %.
 BLURRED, BLUR_PIXELS = 0.015, 0.5
-"""Width of the sharpest edges from which a face is blurred: this share of its side, plus so many pixels of what was
-measured, since a face of 50 pixels cannot be sharper than its pixels. Sharp photos of faces of 30 to 128 pixels have
-1.1 to 2.4 %, drawn faces 0.8 % at most; a blur that is clearly visible adds 2 %."""
+"""Width of the sharpest edges from which a face is blurred: this share of its side, plus so many measured pixels."""
 FEW = 5
 """Faces below which nobody can be called a stranger among them."""
+# FaceNet and the portraits network have 0.7 to 0.9 for one person and 0 to 0.3 for strangers.
 SAME_PERSON = 0.45
-"""Median cosine to the other faces below which somebody may be another person. FaceNet and the portraits network have
-0.7 to 0.9 for one person and 0 to 0.3 for strangers."""
+"""Median cosine to the other faces below which somebody may be another person."""
+# A least spread is assumed, since among near-identical photos every small difference would stand out.
 OUTLIER, LEAST_SPREAD = 3.5, 0.03
-"""Robust z from which a cosine is an outlier (Iglewicz and Hoaglin 1993), and the least standard deviation that is
-assumed: among near-identical photos every small difference would stand out."""
+"""Robust z from which a cosine is an outlier (Iglewicz and Hoaglin 1993), and the least standard deviation."""
 
 
 def check_faces(faces: Sequence[FaceFacts], resolution: int) -> list[Finding]:

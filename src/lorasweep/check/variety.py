@@ -12,16 +12,16 @@ from lorasweep.records import Floats
 
 LEAST = 6
 """Photos with a face below which nothing is said of variety."""
+# huggingface blog #1665: avoid repeating backgrounds, clothing and poses; kohya_ss #62.
 MOST_ALIKE = 0.6
-"""Share of photos with one background, or one outfit, above which a LoRA learns it with the subject (huggingface blog
-#1665: avoid repeating backgrounds, clothing and poses; kohya_ss #62)."""
+"""Share of photos with one background, or one outfit, above which a LoRA learns it with the subject."""
 MOST_TURNED = 0.75
 """Share of faces turned one way, or all to the camera, above which a LoRA draws little else."""
-LIGHTNESS = 0.5
-"""Weight of lightness beside colour: the same wall is darker in the evening."""
+LIGHTNESS = 0.5  # the same wall is darker in the evening
+"""Weight of lightness beside colour."""
+# 2.3 is just noticed side by side, light and shadow make 10; the drawn world's colours are 25 and more apart.
 ALIKE = 14.0
-"""Distance in CIELAB, so weighted, below which two colours are one: 2.3 is just noticed side by side, light and shadow
-make 10 of it. The drawn world's colours are 25 and more apart."""
+"""Distance in CIELAB, lightness weighted, below which two colours are one."""
 MIXED = 0.19
 """Score of ``orientation`` above which a set is mixed, chosen on half A of ``benchmarks.check.orientation``."""
 
