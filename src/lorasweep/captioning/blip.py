@@ -24,9 +24,10 @@ HUB_FILES = ("*.json", "*.txt", WEIGHTS)
 """What is fetched from the hub."""
 INPUTS = ("pixel_values", "input_ids", "attention_mask")
 
+# Every caption began like this in BLIP's training. Its own code puts this first and cuts it off, as Kohya's utility
+# does. Without it the large model is said to begin with words such as 'arafed'.
 PROMPT = "a picture of"
-"""How every caption began in BLIP's training. Its own code puts this first and cuts it off, as Kohya's utility does.
-Without it the large model is said to begin with words such as 'arafed'."""
+# The defaults of Kohya's BLIP utility: beam search is on, with one beam, so that its top_p of 0.9 has no effect.
 GENERATION: Mapping[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
@@ -35,8 +36,7 @@ GENERATION: Mapping[str, Any] = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
 }
-"""The defaults of Kohya's BLIP utility: beam search is on, with one beam, so that its top_p of 0.9 has no effect.
-Lengths are in tokens and include the prompt."""
+"""How words are chosen; lengths are in tokens and include the prompt."""
 
 
 class Blip:

@@ -12,8 +12,8 @@ from lorasweep.errors import UserError
 from lorasweep.vision.embedder import first_sentence
 
 WEIGHTS = "model.safetensors"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.pb")
-"""Files that are never read, since reading a pickle may run code."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.pb")  # reading one may run code
+"""Endings of weights that are never read."""
 
 
 class CaptionerKind(StrEnum):
@@ -25,12 +25,12 @@ class CaptionerKind(StrEnum):
     """Booru tags of drawings."""
 
 
+# Of BLIP the large model: Kohya's utility runs it, and the hub has the smaller one as a pickle only.
 DEFAULTS = {
     CaptionerKind.BLIP: ("Salesforce/blip-image-captioning-large", "2227ac38c9f16105cb0412e7cab4759978a8fd90"),
     CaptionerKind.TAGGER: ("SmilingWolf/wd-vit-tagger-v3", "7f6b584d0bd3f55c4531f14ba3d4761b2bccdc0f"),
 }
-"""Hub id and commit by kind. Of BLIP it is the large model: Kohya's utility runs it, and the hub has the smaller one as
-a pickle only."""
+"""Hub id and commit by kind."""
 
 
 class Captioner(Protocol):

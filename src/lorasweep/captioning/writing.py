@@ -188,6 +188,7 @@ def _write_all(
         texts = captioner.caption(load_pixels(task.picture) for task in batch)
         for task, text in zip(batch, texts, strict=True):
             full = with_trigger(text, settings.trigger, settings.prefix)
+            # captions and nothing else are left in the folder: other trainers read it too
             write_atomically(task.target, f"{full}\n".encode())
         done(len(batch))
 
