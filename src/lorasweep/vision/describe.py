@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
 """Fields of ``Features`` that are cached; ``whole`` is one more if something else than a face tells the subject."""
-LAYOUT = 3
-"""Raised whenever a column changes its meaning, so that no stale cache is read."""
+LAYOUT = 3  # raised whenever a column changes its meaning, so that no stale cache is read
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """DINOv2 (Oquab et al. 2023, arXiv 2304.07193): an image to one vector that tells things of one kind apart.
 
-DreamBooth (Ruiz et al. 2022, arXiv 2208.12242, §4.1) prefers DINO to CLIP for this: CLIP learned from captions, and a
-caption calls two yellow clocks the same. The vector is of the whole image, so the background counts too: it says more
-if photos and samples show the subject large, and samples of new scenes never reach the likeness of the photos among
-themselves.
+The vector is of the whole image, so the background counts too: it says more if photos and samples show the subject
+large, and samples of new scenes never reach the likeness of the photos among themselves.
 """
 
 import hashlib
@@ -23,12 +21,15 @@ from lorasweep.errors import UserError
 from lorasweep.records import Floats
 from lorasweep.vision.embedder import checked_sha256, first_sentence, require_whole, unit
 
+# DreamBooth (Ruiz et al. 2022, arXiv 2208.12242, §4.1) prefers DINO to CLIP for this: CLIP learned from captions, and a
+# caption calls two yellow clocks the same.
 DEFAULT = ("facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415")
 """Hub id and commit of the default weights."""
 KEY = "evaluate.image_weights"
 CONFIG, LOOKING, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
+# no other class is loaded, and no code that comes with weights
 KINDS = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
-"""transformers' class by ``model_type``. No other class is loaded, and no code that comes with weights."""
+"""transformers' class by ``model_type``."""
 WHAT = f"a DINOv2 folder for transformers with {CONFIG}, {LOOKING} and {WEIGHTS}, or a hub id such as {DEFAULT[0]}"
 BATCH = 32
 """Images that are embedded at once."""

@@ -18,10 +18,10 @@ from lorasweep.vision.embedder import unit
 from lorasweep.vision.face_finder import NOBODY, Found
 from lorasweep.vision.faces import box_of
 
+# Steps are this small since the network sees no face in a window that is off by an eighth; it would then take parts of
+# the face, in smaller windows, for one.
 LARGE = {1.0: 4, 0.75: 6, 0.56: 8, 0.42: 12, 0.32: 16}
-"""Large windows: their side as a share of the image's shorter side, to the step between them in a window's 64 pixels.
-A step of an eighth may miss a face: the network sees none in a window that is off by so much, and then takes parts of
-the face, in smaller windows, for one."""
+"""Large windows: side as a share of the image's shorter side, to the step between windows in a window's 64 pixels."""
 FAR = {0.25: 16, 0.19: 16, 0.145: 16, 0.11: 16, 0.085: 16}
 """The same for small windows, which are searched only if the large ones hold nobody."""
 WORTH_A_LOOK = 0.05
@@ -30,9 +30,10 @@ CANDIDATES = 12
 """Windows that are looked at again, the surest first."""
 SURE, LIKELY = 0.9, 0.5
 """Probability from which a window holds a face; if none is sure, the likeliest of the large windows counts."""
+# Drawn heads turn by moving their features within the outline, by a fifth of its half width. Of 204 photos all but one
+# fall on the right side of this.
 TURNED = 0.09
-"""``off_centre`` of a turned head: drawn heads turn by moving their features within the outline, by a fifth of its half
-width. Of 204 photos all but one fall on the right side of this."""
+"""``off_centre`` from which a head is turned."""
 CHEEK, OUTSIDE, REACH = 0.6, 0.8, 2.6
 """Distances from the middle between the eyes, in distances between them: the cheeks are between the first two, the
 outline is looked for between the last two."""
@@ -42,7 +43,7 @@ ANOTHER_COLOUR = 30
 """Difference to the skin, of 255, in the channel that differs most, at which the skin ends."""
 LEAST_SIDE = 48
 """Pixels of the image in a window's side; smaller windows show too little."""
-CERTAIN = 0.995
+CERTAIN = 0.995  # as sure as the network can be
 """Probability from which nothing is looked for around a face any more."""
 OVERLAP = 0.25
 """Shared part of the smaller of two boxes from which both are one face."""

@@ -13,13 +13,12 @@ from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, find_sure_faces
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
 
-TURNED = 0.12
-"""How far the nose of a turned face is from the middle between the eyes, in distances between them: about 15 degrees,
-if the nose stands out by half that distance."""
-LEAST_SHARE = 0.33
-"""Share of the largest face's side below which a face is somebody in the background, or a pattern."""
-LOOKED_AT = 1024
-"""Pixels of the longer side: larger images are shrunk to it first. A face that this loses is too small to train on."""
+TURNED = 0.12  # about 15 degrees, if the nose stands out by half the distance between the eyes
+"""How far the nose of a turned face is from the middle between the eyes, in distances between them."""
+LEAST_SHARE = 0.33  # a smaller face is somebody in the background, or a pattern
+"""Least side of a further face, as a share of the largest one's."""
+LOOKED_AT = 1024  # a face that is lost by shrinking is too small to train on
+"""Pixels of the longer side; larger images are shrunk to it first."""
 
 
 @dataclass(frozen=True, kw_only=True)

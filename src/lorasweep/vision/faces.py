@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 CROP = 160
 """Pixels: the side that InceptionResnetV1 was trained on."""
-MARGIN = 14 / CROP
-"""Share of the crop, both sides together, that lies around the box: what the published vectors were computed with."""
+MARGIN = 14 / CROP  # as the published vectors were computed
+"""Share of the crop, both sides together, that lies around the box."""
 SURE = 0.9
 """MTCNN's probability from which a box counts as a face."""
-SURE_OF_ANOTHER = 0.98
-"""MTCNN's probability from which a second box counts: below it, MTCNN sees faces in folds and trees."""
-COMPANION = 0.5
-"""Share of the largest face's side from which a second person counts: one who was prompted for stands beside the
-subject, not in the background."""
+SURE_OF_ANOTHER = 0.98  # below it, MTCNN sees faces in folds and trees
+"""MTCNN's probability from which a second box counts."""
+COMPANION = 0.5  # one who was prompted for stands beside the subject, not in the background
+"""Share of the largest face's side from which a second person counts."""
 LIKELY = 0.5
 """The portraits network's probability from which an image counts as a face; it is trained to split them at one half."""
 
