@@ -19,6 +19,7 @@ def carry_model(draft: Draft) -> None:
     carry_resolution(draft)
     if draft.family == "flux":
         return
+    # what sd-scripts trains, never "auto": it does not read what the model says of itself
     predicts = "v_prediction" if draft.flag("v_parameterization") else "epsilon"
     draft.carry("v_parameterization", "model.prediction", predicts)
     if draft.flag("zero_terminal_snr"):
@@ -68,7 +69,7 @@ def carry_photos(draft: Draft) -> None:
     if folder := draft.text("train_data_dir"):
         draft.carry("train_data_dir", "data.path", folder)
     others = draft.text("reg_data_dir")
-    draft.sets["data.regularisation_path"] = None
+    draft.sets["data.regularisation_path"] = None  # set in any case: the base preset may name one
     if others:
         draft.carry("reg_data_dir", "data.regularisation_path", others)
         draft.carry("prior_loss_weight", "data.regularisation_weight", draft.number("prior_loss_weight"))
@@ -86,6 +87,7 @@ def carry_buckets(draft: Draft) -> None:
         return
     upscale = not draft.flag("bucket_no_upscale")
     draft.carry("bucket_no_upscale", "data.upscale", upscale)
+    # with no upscaling sd-scripts makes buckets of the images' own sizes and never looks at these bounds
     unused = "" if upscale else "without effect as long as data.upscale is false, as there"
     draft.carry("min_bucket_reso", "data.bucket_min", draft.whole("min_bucket_reso"), unused)
     draft.carry("max_bucket_reso", "data.bucket_max", draft.whole("max_bucket_reso"), unused)
@@ -101,6 +103,7 @@ def _carry_captions(draft: Draft) -> None:
     else:
         draft.note(name, Status.LOST, f"captions must end in .txt or .caption; rename {ending}")
     draft.carry("caption_dropout_rate", "data.caption_dropout", draft.number("caption_dropout_rate"))
+    # a run keeps one clause at least, the trigger; sd-scripts may shuffle that too
     shuffle, kept = draft.flag("shuffle_caption"), draft.whole("keep_tokens")
     draft.carry("shuffle_caption", "data.shuffle_captions", shuffle)
     if kept or not shuffle:

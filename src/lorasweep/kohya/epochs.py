@@ -128,7 +128,7 @@ def _parts_of(draft: Draft, file: DatasetFile, resolution: int, folder: str | No
 def _shown_in(draft: Draft, part: Part, subset: Subset, folder: Path) -> list[_Shown]:
     """Return the images of one folder that are trained on, without sd-scripts' share for validation."""
     paths, repeats = _files(folder), repeats_of(draft, subset)
-    if repeats < 1:
+    if repeats < 1:  # sd-scripts ignores such a folder
         return []
     single = Draft(said={**draft.said, **part.said}, defaults=draft.defaults, family=draft.family)
     share = single.number("validation_split")
@@ -152,6 +152,7 @@ def _count(parts: Sequence[_Part]) -> Counts:
 
 def _batches(part: _Part) -> int:
     total = sum(picture.repeats for picture in part.subject)
+    # regularisation images fill an epoch up to the subject's number, in turn
     spread = spread_repeats([picture.repeats for picture in part.others], total, passing=True)
     added = [_Shown(picture.path, count) for picture, count in zip(part.others, spread, strict=True) if count]
     pictures = [*part.subject, *added]

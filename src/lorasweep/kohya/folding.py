@@ -34,6 +34,7 @@ def argument_of(name: str) -> str:
 def main_part(file: DatasetFile) -> Part:
     """Return the dataset whose resolution and batch size a run gets: that of the largest images, the first of
     equals."""
+    # a run has one size and one batch; what fits the largest images fits all
     return max(file.parts, key=area_of)
 
 
@@ -47,6 +48,7 @@ def fold(draft: Draft, file: DatasetFile) -> None:
     """Put the file's settings above the arguments, and drop those that are not read beside a dataset file."""
     over = {name: said for name, said in main_part(file).said.items() if name in OF_DATASETS}
     over |= {name: said for name, said in main_subset(file).said.items() if name in SHARED}
+    # dropped, since a folder in the arguments would be trained on here, and is not there
     kept = {name: said for name, said in draft.said.items() if name not in IGNORED}
     draft.said = {**kept, **{argument_of(name): _as_argument(said) for name, said in over.items()}}
 
@@ -86,7 +88,7 @@ def _note_shared(
         main, value = draft.said.get(argument_of(name)), draft.value(argument_of(name))
         for key, said in counting.items():
             if main is not None and key == main.key:
-                continue
+                continue  # the one that counts has its line already
             if _alike(said.value, value):
                 _note(draft, said, Status.CARRIED, f"as {main.key if main else 'without it'}")
             else:

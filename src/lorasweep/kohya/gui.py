@@ -131,6 +131,7 @@ def gui_said(file: KohyaFile) -> dict[str, Said]:
         if name not in RATES and not (name.startswith("conv_") and values.get("LoRA_type") not in WITH_CONV):
             said[name] = _as_told(name, key, value)
     said |= _network(values) | _rates(values) | _warmup(values)
+    # files of older versions of the GUI have a switch in place of the optimiser's name
     if "optimizer" not in values and not is_off(values.get("use_8bit_adam")):
         said["optimizer_type"] = Said(key="use_8bit_adam", value="AdamW8bit", written=values["use_8bit_adam"])
     # the GUI has two sets of fields for noise, of which the type chooses one
@@ -147,6 +148,7 @@ def _additional(file: KohyaFile) -> dict[str, Any]:
 
 def _as_told(name: str, key: str, value: Any) -> Said:
     """Return a setting as the GUI passes it on, which leaves out what is empty, zero or false."""
+    # these two are passed on whatever they are
     dropped = is_off(value) and name not in ("max_train_steps", "mixed_precision")
     return Said(key=key, value=SCRIPT_DEFAULTS.get(name, value) if dropped else value, written=value)
 

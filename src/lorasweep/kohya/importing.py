@@ -70,6 +70,7 @@ def import_settings(
     """
     path = Path(file).expanduser()
     settings = read_kohya(path)
+    # the base preset says how images are drawn and judged, of which Kohya knows nothing
     base = like or f"person_{draft_of(settings).family}"
     usual = _base_of(base)
     draft = draft_of(settings, usual.model.family)
@@ -81,7 +82,7 @@ def import_settings(
         carry_prompts(draft, _prompts(settings, draft), trigger)
     elif steps is not None:
         draft.sets["optim.steps"] = steps
-    draft.sets.pop("model.family", None)
+    draft.sets.pop("model.family", None)  # the base preset is of that family
     target = place_for(path, draft, to)
     run = write_preset(target, base, draft.sets, path, overwrite=overwrite)
     lines = (*draft.lines.values(), *left_over(spread(settings), draft.lines))
@@ -128,7 +129,7 @@ def _base_of(preset: str) -> RunConfig:
 def _same_family(draft: Draft, settings: KohyaFile, base: str, family: str) -> None:
     if draft.family != family:
         raise UserError(f"--like is {base!r}, made for {family}, but {settings.path} trains {draft.family}.")
-    if stated_family(settings) is None:
+    if stated_family(settings) is None:  # a guess must be seen, or a wrong base goes unnoticed
         says = f"model.family={family} (guessed, since no script is named; --like person_sd15 would say otherwise)"
         draft.tell("(script)", Status.NEAR, says)
 

@@ -88,6 +88,7 @@ def carry_prompts(draft: Draft, prompts: Sequence[SamplePrompt], trigger: str) -
         draft.sets[f"{key}.text"] = _with_trigger(prompt.text, trigger)
         if negative := prompt.options.get("negative"):
             draft.sets[f"{key}.negative"] = _with_trigger(str(negative), trigger)
+        # drawn and judged by prompt-following only
         draft.sets |= {f"{key}.face": False, f"{key}.photo": False}
     kept = min(len(fit), MOST)
     if kept:

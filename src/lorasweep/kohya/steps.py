@@ -59,6 +59,7 @@ def steps_of(draft: Draft, length: Length, counts: Counts | None) -> int:
     assert counts is not None  # ``counts_of`` has raised if it was needed and could not be had
     batch, parts = draft.sets["optim.batch_size"], draft.sets["optim.gradient_accumulation"]
     if length.by_gui:
+        # the GUI doubles its steps for regularisation images, however many there are
         factor = 2 if draft.sets.get("data.regularisation_path") else 1
         # multiplied in the GUI's own order, since floating-point rounding decides on the last step
         return math.ceil(counts.pictures / batch / parts * length.epochs * factor)
@@ -118,7 +119,7 @@ def _carry_checkpoints(draft: Draft, steps: int, counts: Counts | None) -> None:
         every = epochs * epoch_of(counts, draft.sets["optim.gradient_accumulation"])
     if not every:
         draft.note(name, Status.NEAR, "12 checkpoints are spread evenly: without the photos an epoch is not known")
-    elif math.ceil(steps / every) < FEWEST:
+    elif math.ceil(steps / every) < FEWEST:  # a pick needs more to choose from
         few = math.ceil(steps / every)
         draft.note(name, Status.NEAR, f"12 checkpoints are spread evenly: {few} would be too few to pick from")
     else:

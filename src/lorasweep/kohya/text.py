@@ -69,6 +69,7 @@ def train_command(preset: Path, sets: Mapping[str, Any], run: RunConfig) -> str:
     here = os.environ.get(PRESETS_VARIABLE)
     if not here or Path(here).resolve() != preset.parent.parent.resolve():
         words += ["--config-dir", str(preset.parent.parent)]
+    # each shell quotes in its own way
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 

@@ -106,7 +106,7 @@ def carry_rates(draft: Draft) -> None:
     draft.carry(text_name, "lora.text_encoder", text_rate > 0)
     # set in any case, since the preset that this one builds on may have a rate of its own
     draft.sets["optim.text_encoder_lr"] = None
-    if text_rate > 0 and draft.sets["optim.name"] == "prodigy":
+    if text_rate > 0 and draft.sets["optim.name"] == "prodigy":  # one step size is found for all parameters
         if text_rate != rate:
             draft.near("text_encoder_lr", "lora.text_encoder", True, "Prodigy finds one rate for all parts")
     elif text_rate > 0:
@@ -172,9 +172,8 @@ def _carry_arguments(draft: Draft, optimizer: str) -> None:
             left.append(word)
     told = "; ".join([*([", ".join(made)] if made else []), *([f"left out: {', '.join(left)}"] if left else [])])
     if told:
-        draft.note(
-            "optimizer_args", Status.LOST if left and not made else Status.NEAR if left else Status.CARRIED, told
-        )
+        partly = Status.NEAR if made else Status.LOST
+        draft.note("optimizer_args", partly if left else Status.CARRIED, told)
     changed = [f"{key}={value}" for key, value in always.items() if key not in LIKE_THERE]
     if changed and draft.text("optimizer_type").rpartition(".")[2].lower() == optimizer:
         draft.note("optimizer_type", Status.NEAR, f"optim.name={optimizer}: here always with {', '.join(changed)}")
@@ -240,7 +239,7 @@ def carry_loss(draft: Draft) -> None:
         return
     draft.carry("min_snr_gamma", "optim.min_snr_gamma", gamma or None)
     draft.carry("noise_offset", "optim.noise_offset", offset)
-    kind = draft.text("noise_offset_type") or "Original"
+    kind = draft.text("noise_offset_type") or "Original"  # the GUI's field, which chooses one of two kinds of noise
     if kind != "Original":
         draft.note("noise_offset", Status.INERT, "read with noise_offset_type=Original only")
     elif "noise_offset_type" in draft.said:
