@@ -14,8 +14,8 @@ from lorasweep.records import Pick
 if TYPE_CHECKING:
     from lorasweep.config.schema import RunConfig
 
-STEP_IN_FORWARDS = 2.1
-"""Cost of a training step for one image in forward passes, 2.0 to 2.2: frozen weights need no gradient of their own."""
+STEP_IN_FORWARDS = 2.1  # 2.0 to 2.2: frozen weights need no gradient of their own
+"""Cost of a training step for one image, in forward passes."""
 
 # On 16 runs of drawn people, leaving out every second checkpoint cost the only good one of all 8 hot runs; one seed
 # instead of two cost it in 1 of 8.
@@ -31,11 +31,10 @@ STRENGTH_FINALISTS = 3
 VALIDATION_ROWS = 8
 """Photos, each at one noise level, whose loss is measured at a checkpoint: so many held-out and so many training
 ones."""
-FIXED_BATCH = 4
-"""Rows of the batch whose loss DVAR follows; its authors' code has four too."""
-FIXED_BATCH_SHARE = 0.03
-"""Share of the cost of training that following it may take. After every step, as its authors do it, it would cost twice
-the training at one image a step."""
+FIXED_BATCH = 4  # as in its authors' code
+"""Rows of the batch whose loss DVAR follows."""
+FIXED_BATCH_SHARE = 0.03  # after every step, as its authors do, it would cost twice the training at one image a step
+"""Share of the cost of training that following it may take."""
 
 
 def fresh_sheets(run: "RunConfig", checkpoints: int) -> int:
@@ -70,6 +69,7 @@ def drawn_steps(run: "RunConfig", steps: Sequence[int]) -> tuple[int, ...]:
     finer = finer_sheets(run, len(steps))
     if not finer:
         return tuple(steps)
+    # the finer ones come out of the same budget, and out of ``LEAST_DRAWN``
     return tuple(steps[place] for place in evenly_spread(len(steps), int(_affordable(run)) - finer))
 
 

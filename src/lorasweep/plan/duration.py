@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from lorasweep.track.journal import Entry
     from lorasweep.track.run_folder import RunFolder
 
+# CPU: six variants of the demo's training step, its drawing and its VAE, on one thread of an x86 server, were predicted
+# within 15 %. CUDA: from published steps, none measured here (FLUX.1 at 1024 with checkpointing takes 3.5 s on an RTX
+# 4090, SimpleTuner's guide; the count is 247 TFLOP).
 EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
-"""Share of a large matrix product's speed that a denoiser reaches. CPU: six variants of the demo's training step, its
-drawing and its VAE, on one thread of an x86 server, were predicted within 15 %. CUDA: from published steps, none
-measured here (FLUX.1 at 1024 with checkpointing takes 3.5 s on an RTX 4090, SimpleTuner's guide; the count is 247
-TFLOP)."""
-CPU_OPERATION = 24
-"""Time of an operation of a training step in tiny in-place additions: autograd, modules, and all that is no matrix
-product. Measured on the same steps."""
+"""Share of a large matrix product's speed that a denoiser reaches."""
+CPU_OPERATION = 24  # measured on the same steps: autograd, modules, and all that is no matrix product
+"""Time of an operation of a training step, in tiny in-place additions."""
+# SimpleTuner's SD 1.5 and SDXL steps on an H100, 0.18 s and 0.61 s for 3,600 and 12,000 operations, and no faster there
+# than on an L40S.
 CUDA_OPERATION = 55e-6
-"""Seconds per counted operation if launching is what takes the time: SimpleTuner's SD 1.5 and SDXL steps on an H100,
-0.18 s and 0.61 s for 3,600 and 12,000 operations, and no faster there than on an L40S."""
+"""Seconds per counted operation if launching kernels is what takes the time."""
 SPREAD = {"measured": (0.9, 1.2), "cpu": (0.75, 1.5), "cuda": (0.5, 2.0)}
 """Factors by which the truth may lie below and above an estimate, by where it is from."""
 LEAST_STEPS = 10

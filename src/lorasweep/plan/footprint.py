@@ -17,17 +17,18 @@ Change = Callable[["RunConfig"], tuple[str, "RunConfig"]]
 """From a run to an override and the run that it makes; the same run if the change does not apply."""
 
 GIB = 2**30
+# 300 to 400 MB since CUDA loads kernels when they are first called (pytorch issues 107667 and 109888), and 8 to 32 MB
+# of cuBLAS workspace
 CUDA_CONTEXT = GIB // 2
-"""Bytes of the driver and of kernels: 300 to 400 MB since CUDA loads kernels when they are first called (pytorch issues
-107667 and 109888), and 8 to 32 MB of cuBLAS workspace."""
-CPU_PROCESS = int(0.9 * GIB)
-"""Bytes of Python with torch and diffusers, as Linux counted them."""
-SLACK = 1.05
-"""Factor by which a caching allocator holds more than the tensors that live. Assumed, not measured on a card."""
+"""Bytes of the driver and of kernels."""
+CPU_PROCESS = int(0.9 * GIB)  # as Linux counted it
+"""Bytes of Python with torch and diffusers."""
+SLACK = 1.05  # assumed, not measured on a card
+"""Factor by which a caching allocator holds more than the tensors that live."""
 
+# two or four fp32 numbers; with 8 bits, two bytes and, per block of 256, two fp32 scales
 STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2 + 2 * 4 / 256, "prodigy": 16.0}
-"""Bytes of an optimiser's state per number of an adapter: two or four fp32 numbers; with 8 bits, two bytes and, per
-block of 256, two fp32 scales."""
+"""Bytes of an optimiser's state per number of an adapter."""
 STEP_BYTES = {"adamw": 8.0, "adamw8bit": 0.0, "prodigy": 4.0}
 """Bytes that live only while a slot's optimiser steps, per number of its adapter."""
 
