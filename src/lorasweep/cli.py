@@ -139,14 +139,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="lorasweep",
         description="Teach an image model one person with a LoRA, score every checkpoint and pick the best one.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
     )
     parser.add_argument("--version", action="version", version=f"lorasweep {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        command = commands.add_parser(name, help=line, description=_sentence(line))
-        if name in OF_HYDRA:
-            command.add_argument("words", nargs="+", metavar="DIR")
+        command = commands.add_parser(name, help=line, usage=f"lorasweep {name} {line.partition(': ')[2]}")
+        if name in OF_HYDRA:  # parsed only to say that they are missing
+            command.add_argument("words", nargs="+", metavar=line.partition(": ")[2].split()[0])
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: lines, a bar, and something that moves while one waits."""
+"""What a person sees in the terminal: lines, progress bars, and a spinner during a wait."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,20 +13,20 @@ Say = Callable[[str], None]
 
 @contextmanager
 def waiting(words: str) -> Iterator[None]:
-    """Show something that moves beside ``words`` if stderr is a terminal."""
+    """Show a spinner beside ``words`` if stderr is a terminal."""
     with Console(stderr=True).status(words) if sys.stderr.isatty() else nullcontext():
         yield
 
 
 @contextmanager
 def counting(words: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar for ``total`` equal pieces of work if stderr is a terminal; yield what moves it by so many pieces."""
+    """Show a bar for ``total`` equal pieces of work if stderr is a terminal; yield the function that advances it."""
     with bars() as shown:
         task = shown.add_task(words, total=total)
         yield lambda pieces: shown.advance(task, pieces)
 
 
 def bars(*columns: TextColumn) -> Progress:
-    """Return progress bars on stderr, off unless it is a terminal, with ``columns`` behind the usual ones."""
+    """Return progress bars on stderr, off unless it is a terminal; ``columns`` follow the usual ones."""
     usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*usual, *columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

@@ -1,8 +1,8 @@
 """``hydra/launcher=cohort``: a multirun's jobs trained side by side on one frozen base.
 
-Hydra's basic sweeper hands over all jobs at once. They are composed here, on the main thread (Hydra is a process-wide
-singleton), and trained together by ``lorasweep.run``; each job's return value is its picked score. Jobs of another
-program than lorasweep are run one after the other, as Hydra's own launcher does.
+Hydra's basic sweeper hands over all jobs at once. They are composed here, on the main thread, since Hydra is a
+process-wide singleton, and trained together by ``lorasweep.run``. A job returns the score of its pick. Jobs of another
+program run one after the other, as under Hydra's own launcher.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 @dataclass
 class CohortLauncherConf:
-    """How wide a cohort may be: a number of adapters, or ``auto``."""
+    """How many adapters may train side by side, or ``auto``."""
 
     _target_: str = "hydra_plugins.lorasweep.cohort_launcher.CohortLauncher"
     width: Any = "auto"
@@ -29,13 +29,13 @@ ConfigStore.instance().store(group="hydra/launcher", name="cohort", node=CohortL
 
 
 class CohortLauncher(Launcher):
-    """Hands a batch of composed jobs to ``lorasweep.run.training.train_together``."""
+    """Hydra's interface of ``lorasweep.run.training.train_together``."""
 
     def __init__(self, width: int | str) -> None:
         self.width = width
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember what ``launch`` composes with; called once by Hydra."""
+        """Keep what ``launch`` composes with; called once by Hydra."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config

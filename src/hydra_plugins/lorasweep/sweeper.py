@@ -1,8 +1,8 @@
 """``hydra/sweeper=lorasweep``: a search in place of a grid.
 
-What is searched is said by ``hydra.sweeper.search``, a file of ``sweeps/``, by keys with several values such as
-``optim.lr=tag(log,interval(1e-5,1e-3))``, or by both. How trials are laid out is the launcher's business: with
-``cohort`` or ``basic`` they are trained in this process, with any other each of its jobs is a worker.
+``hydra.sweeper.search`` names a file of ``sweeps/``, or a key with several values spans the space, such as
+``optim.lr=tag(log,interval(1e-5,1e-3))``, or both. The launcher decides where trials run: ``cohort`` and ``basic``
+train them in this process, any other launcher starts jobs, each of which is a worker.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ HERE = ("cohort", "basic")
 
 @dataclass
 class LorasweepSweeperConf:
-    """Which search, and what of it is different this time; what is None stays as the search has it."""
+    """Which search, and what differs from its file; None keeps what the file says."""
 
     _target_: str = "hydra_plugins.lorasweep.sweeper.LorasweepSweeper"
     search: Any = None
     study: Any = None
-    """What it is called; None is trigger-search."""
+    """Its name; None takes TRIGGER-SEARCH."""
     storage: Any = None
-    """Optuna's; None is studies.db under the track root."""
+    """URL of Optuna's database; None takes studies.db under the track root."""
     trials: Any = None
     sampler: Any = None
     prune: Any = None
@@ -38,16 +38,16 @@ class LorasweepSweeperConf:
     workers: Any = None
     heartbeat: Any = None
     worker: bool = False
-    """Whether this is one of several; not for people."""
+    """Whether this process is one of several workers. Set by the sweeper itself."""
     worker_words: Any = None
-    """The command line of the worker that a job is to be; not for people."""
+    """The command line of the worker that a job becomes. Set by the sweeper itself."""
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="lorasweep", node=LorasweepSweeperConf, provider="lorasweep")
 
 
 class LorasweepSweeper(Sweeper):
-    """Hands a search to ``lorasweep.search``."""
+    """Hydra's interface of ``lorasweep.search``."""
 
     def __init__(self, search: Any, worker: bool, worker_words: Any, **changes: Any) -> None:
         self.search = search
@@ -55,7 +55,7 @@ class LorasweepSweeper(Sweeper):
         self.changes = {key: value for key, value in changes.items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember what runs are composed with; called once by Hydra."""
+        """Keep what runs are composed with; called once by Hydra."""
         self.task_function = task_function
         self.loader = hydra_context.config_loader
         self.master = config
@@ -64,7 +64,7 @@ class LorasweepSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search; returns a ``SearchOutcome``."""
+        """Search and return a ``SearchOutcome``."""
         from lorasweep.config.compose import report, run_from_hydra
         from lorasweep.config.search import load_search, told_apart, worker_override
         from lorasweep.search.searching import search, search_elsewhere

@@ -25,7 +25,7 @@ def add_root(parser: ArgumentParser) -> None:
 
 
 def view_of(root: str | Path, what: str) -> RunView:
-    """Return all that is remembered of a run; ``what`` is its name or folder, or 'last'. Raise UserError for none."""
+    """Return what the journal says of a run; ``what`` is its name or folder, or 'last'. Raise UserError for none."""
     return read_run(find_run(Path(root), what).path)
 
 
