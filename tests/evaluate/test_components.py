@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -236,6 +237,19 @@ def test_the_rank_test_is_half_at_a_draw_and_tiny_when_all_are_above():
     assert rank_test(same, same) == pytest.approx(0.5, abs=0.02)
     assert 1e-4 < rank_test(np.arange(10.0, 24), np.arange(5.0)) < 1.5e-3  # exactly: 1 in 11,628
     assert rank_test(np.arange(5.0), np.arange(10.0, 24)) > 0.99
+
+
+def test_ties_make_the_rank_test_no_less_sure():
+    """Of 16 samples 12 have no face to compare (-1), as 6 of 8 held-out photos; tied ranks scatter less."""
+    values, genuine = np.repeat([-1.0, 0.8], [12, 4]), np.repeat([-1.0, 0.5], [6, 2])
+    count, others = len(values), len(genuine)
+    tied = np.unique(np.concatenate([values, genuine]), return_counts=True)[1]
+    total = count + others
+    spread = np.sqrt(count * others / 12 * (total + 1 - (tied**3 - tied).sum() / (total * (total - 1))))
+    wins = (values[:, None] > genuine).sum() + 0.5 * (values[:, None] == genuine).sum()
+    z = (wins - count * others / 2 - 0.5) / spread
+    assert rank_test(values, genuine) == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)))
+    assert rank_test(np.ones(5), np.ones(5)) > 0.5  # nothing but ties shows nothing
 
 
 def as_picture(known: Evidence) -> Evidence:
