@@ -8,14 +8,17 @@ from lorasweep.commands import Answer
 from lorasweep.commands.photos import add_overrides
 from lorasweep.commands.pick import tell_pick
 from lorasweep.commands.runs import add_run, exit_code, view_of
+from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.data.lora_folder import is_lora_folder
 from lorasweep.errors import UserError
 from lorasweep.foreign.evaluation import evaluate_again, evaluate_folder
 from lorasweep.records import RunView
+from lorasweep.run.entries import Entry, dataset_of
 from lorasweep.run.recorder import Outcome
-from lorasweep.run.training import reopened
+from lorasweep.run.session import Purpose, Session
 from lorasweep.track.recall import read_run
+from lorasweep.track.run_folder import RunFolder
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,7 +52,7 @@ def evaluate(
         outcome = evaluate_folder(root, what, overrides, config_dirs=config_dirs, say=say)
     else:
         view = _known(root, what, overrides)
-        outcome = evaluate_again(view, say=say) if view.source else _evaluate_run(root, what)
+        outcome = evaluate_again(view, say=say) if view.source else _evaluate_run(view)
     if outcome.pick is not None:
         view = read_run(outcome.folder)
         tell_pick(view, view.file_name(outcome.file) if outcome.file else "", outcome.file, say)
@@ -76,11 +79,13 @@ def _known(root: str | Path, what: str, overrides: Sequence[str]) -> RunView:
     return view
 
 
-def _evaluate_run(root: str | Path, what: str) -> Outcome:
+def _evaluate_run(view: RunView) -> Outcome:
     """Draw what is missing, score every checkpoint with today's scorers, and pick again."""
-    with reopened(Path(root), what) as run:
-        run.catch_up()
-        outcome = run.finish()
+    run = from_plain(view.config)
+    with Session(Purpose.SCORE, run) as session:
+        recorder = session.open(Entry(run, dataset_of(run), RunFolder(view.folder)))
+        recorder.catch_up()
+        outcome = recorder.finish()
     if outcome.pick is None:
-        raise UserError(f"{run.name} has no checkpoint to score; train it first.")
+        raise UserError(f"{view.name} has no checkpoint to score; train it first.")
     return outcome

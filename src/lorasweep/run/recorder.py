@@ -108,6 +108,8 @@ class RunRecorder:
         if self.losses is not None:
             self.losses.step(step)
         self._glimpse(step, cohort)
+        if step.step in self.trial.saved_steps:  # a state that knows more than the journal would leave a gap in it
+            self.tracker.flush()
 
     def checkpoint_saved(self, checkpoint: Checkpoint) -> None:
         """Journal a checkpoint, and with it, for good, all steps before it."""

@@ -1,33 +1,25 @@
-"""Training: one run, or many side by side. Read this module first; everything else hangs on ``_train_group``."""
+"""Training: one run, or many side by side.
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+From photos to optimiser: ``commands.train`` calls ``train_entries`` with the photos (``run.entries``, ``data.dataset``);
+``run.session`` opens base model and journal; ``run.loop`` drives ``train.cohort``, whose steps are made of rows
+(``train.trial``), losses (``train.step``) and updates (``train.slot``, ``train.optimizers``). From there to the pick:
+``run.recorder``, ``run.evaluator``, ``run.picking``.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from lorasweep.check.text import short_warnings
-from lorasweep.config.compose import from_plain
 from lorasweep.config.schema import RunConfig
 from lorasweep.console import Say
 from lorasweep.plan.announcements import announcement, photo_notes, say_sizes
-from lorasweep.run.entries import Entry, dataset_of, entries_of, entry_of
+from lorasweep.run.entries import Entry, entries_of
 from lorasweep.run.loop import Queue, train_side_by_side
 from lorasweep.run.multirun import Multirun
-from lorasweep.run.recorder import Outcome, RunRecorder
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.session import Purpose, Session
 from lorasweep.run.stopping import StopRequest, graceful_stop
-from lorasweep.track.recall import read_run
-from lorasweep.track.run_folder import find_run
-
-
-def train(run: RunConfig, parent: Multirun | None = None, *, say: Say = print) -> float:
-    """Train one run from photos to pick; return the pick's score on fresh seeds, NaN without a pick.
-
-    Raise what ended a run that failed.
-    """
-    (outcome,) = train_entries([entry_of(run)], 1, parent, say)
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.score
 
 
 def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say: Say = print) -> list[Outcome]:
@@ -39,16 +31,6 @@ def train_together(runs: Sequence[RunConfig], *, width: int | str = "auto", say:
     entries = entries_of(runs)
     with Multirun(runs[0]) if len(runs) > 1 else nullcontext() as parent:
         return train_entries(entries, width, parent, say)
-
-
-@contextmanager
-def reopened(root: Path, what: str) -> Iterator[RunRecorder]:
-    """Open a run that is on disk to score it: base model, scorers and journal."""
-    folder = find_run(root, what)
-    view = read_run(folder.path)
-    run = from_plain(view.config)
-    with Session(Purpose.SCORE, run) as session:
-        yield session.open(Entry(run, dataset_of(run), folder), view.parent)
 
 
 def train_entries(entries: Sequence[Entry], width: int | str, parent: Multirun | None, say: Say) -> list[Outcome]:
