@@ -57,7 +57,7 @@ def evaluate_folder(
         session.require(entry)
         chosen = choose_files(source, headers, session.family)
         entry = dataclasses.replace(entry, foreign=ForeignFiles(source, _facts(chosen)))
-        with _named(run) as made:
+        with _named(run) as made:  # after everything that can be refused: a mistake leaves no run
             adopt_files(made.path, chosen.checkpoints(made.name))
             recorder = session.open(dataclasses.replace(entry, folder=made))
             for line in (*notes_on(run, entry.dataset, headers, chosen.placed), *chosen.skipped):
@@ -105,9 +105,9 @@ def _score_all(recorder: RunRecorder, say: Say) -> Outcome:
         raise UserError(f"{recorder.name} has no file left to score: all were moved or changed since it began.")
     name_of = read_run(recorder.folder).file_name
     with graceful_stop() as stop:
-        quiet = not sys.stderr.isatty()
+        quiet = not sys.stderr.isatty()  # a bar in a log file is noise
         for checkpoint in track(checkpoints, recorder.name, console=Console(stderr=True), disable=quiet):
-            if stop:
+            if stop:  # images that were drawn are kept, so that resume begins at this file
                 break
             recorder.checkpoint_saved(checkpoint)
             scores = recorder.score_checkpoint(checkpoint)

@@ -82,6 +82,7 @@ class Evaluator:
         """Return what sheets on the standing or on the fresh seeds are compared with; described once."""
         if fresh not in self._evidence:
             place = "fresh" if fresh else "standing"
+            # a folder of its own a signature: what one evaluation compares with never moves under another
             sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
             self._evidence[fresh] = Evidence(
                 prompts=self.prompts,
@@ -143,6 +144,7 @@ class Evaluator:
         names = [path.name for path in train]
         return {
             "train": self._describe(train, names, self.shared_features),
+            # a mirrored copy of a photo is a copy, which novelty must see
             "mirrored": self._describe(train, names, self.shared_features, mirrored=True),
             "held_out": self._describe(held_out, [path.name for path in held_out], self.shared_features),
         }

@@ -150,6 +150,7 @@ class _Loop:
         draw_together(saved)
         for event in events:
             self._act_on(self._runs[event.trial], event)
+        # to the front: what had begun goes on before anything new is begun
         self._waiting.extendleft(self._runs[trial.name] for trial in self._cohort.returned)
         self._cohort.returned.clear()
 
@@ -159,6 +160,7 @@ class _Loop:
         from lorasweep.train.cohort import Cohort
         from lorasweep.train.validation import FixedLoss
 
+        # of width 1 first: the width is measured on the cohort itself, with this run's steps
         self._cohort = Cohort(self._family, 1, cache_folder=cache_folder(run.trial.config))
         self._cohort.width = self._width.of(self._cohort, run)
         self._loss = FixedLoss(self._family, self._cohort.latents, self._cohort.texts)
@@ -201,7 +203,7 @@ class _Loop:
         if decision is Decision.GO_ON:
             return False
         assert self._cohort is not None
-        if run.name in self._cohort.trials:
+        if run.name in self._cohort.trials:  # not one that catches up, which has no slot yet
             self._cohort.evict(run.name, save=False)
         if decision is Decision.GIVE_UP:
             self._progress.gave_up(run.give_up(), max(run.scores))

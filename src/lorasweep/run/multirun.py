@@ -42,6 +42,7 @@ class Multirun:
             root = Path(self._first.track.root)
             name = self._given or _new_name(self._first.data.trigger, root)
             self._tracker = self._session.journal(RunFolder(root / "runs" / name))
+            # every run has a configuration; of a parent it is its first child's
             self._tracker.start(RunMeta(name=name, config=to_plain(self._first), multirun=True))
         return self.name
 
@@ -76,7 +77,7 @@ class Multirun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._session:
+        with self._session:  # closed even if the page cannot be written
             if self._tracker is not None:
                 self._end(self._tracker, error)
 

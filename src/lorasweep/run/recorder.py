@@ -124,6 +124,7 @@ class RunRecorder:
         if self.losses is not None:
             self.losses.checkpoint(checkpoint)
         found = self.scores.get(checkpoint.step)
+        # when catching up, the page of one checkpoint would be written over by that of the next at once
         if report and found is not None:
             self.write_report()
         return found
@@ -169,6 +170,7 @@ class RunRecorder:
         if step.step not in self.glimpsed:
             return
         sheet = Sheet.of(self.trial.config, self.prompts)
+        # from memory, since between checkpoints there is no file; drawn on the model in training, not evaluate.model
         adapter = cohort.adapter(self.name)
         drawn = draw_adapter(cohort.family, adapter, step, sheet, self.samples_folder(), cohort.texts)
         self.tracker.samples(drawn, self.prompts)
@@ -177,7 +179,7 @@ class RunRecorder:
     def _score_base(self) -> None:
         """Score the base model as checkpoints are: what training gained and lost is told against it."""
         assert self.evaluator is not None
-        sheet = self.evaluator.base_sheet(self.name, self.samples_folder())
+        sheet = self.evaluator.base_sheet(self.name, self.samples_folder())  # linked, and described for all runs once
         self.tracker.samples(sheet, self.prompts)
         scores = self.evaluator.score(sheet, self.evaluator.shared_features)
         self.tracker.scores(scores)
@@ -202,7 +204,7 @@ class RunRecorder:
             return None
         saved = [each.step for each in self._checkpoints()]
         pick = pick_checkpoint(self.trial.config, self.scores, saved, self._finer, self._score)
-        self.tracker.pick(pick)
+        self.tracker.pick(pick)  # before the note, which costs time and decides nothing
         if pick.step is not None and (note := self._mixed_sides(pick.step)):
             self.tracker.note(note)
         return pick

@@ -1,6 +1,6 @@
 """Training: one run, or many side by side.
 
-From photos to optimiser: ``commands.train`` calls ``train_entries`` with the photos (``run.entries``, ``data.dataset``);
+From photos to optimiser: ``commands.train`` calls ``train_entries`` on photos (``run.entries``, ``data.dataset``);
 ``run.session`` opens base model and journal; ``run.loop`` drives ``train.cohort``, whose steps are made of rows
 (``train.trial``), losses (``train.step``) and updates (``train.slot``, ``train.optimizers``). From there to the pick:
 ``run.recorder``, ``run.evaluator``, ``run.picking``.

@@ -90,6 +90,7 @@ def search(
         UserError: the space, the photos, the model or an earlier search forbid it; nothing was trained then.
     """
     this = _resolved(plan, compose, words)
+    # one base model and one set of scorers for all trials: opening them takes longer than a short trial
     with Session(Purpose.TRAIN, this.base.run) as session:
         evaluator = session.require(this.base)
         assert evaluator is not None
@@ -109,10 +110,11 @@ def search(
                 source = Suggested(session, this.base, asker, this.compose, plan, after)
                 _work(source, asker, session, this, stop, say)
                 source.stop()
+            # only now, when the asker has put back what is not answered
             if stop:
                 say(f"Stopped and saved; the same command goes on with study {this.name}.")
                 stop.leave()
-            with quota:
+            with quota:  # of several workers that finish together one draws, and the others find it drawn
                 draw_winner(study, this.root, session, this.base)
             return _concluded(study, this, parent, say)
 
@@ -163,7 +165,7 @@ def _resolved(plan: SearchConfig, compose: Compose, words: Sequence[str]) -> _Se
     run = compose(fixed)
     _require_scores(run)
     space = resolve(plan.space, leaves(run), {key_of(word): word for word in fixed})
-    base = entry_of(run)
+    base = entry_of(run)  # after the space, which costs nothing to refuse
     name = plan.study or f"{run.data.trigger}-{slug(plan.name)}"
     url = plan.storage or database_url(Path(run.track.root))
     return _Search(plan, name, url, base, space, lambda more: compose([*fixed, *more]))
@@ -178,6 +180,7 @@ def _require_scores(run: RunConfig) -> None:
 
 def _parent(this: _Search, study: "optuna.Study") -> Multirun:
     """Return the parent run; raise UserError if a run of that name does not belong to the study."""
+    # a parent without trials is a run that happens to be called so, or one whose database was deleted
     if RunFolder(this.root / "runs" / this.name).journal.exists() and not trials_of(study):
         where = this.root / "runs" / this.name
         raise UserError(f"{where} is there already, and study {this.name} is not; choose another study=NAME")
@@ -194,11 +197,11 @@ def _take_up(study: "optuna.Study", this: _Search, *, alone: bool) -> None:
         view = read_run(run.path)
         return ended_of(view) if view.status in (RunStatus.FINISHED, RunStatus.FAILED) else None
 
-    if alone:
+    if alone:  # with others at work, a trial in training is no leftover; heartbeats tell
         mend(study, how_it_ended)
     study.sampler = make_sampler(this.plan.sampler, this.space, this.plan.seed, len(trials_of(study)))
     if this.plan.sampler != "grid":
-        own = leaves(this.base.run)
+        own = leaves(this.base.run)  # the preset's own values come first: a search should not end below its start
         enqueue(study, this.space, [{each.key: own[each.key] for each in this.space}, *this.plan.recipes])
 
 
@@ -233,6 +236,7 @@ def _when_over(this: _Search, parent: Multirun) -> "optuna.Study":
         done = 0 if study is None else len(trials_of(study, "COMPLETE", "PRUNED"))
         if study is not None and done >= this.trials:
             return study
+        # the workers do this as they ask for trials, but the last of them may have died
         if study is not None:
             with study_lock(this.root, this.name):
                 let_go_of_the_dead(study)

@@ -121,7 +121,7 @@ def open_study(url: str, name: str, signature: Signature, heartbeat: int = 60) -
             storage=_storage(url, heartbeat), study_name=name, direction="maximize", load_if_exists=True
         )
         known = study.user_attrs.get(SIGNED)
-        if known is None:
+        if known is None:  # new, or its first process died before it could sign
             study.set_user_attr(SIGNED, signature.to_json())
         elif differences := differing(known, signature.to_json()):
             raise UserError(
@@ -226,6 +226,7 @@ def queue_again(study: "optuna.Study", trial: "FrozenTrial") -> bool:
     if not run or (len(attempts) > RETRIES and not queued):
         return False
     if not queued:
+        # whoever refused this attempt did so for itself: the next one may find the run free
         facts = {key: value for key, value in trial.user_attrs.items() if key != REFUSED}
         study.enqueue_trial(trial.params, user_attrs={**facts, "retry_of": trial.number})
     return True
@@ -285,6 +286,7 @@ def _storage(url: str, heartbeat: int) -> "optuna.storages.BaseStorage":
                 heartbeat_stale_trial_callback=_queue_stale,
             )
     Path(url.removeprefix(_FILE)).parent.mkdir(parents=True, exist_ok=True)
+    # seconds to wait for another connection's write: each trial's thread has one, and so has a dashboard
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
 
     # a reader, such as a dashboard, then never blocks the search
