@@ -58,6 +58,7 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
 
 def worst_damage(features: Features, evidence: Evidence, rows: Bools) -> Damage:
     """Return the fault with the largest mean amount over ``rows``."""
+    # Held-out photos too: texture is no secret of the subject, and more photos know better what is usual.
     photos = np.concatenate([evidence.train.texture, evidence.held_out.texture])
     usual: Floats | None = np.stack([np.median(photos, axis=0), robust_spread(photos)]) if len(photos) else None
     found = [
@@ -82,6 +83,7 @@ def _amounts(
         return from_base
     middle, spread = usual[:, column]
     from_photos = (seen - middle) / (np.sign(step) * max(abs(step), SCATTER * float(spread)))
+    # Chosen by the sheet's mean, so that all images of a column are measured against one reference.
     return from_photos if from_photos[rows].mean() < from_base[rows].mean() else from_base
 
 

@@ -19,6 +19,7 @@ def subject_first(features: Features, evidence: Evidence, center: Floats) -> Fea
     two = in_company(features, evidence)
     if not two.any():
         return features
+    # The finder lists the larger face first, which says who stands in front and not who is meant.
     swap = (two & (features.other_face @ center > features.face @ center))[:, None]
     face = np.where(swap, features.other_face, features.face)
     return replace(features, face=face, other_face=np.where(swap, features.face, features.other_face))

@@ -143,6 +143,7 @@ def _terms(scores: Scores, weights: Floats) -> Floats:
     values = np.array(list(scores.components.values()))
     used = np.where(np.isnan(values), 0.0, weights)
     logs = np.log(np.maximum(np.nan_to_num(values, nan=1.0), FLOOR))
+    # Divided by the judged weight, as in the score, so that the terms add up to its logarithm.
     return used / used.sum() * logs if used.sum() > 0 else np.zeros(len(weights))
 
 
@@ -163,6 +164,7 @@ def _moved(told: Change, seeds: Sequence[int]) -> tuple[Moved, ...]:
     """Return the images that moved the component, the largest effect first; none if it hardly moved."""
     moves = np.nan_to_num(told.shares - told.shares_before)
     total = float(moves.sum())
+    # Cutting to [0, 1] may give the component another sign than the sum of moves; then no image explains it.
     if total * told.change <= 0 or abs(told.change) < LEAST_EFFECT:
         return ()
     order: list[int] = np.argsort(-moves.ravel() * np.sign(told.change), kind="stable")[:MOST_PICTURES].tolist()

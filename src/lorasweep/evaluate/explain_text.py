@@ -69,6 +69,7 @@ def summary(
 
 def own_words(prompt: Prompt, prompts: Sequence[Prompt]) -> str:
     """Return what only this prompt of the sheet asks for, cut to ``LONGEST`` letters: 'surprised, red background'."""
+    # Prompts share most of their words ("a photo of …"); what tells them apart is what only one of them has.
     others = {part for other in prompts if other.key != prompt.key for part in _parts(other)}
     words = ", ".join([part for part in _parts(prompt) if part not in others] or _parts(prompt))
     return words if len(words) <= LONGEST else words[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,") + " …"
@@ -91,6 +92,7 @@ def _identity(told: Change) -> str:
 
 
 def _geometry(told: Change) -> str:
+    # Exactly 0 is given to a missing face alone; the worst deformed one keeps a little.
     gone, before_gone = told.shares == 0, told.shares_before == 0
     bent, before_bent = (told.shares < DEFORMED) & ~gone, (told.shares_before < DEFORMED) & ~before_gone
     found: list[str] = []

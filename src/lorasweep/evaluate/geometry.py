@@ -30,6 +30,7 @@ def geometry(features: Features, evidence: Evidence) -> Judged:
         return unjudged(features, Note(NoteKind.FACE_NOT_ASKED, {"component": "geometry"}))
     missing, excused = ~has_face(features), ~has_face(evidence.base)
     shares = np.where(missing, 0.0, _well_formed(features, evidence))
+    # Where the base model draws no face either, prompt and seed are to blame, not the training.
     shares = np.where(missing & excused, np.nan, shares)
     faceless = float(missing[rows].mean())
     excess = faceless - float(excused[rows].mean())
@@ -47,6 +48,7 @@ def _well_formed(features: Features, evidence: Evidence) -> Floats:
         return shares
     # How far a face that nothing ails lies from its nearest neighbour, itself left out.
     among = _distances(references, references) + np.diag(np.full(len(references), np.inf))
+    # 0.95: one odd photo, such as a profile, must not make deformation normal.
     tolerance = max(SMALLEST_TOLERANCE, float(np.quantile(among.min(axis=1), 0.95)))
     nearest = _distances(_shapes(features.landmarks[judged]), references).min(axis=1)
     excess = np.clip(nearest - tolerance, 0, None) / CLEARLY_DEFORMED

@@ -62,10 +62,10 @@ def likeness(evidence: Evidence) -> Likeness | Note:
     apart = len(held_out) >= ENOUGH_HELD_OUT
     references = held_out if apart else train
     total = references.sum(axis=0)
-    among = (references @ total - 1) / (len(references) - 1)
+    among = (references @ total - 1) / (len(references) - 1)  # less the 1 that each photo is alike to itself
     across = train @ total / len(references) if apart else among
     own = np.concatenate([across, among]) if apart else among
-    ceiling = float(np.median(own))
+    ceiling = float(np.median(own))  # not the mean: a photo in profile or with sunglasses is unlike all others
     center = total / len(references)
     strangers = evidence.base.subject[_rows(evidence) & recognisable(evidence.base)] @ center
     floor = float(strangers.mean()) if len(strangers) else 0.0
@@ -100,6 +100,7 @@ def identity(features: Features, evidence: Evidence) -> Judged:
     scale = likeness(evidence)
     if isinstance(scale, Note):
         return unjudged(features, scale)
+    # Two people in one image: only after this is ``face`` the one that the prompt's subject should be.
     features = subject_first(features, evidence, scale.center)
     shares = np.where(recognisable(features), scale.shares(features), np.nan)
     if by_face:

@@ -93,7 +93,8 @@ def _same_face(features: Features, evidence: Evidence) -> Floats:
 
 def _usual(genuine: Floats) -> Floats:
     """Return [K] how near a held-out photo may come to each training photo."""
-    # By training photo, since a held-out photo from the same moment excuses nearness to that one and to no other.
+    # By training photo, since a held-out photo from the same moment excuses nearness to that one and to no other. With
+    # one bar for all, a sheet of exact copies kept a novelty of 0.83 on one of the drawn people.
     return np.maximum(genuine.max(axis=0), np.median(genuine.max(axis=1)))
 
 

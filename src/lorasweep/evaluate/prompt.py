@@ -37,6 +37,7 @@ def prompt(features: Features, evidence: Evidence) -> Judged:
     usual_contrast, usual_rank = float(np.nanmean(base_contrast)), float(np.nanmean(base_rank))
     if usual_contrast < LEAST_CONTRAST or usual_rank < LEAST_RANK:
         return unjudged(features, Note(NoteKind.BASE_IGNORES_TEXT))
+    # Both halves are differences to the base model at the same prompt and seed, so that hard prompts cost nobody.
     kept = 1 - (base_contrast - contrast) / usual_contrast
     ranked = 1 - (base_rank - rank) / (usual_rank - 0.5)
     shares = np.clip(0.5 * kept + 0.5 * ranked, LOWEST, HIGHEST)
@@ -62,6 +63,7 @@ def _leakage(features: Features, evidence: Evidence) -> Floats:
     if isinstance(scale, Note):
         return np.zeros(len(features.keys))
     moved = scale.shares(features) - scale.shares(evidence.base)
+    # What the base model drew there is the zero: a stranger may happen to look like the subject.
     alone = np.where(asked(evidence, subject=False) & both, np.clip(moved, 0, 1), 0.0)
     return alone + _leakage_in_company(features, evidence, scale)
 

@@ -39,12 +39,14 @@ def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator)
     """
     standing = scores[own]
     others = [strength for strength in sorted(scores) if strength != own]
+    # Fewer recognisable faces at one strength than at another can leave identity without an image.
     fit = dict(zip(scores, comparable(list(scores.values())), strict=True))
     allowed = [strength for strength in others if fit[own] and fit[strength] and not scores[strength].vetoes]
     if standing.vetoes and allowed:
         best = max(allowed, key=lambda strength: _worth(scores[strength]))
         text = f"At strength {own:g} it is ruled out ({veto_text(standing.vetoes[0])}), at {best:g} it is not"
         return Advice(strength=best, reason=f"{text} and scores {scores[best].score:.2f}.")
+    # Shown, not only measured: the highest of three noisy scores would name another strength by chance.
     better = [strength for strength in allowed if _is_better(scores[strength], standing, rule, rng)]
     if not better:
         named = " or ".join(f"{strength:g}" for strength in others)
@@ -73,6 +75,7 @@ def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: 
     fit = dict(zip(at_best, comparable(list(at_best.values())), strict=True))
     rivals = [step for step in at_best if fit[step]] if fit[pick.step] else [pick.step]
     rival = max(rivals, key=lambda step: _worth(at_best[step]))
+    # The pick stood on the standing seeds too, so a rival must beat it by more than the pick rule lets pass.
     if _worth(at_best[rival]) <= _worth(at_best[pick.step]) + rule.delta:
         chosen = advice[pick.step]
         return replace(pick, strength=chosen.strength, reason=f"{pick.reason} {chosen.reason}".strip())

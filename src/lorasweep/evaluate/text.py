@@ -178,6 +178,7 @@ def read_veto(sentence: str) -> Veto:
 
 
 def _parse(sentence: str, templates: Mapping[Kind, str]) -> tuple[Kind, dict[str, float | str]]:
+    # The templates are read backwards, so what version 0.1 wrote must stay what they make; reword a new kind instead.
     for kind, template in templates.items():
         parts = re.split(r"\{(\w+)[^}]*\}", template)  # words and names of values in turn
         pattern = "".join(f"(?P<{part}>.+)" if n % 2 else re.escape(part) for n, part in enumerate(parts))

@@ -37,6 +37,7 @@ def _judge(table: Table, place: int) -> Verdict:
         return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.HARMLESS)
     if table.eligible[place]:
         return Verdict(step=step, word=VerdictWord.GOOD, cause="", text=text.praise(table, place))
+    # "Worse" takes two things: replicates that agree, and a loss that anybody would care about.
     sure = float(np.mean(table.spread[:, place] < table.spread[:, table.best]))
     if sure < SURE or table.means[table.best] - table.means[place] < LEAST_EFFECT:
         return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.UNCERTAIN)
@@ -57,6 +58,7 @@ def _losses(table: Table, place: int) -> Floats:
 def judge_run(table: Table, any_allowed: bool) -> RunVerdict:
     """Return the verdict on the run; ``any_allowed`` is whether any checkpoint has no veto."""
     best, last = table.best, len(table.judged) - 1
+    # In this order: what cannot be known comes before what is bad, and that before advice on the next run.
     if _withheld(table):
         return RunVerdict.LOOK
     if _identity_unknown(table) or np.isnan(table.means[best]):
@@ -65,6 +67,7 @@ def judge_run(table: Table, any_allowed: bool) -> RunVerdict:
         return RunVerdict.NOTHING_USABLE
     if best == last and last > 0 and _rises(table):
         return RunVerdict.TRAIN_LONGER
+    # The first checkpoint is best and the next one already worse: the peak lies before what was saved.
     if best == 0 and last > 0 and table.comparable[1] and not table.eligible[1]:
         return RunVerdict.TOO_FAST
     return RunVerdict.FINE

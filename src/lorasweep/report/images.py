@@ -36,6 +36,7 @@ def contact_sheet(view: RunView) -> Image.Image | None:
         return None
     seeds = max(len(cell.pictures) for row in rows for cell in row.cells)
     columns = len(prompts_of(view))
+    # About 2,400 pixels wide: still one screen, and a few MB as a PNG.
     tile = max(48, min(128, 2400 // (columns * seeds)))
     left, top, gap = 150, 28, 6
     width = left + columns * (seeds * tile + gap)

@@ -81,6 +81,7 @@ def render_comparison(views: Sequence[RunView], title: str, lead: str = "") -> s
         picked = next((row for row in rows if row.picked), None)
         run = {"view": view, "rows": rows, "picked": picked, "place": place, "colour": place % 8, "facts": _facts(view)}
         runs.append(run)
+    # By the steady score and not by the pick's own: see ``evaluate.pick.steady_score``.
     runs.sort(key=lambda run: -run["view"].pick.worth if run["view"].pick else 0.0)
     steps = sorted({row.step for run in runs for row in run["rows"] if row.step and row.scores})
     by_rate = sorted(runs, key=lambda run: float(run["facts"].get("learning rate", "nan")))
@@ -225,7 +226,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("lorasweep.report"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name fails the test instead of leaving a gap on the page
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -241,6 +242,7 @@ def _environment() -> Environment:
 def _template(name: str, **values: Any) -> str:
     environment = _environment()
     script = environment.get_template("viewer.js").module.__str__()
+    # Captions and prompts are the user's or a stranger's words: only the script with this hash may run on the page.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(name).render(script=script, script_hash=f"sha256-{digest}", **values)
 

@@ -119,6 +119,7 @@ def rows_of(view: RunView) -> tuple[Row, ...]:
 
 def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:
     """Return the fresh scores of finalists that were drawn at several strengths, by step and strength."""
+    # The run's own strength was drawn with the other fresh sheets and stands among the scores.
     own = float(view.config.get("sample", {}).get("strength", 1.0))
     found: dict[int, dict[float, Scores]] = {}
     for each in view.strengths:
@@ -158,7 +159,7 @@ def bands(rows: tuple[Row, ...]) -> tuple[Band, ...]:
 def smoothed(values: list[float], span: int) -> list[float]:
     """Return the exponential moving average over about ``span`` values, corrected for its start; NaN is skipped."""
     keep = 1 - 2 / (span + 1)
-    mean, weight, out = 0.0, 0.0, []
+    mean, weight, out = 0.0, 0.0, []  # dividing by the weight takes out the pull of the zero it starts from
     for value in values:
         if math.isfinite(value):
             mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
@@ -183,6 +184,7 @@ def _cells(view: RunView, sheet: SampleSet | None, scores: Scores | None) -> tup
 
 def _shares(view: RunView, scores: Scores | None) -> dict[str, tuple[tuple[str, float], ...]]:
     """Return each component's mean share over the seeds, by prompt; {} if nothing was judged."""
+    # Scores of a run whose prompts were changed since do not fit the sheet that is shown.
     if scores is None or scores.by_prompt.shape[:1] != (len(view.prompts),):
         return {}
     found = {}

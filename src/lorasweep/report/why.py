@@ -44,6 +44,7 @@ def cards_of(view: RunView) -> tuple[Card, ...]:
     """Return every explanation of the run; bars of checkpoints against the pick share one scale."""
     found = why_all(view)
     columns = {prompt.key: place for place, prompt in enumerate(prompts_of(view))}
+    # Against the base model everything moves by far more, which would flatten all other bars.
     reach = {base: _reach([each for each in found if (each.against == 0) == base]) for base in (True, False)}
     near = _near(view)
     return tuple(
@@ -126,6 +127,7 @@ def most_moved(found: Explanation) -> tuple[tuple[str, Moved], ...]:
 
 def _center(view: RunView) -> int | None:
     judged = _judged(view)
+    # Without a usable checkpoint the best one is still what people ask about.
     chosen = None if view.pick is None else view.pick.step or view.pick.best_step
     return chosen if chosen in judged else None
 
