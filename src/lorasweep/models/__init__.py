@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorasweep.config.schema import HardwareConfig, ModelConfig
 
 FAMILIES: dict[str, type[SD15] | type[SDXL] | type[Flux]] = {"sd15": SD15, "sdxl": SDXL, "flux": Flux}
-PICTURE_UNITS = {"sd15": 8, "sdxl": 8, "flux": 16}
+IMAGE_UNITS = {"sd15": 8, "sdxl": 8, "flux": 16}
 """Pixels that must divide every side of an image: the encoder halves it three times, and FLUX's tokens are 2 x 2."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

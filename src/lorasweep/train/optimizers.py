@@ -53,9 +53,12 @@ def _prodigy(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
 
 
 def _adafactor(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
-    from lorasweep.models.adafactor import adafactor  # transformers takes seconds to import
+    from transformers.optimization import Adafactor  # seconds to import
 
-    return adafactor(groups, optim.weight_decay)
+    # at the rate that is set from outside, not scaled by the weights' size, which would hold a LoRA's up matrix at the
+    # zero that it starts from
+    how: Any = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+    return Adafactor(groups, weight_decay=optim.weight_decay, **how)
 
 
 BUILDERS: dict[str, Callable[[list[dict[str, Any]], "OptimConfig"], Optimizer]] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from lorasweep.data.buckets import BucketRow, Placement, bucket_rule, bucket_table, place_pictures
 from lorasweep.data.captions import loose_clauses, shuffled
 from lorasweep.data.prompts import fill_prompts
-from lorasweep.models import PICTURE_UNITS
+from lorasweep.models import IMAGE_UNITS
 from lorasweep.records import Dataset, Photo
 from lorasweep.train.cache import LatentCache, TextCache
 from lorasweep.train.randomness import normal, stream
@@ -61,7 +61,7 @@ class Trial:
     def placed(self, photos: Sequence[Photo]) -> tuple[Placement, ...]:
         """Return how photos, trained on or not, get to a size that is trained at; raise UserError if one fits none."""
         model = self.config.model
-        rule = bucket_rule(self.config.data, model.resolution, PICTURE_UNITS.get(model.family, 8))
+        rule = bucket_rule(self.config.data, model.resolution, IMAGE_UNITS.get(model.family, 8))
         sizes = [(photo.width, photo.height) for photo in photos]
         return place_pictures(sizes, rule, [str(photo.path) for photo in photos])
 

@@ -141,7 +141,9 @@ def test_t5_does_not_leave_the_range_of_fp16(
 ) -> None:
     folder = shutil.copytree(model_of("flux"), tmp_path / "loud")
     encoder = T5EncoderModel.from_pretrained(folder / "text_encoder_2")
-    for block in encoder.encoder.block:  # as in the real one, sums of 1e5 and more that the last normalisation tames
+    for (
+        block
+    ) in encoder.encoder.block:  # sums beyond fp16's range, as in the real one; the last normalisation tames them
         for layer in (block.layer[1].DenseReluDense.wi_0, block.layer[1].DenseReluDense.wi_1):
             layer.weight.data *= 400
     encoder.save_pretrained(folder / "text_encoder_2")

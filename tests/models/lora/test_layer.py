@@ -250,7 +250,7 @@ def test_a_slot_steps_as_it_does_alone_beside_slots_with_other_modules(name: str
         for step in range(3):
             for module in bank.adapters[slot]:
                 generator = torch.Generator().manual_seed(step + sum(map(ord, module)))
-                for gradient in (bank.places[module].down_gradient, bank.places[module].up_gradient):
+                for gradient in (bank.stacks[module].down_gradient, bank.stacks[module].up_gradient):
                     gradient[slot].copy_(torch.randn(gradient[slot].shape, generator=generator))
             optimizer.step(1.0)
         return bank.export(slot), optimizer.export()

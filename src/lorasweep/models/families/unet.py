@@ -77,7 +77,7 @@ def draw_latents(
     latents = noise * sampler.init_noise_sigma
     for timestep in sampler.timesteps:
         shown = sampler.scale_model_input(latents, timestep)
-        if guided:  # both halves in one call: on a small batch two cost nearly twice as much
+        if guided:  # both halves as one batch
             shown = _pair(shown, shown, family.slots)
         answer = family.denoise(shown, timestep.expand(len(shown)), states)
         if guided:

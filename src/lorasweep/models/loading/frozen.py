@@ -1,8 +1,4 @@
-"""Frozen layers whose weights are kept small, or in another memory, and are whole only while they are used.
-
-The whole weight is made for a forward pass, dropped, and made again for the gradient of the input, so that it never
-waits among the saved tensors. Adapters beside such a layer know nothing of it.
-"""
+"""Frozen layers whose weights are kept small or in CPU memory and are made whole only while they are used."""
 
 import importlib.util
 from collections.abc import Collection, Mapping
@@ -17,11 +13,11 @@ from torch.nn.grad import conv2d_input
 CPU = torch.device("cpu")
 FP8 = torch.float8_e4m3fn
 NF4_BLOCK = 64
-"""Weights that share a scale, as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
+"""How many weights share a scale, as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
 
 
 def has_bitsandbytes() -> bool:
-    """Whether the extra ``lorasweep[lowvram]`` is installed; it is not imported."""
+    """Return whether the extra ``lorasweep[lowvram]`` is installed, without importing it."""
     return importlib.util.find_spec("bitsandbytes") is not None
 
 
@@ -29,38 +25,39 @@ def has_bitsandbytes() -> bool:
 # half, and it leaves fp8 among the saved tensors. Not whole blocks: they copy twice a step instead of three times, but
 # need gradient checkpointing and an order of blocks.
 class KeptLinear(nn.Linear):
-    """A frozen linear layer that is kept as ``how`` says."""
+    """A frozen linear layer whose weight is kept as ``how`` says."""
 
     how: str
+    """full, half, fp8 or nf4."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """As ``nn.Linear``; what ``input`` is on and in is what is computed on and in."""
+        """Return what ``nn.Linear`` would, computed on the device and in the precision of ``input``."""
         return Used.apply(_as_autocast(input), self)
 
     def applied(self, x: Tensor) -> Tensor:
-        """[..., in] to [..., out]."""
+        """Return [..., out] for [..., in]."""
         return F.linear(x, whole(self, x), _bias(self, x))
 
     def pulled(self, gradient: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient of the output to that of the input."""
+        """Return the gradient of the input from that of the output."""
         return (gradient @ whole(self, gradient)).view(shape)
 
 
 class KeptConv2d(nn.Conv2d):
-    """A frozen convolution that is kept as ``how`` says."""
+    """A frozen convolution whose weight is kept as ``how`` says."""
 
     how: str
 
     def forward(self, input: Tensor) -> Tensor:
-        """As ``nn.Conv2d``, padded with zeros."""
+        """Return what ``nn.Conv2d`` would, padded with zeros."""
         return Used.apply(_as_autocast(input), self)
 
     def applied(self, x: Tensor) -> Tensor:
-        """[N, in, h, w] to [N, out, h', w']."""
+        """Return [N, out, h', w'] for [N, in, h, w]."""
         return F.conv2d(x, whole(self, x), _bias(self, x), *self._steps)
 
     def pulled(self, gradient: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient of the output to that of the input."""
+        """Return the gradient of the input from that of the output."""
         return conv2d_input(shape, whole(self, gradient), gradient, *self._steps)
 
     @property
@@ -69,10 +66,11 @@ class KeptConv2d(nn.Conv2d):
 
 
 class Used(torch.autograd.Function):
-    """One use of a kept layer; nothing is saved for the way back but the layer itself."""
+    """One use of a kept layer."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: KeptLinear | KeptConv2d) -> Tensor:
+        # the layer, not the whole weight: it is made again for the gradient and never waits among the saved tensors
         ctx.layer, ctx.shape = layer, x.shape
         return layer.applied(x)
 
@@ -92,7 +90,7 @@ def _bias(layer: nn.Module, x: Tensor) -> Tensor | None:
 
 
 def whole(layer: Any, like: Tensor) -> Tensor:
-    """The layer's weight in its own shape, where and in what ``like`` is."""
+    """Return a kept layer's weight in its own shape, on the device and in the precision of ``like``."""
     weight = layer.weight.to(like.device, non_blocking=True)
     if layer.how in ("full", "half"):
         return weight.to(like.dtype)
@@ -103,17 +101,18 @@ def whole(layer: Any, like: Tensor) -> Tensor:
 
 
 def packed(weight: Tensor, how: str) -> dict[str, Tensor]:
-    """A weight as it is kept: ``weight`` and what is needed to make it whole."""
+    """Return a weight as it is kept: ``weight`` and what is needed to make it whole."""
     if how in ("full", "half"):
         return {"weight": weight}
     return _as_fp8(weight) if how == "fp8" else _as_nf4(weight)
 
 
 def _as_fp8(weight: Tensor) -> dict[str, Tensor]:
-    """Each row, scaled by a power of two to where fp8 (e4m3) is finest; such a scale loses nothing in any precision."""
+    """Each row in fp8 (e4m3), scaled to where that is finest."""
     # plain e4m3, as Kohya's fp8_base, loses small weights in its subnormals: 3.3 % of error on normal weights with a
     # deviation of 0.02, scaled rows 2.6 %
     largest = weight.flatten(1).float().abs().amax(1).clamp(min=2.0**-100)
+    # a power of two loses nothing in any precision
     scale = torch.exp2(torch.ceil(torch.log2(largest / torch.finfo(FP8).max)))
     scale = scale.view(-1, *(1 for _ in weight.shape[1:]))
     return {"weight": (weight.float() / scale).to(FP8), "scale": scale}
@@ -136,30 +135,30 @@ def _from_nf4(values: Tensor, scale: Tensor, code: Tensor, shape: tuple[int, int
 
 
 def repeated_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The linear layers and convolutions of all blocks, by name: nearly all of a model's weights.
-
-    What is not part of a numbered block is small and sensitive: the first and the last layer, embeddings of time.
-    """
+    """Return the linear layers and convolutions of all numbered blocks, by name: nearly all of a model's weights."""
+    # what is outside is small and sensitive: the first and the last layer, embeddings of time
     layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
     return {name: part for name, part in layers.items() if any(word.isdigit() for word in name.split("."))}
 
 
 def how_kept(layer: nn.Module, base: str) -> str:
-    """Return full, half, fp8 or nf4; NF4 is for matrices, so convolutions of such a base are kept in fp8."""
+    """Return how a layer of a model of which ``base`` is asked is kept: full, half, fp8 or nf4."""
     if isinstance(layer, KeptLinear | KeptConv2d):
         return layer.how
+    # bitsandbytes packs matrices only
     return "fp8" if base == "nf4" and isinstance(layer, nn.Conv2d) else base
 
 
 def keep(
     module: nn.Module, base: str, device: torch.device, away: Collection[str] = (), *, pinned: bool = False
 ) -> nn.Module:
-    """Put a frozen module on ``device`` with its blocks' weights kept as ``base`` says, in place.
+    """Put a frozen module on ``device``, in place, with its blocks' weights kept as ``base`` says, and return it.
 
     Args:
         base: full, fp8 or nf4.
         away: names of layers whose weights stay in CPU memory.
-        pinned: copy those to where a card reads fastest; else they stay where they are, in the file even.
+        pinned: copy those to page-locked memory, which a card reads fastest; else they stay where they are, which may
+            be a mapped file.
     """
     for name, layer in repeated_layers(module).items():
         if base != "full" or name in away:
@@ -184,7 +183,8 @@ def in_fp32(module: nn.Module) -> nn.Module:
 
 
 def _move(module: nn.Module, device: torch.device, away: Collection[str]) -> None:
-    """To ``device``, all but the layers that stay ``away``; a tensor of two modules stays one tensor."""
+    """Move all but the layers that stay ``away`` to ``device``."""
+    # by tensor, so that one of two modules (T5's embedding) stays one
     moved: dict[Tensor, Tensor] = {}
     for name, part in module.named_modules():
         if name not in away:
@@ -198,10 +198,11 @@ def _move(module: nn.Module, device: torch.device, away: Collection[str]) -> Non
 def kept_layer(
     layer: nn.Linear | nn.Conv2d, how: str, device: torch.device, *, away: bool, pinned: bool = False
 ) -> nn.Module:
-    """The same layer, kept as ``how`` says on ``device`` or in CPU memory; packed on ``device``, which is faster."""
+    """Return the same layer, its weight kept as ``how`` says on ``device``, or in CPU memory if ``away``."""
     kept: Any = KeptLinear(1, 1, device="meta") if isinstance(layer, nn.Linear) else KeptConv2d(1, 1, 1, device="meta")
     assert getattr(layer, "padding_mode", "zeros") == "zeros"
     kept.__dict__ |= {key: value for key, value in vars(layer).items() if not key.startswith("_")}
+    # packed on the device even if it is kept away, which is faster
     parts = packed(layer.weight.data if how == "full" and away else layer.weight.data.to(device), how)
     if away:
         parts = {name: part.to(CPU) for name, part in parts.items()}
@@ -219,7 +220,7 @@ def kept_layer(
 
 
 def last_layers(module: nn.Module, share: float) -> list[str]:
-    """Names of the last of the blocks' layers that hold at least ``share`` of the blocks' weights."""
+    """Return names of the last layers of the blocks that together hold at least ``share`` of the blocks' weights."""
     layers = repeated_layers(module)
     wanted = share * sum(_size(layer) for layer in layers.values())
     names: list[str] = []
@@ -239,7 +240,7 @@ def _size(layer: nn.Module) -> int:
 
 
 def bytes_on_card(module: nn.Module, base: str, away: Collection[str] = ()) -> int:
-    """What a module that is still whole takes on a card once it is kept so; works on weightless modules too."""
+    """Return what a module that is still whole will take on a card, kept so; works on weightless modules too."""
     layers = repeated_layers(module)
     rest = sum(tensor.nbytes for tensor in chain(module.parameters(), module.buffers()))
     rest -= sum(layer.weight.nbytes for layer in layers.values())

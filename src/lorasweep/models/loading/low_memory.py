@@ -1,4 +1,4 @@
-"""Running within a small card: what is kept how and where, and what is refused before anything is loaded."""
+"""How a model fits a small card: how and where its weights are kept, and what is refused before it is loaded."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 DENOISERS = ("unet", "transformer")
 BASES = ("full", "fp8", "nf4")
 BESIDE = 4.5
-"""GB that a run needs beside the denoiser's weights, at most: adapters with their optimiser, the scorers, and the VAE
-at work on a picture of 1024 pixels, which is 3 GB of it."""
+"""GB that a run needs beside the denoiser's weights, at most: adapters with their optimiser, the scorers, and 3 GB for
+the VAE at work on an image of 1024 pixels."""
 GB = 2**30
 
 
 def require_fit(hardware: "HardwareConfig", device: torch.device, card: Card | None) -> None:
-    """Raise UserError, before anything is read, where this machine cannot do what ``hardware`` asks."""
+    """Raise UserError, before anything is read, if this machine cannot do what ``hardware`` asks."""
     if card is not None and device.type == "cuda":
         if hardware.precision == "bf16" and not card.bf16:
             raise UserError(f"hardware.precision is bf16, which {card.name} has not; use auto, fp16 or fp32.")
@@ -47,14 +47,15 @@ def require_fit(hardware: "HardwareConfig", device: torch.device, card: Card | N
 
 
 def bound_memory(hardware: "HardwareConfig", device: torch.device, card: Card | None) -> None:
-    """Let torch take no more than ``hardware.memory_gb``: beyond it some drivers swap in silence, 50 times slower."""
+    """Let torch take no more than ``hardware.memory_gb``."""
+    # beyond a card's memory some drivers swap to the CPU's in silence, 50 times slower
     if card is not None and device.type == "cuda" and hardware.memory_gb is not None:
         number = device.index or 0  # torch wants one here; "cuda" is the first, as in find_card
         torch.cuda.set_per_process_memory_fraction(min(1.0, hardware.memory_gb / card.memory_gb), number)
 
 
 def choose_base(sizes: Mapping[str, int], memory_gb: float | None) -> str:
-    """The first of full, fp8 and nf4 that leaves enough room; NF4 where none does, full without a bound.
+    """Return the first of full, fp8 and nf4 that leaves enough room; nf4 if none does, full without a bound.
 
     Args:
         sizes: bytes that the denoiser takes on the card, by how it is kept.
@@ -65,12 +66,13 @@ def choose_base(sizes: Mapping[str, int], memory_gb: float | None) -> str:
 
 
 def _room(memory_gb: float) -> float:
-    """Bytes for the denoiser: what leaves ``BESIDE`` free, and half where that is more, as small models need less."""
+    """Return the bytes that the denoiser may take."""
+    # half if that is more: a small model needs less than BESIDE
     return max(memory_gb - BESIDE, memory_gb / 2) * GB
 
 
 def base_of(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
-    """How a denoiser that is still whole is to be kept; a function of its size and of the configuration alone."""
+    """Return how a denoiser that is still whole is to be kept, by its size and the configuration alone."""
     if hardware.base != "auto":
         return hardware.base
     away = last_layers(denoiser, hardware.offload)
@@ -78,14 +80,14 @@ def base_of(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
 
 
 def way_of(part: str, module: nn.Module, hardware: "HardwareConfig") -> tuple[str, Collection[str]]:
-    """How a part that is still whole is to be kept, and the names of its layers that stay in CPU memory."""
+    """Return how a part that is still whole is to be kept, and the names of its layers that stay in CPU memory."""
     if part in DENOISERS:
         return base_of(module, hardware), last_layers(module, hardware.offload)
     return "full", repeated_layers(module) if hardware.unload_encoders else ()
 
 
 def placing(hardware: "HardwareConfig", device: torch.device) -> Place:
-    """Where and how each part of a model is kept."""
+    """Return what puts each part of a model where and how ``hardware`` says."""
 
     def place(part: str, module: nn.Module) -> nn.Module:
         base, away = way_of(part, module, hardware)
@@ -105,7 +107,7 @@ def marked(family: Any) -> Any:
 
 
 def _lacking(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
-    """What to do where only NF4 would be small enough, and the extra is not there."""
+    """Say what to do if only NF4 would be small enough and bitsandbytes is not installed."""
     assert hardware.memory_gb is not None
     shares = (share / 20 for share in range(21))
     room = _room(hardware.memory_gb)
@@ -119,5 +121,5 @@ def _lacking(denoiser: nn.Module, hardware: "HardwareConfig") -> str:
 
 
 def on_card(part: str, module: nn.Module, hardware: "HardwareConfig") -> int:
-    """Bytes that a part, still whole and possibly weightless, will take on the card; for plans."""
+    """Return the bytes that a part, still whole and possibly weightless, will take on the card."""
     return bytes_on_card(module, *way_of(part, module, hardware))

@@ -33,13 +33,13 @@ from lorasweep.models.lora.names import BFL_DOUBLE, BFL_ENDS, BFL_SINGLE
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
-"""Of byte pairs that CLIP's vocabulary of 49,408 words was made by; the file that has them holds more."""
+"""How many merges of byte pairs made CLIP's vocabulary of 49,408 words; the file holds more."""
 DAMAGE = (UserError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError)
 """What diffusers, transformers and the converters raise at a part that is damaged or another model's."""
 CACHE_LINE = 64
-"""Bytes; torch begins every tensor of its own at a multiple of it."""
+"""Bytes; torch begins every tensor that it allocates at a multiple of it."""
 BFL_PREFIX = "model.diffusion_model."
-"""In files that hold more than the transformer."""
+"""How keys begin in files that hold more than the transformer."""
 BFL_BLOCKS = {"double": ("transformer_blocks", BFL_DOUBLE), "single": ("single_transformer_blocks", BFL_SINGLE)}
 BFL_NORMS = {
     "img_attn.norm.query_norm": "attn.norm_q",
@@ -123,18 +123,18 @@ def changes_of(source: Source, part: str) -> dict[str, Any]:
 
 def in_range(part: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return a part that computes in fp32 if fp16 is too small for it."""
-    # T5's sums reach 1e5 and more. In fp16 they are inf, or are clipped, which changes the image; refusing fp16 would
-    # shut cards without bf16 out of FLUX, and weights in fp32 are 19 GB. So its weights stay in fp16.
+    # T5's sums leave the range of fp16: they become inf, or are clipped, which changes the image. Refusing fp16 would
+    # shut cards without bf16 out of FLUX, and weights in fp32 are 19 GB, so that the weights stay in fp16.
     return in_fp32(part) if dtype == torch.float16 and isinstance(part, T5EncoderModel) else part
 
 
 def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: Place) -> Any:
-    """One frozen part of the model: from the single file where that holds it, else from the folder.
+    """Return one frozen part of the model, from the single file if that holds it, else from the folder.
 
     Raises:
         UserError: the part is damaged, does not fit its configuration, or lacks weights.
     """
-    for library in (diffusers_logging, transformers_logging):  # what they would say is in our one sentence
+    for library in (diffusers_logging, transformers_logging):  # what they would say is in our own sentence
         library.disable_progress_bar()
         library.set_verbosity(CRITICAL)
     keys = source.in_file(part)
@@ -154,8 +154,9 @@ def read_part(source: Source, kind: Any, part: str, dtype: torch.dtype, place: P
 
 
 def _aligned(module: nn.Module) -> nn.Module:
-    """Weights that lie in a mapped file begin where its header ends; a kernel adds in another order there than at the
-    start of a cache line, so that a folder and a single file of the same weights would train to other bits."""
+    """Return the module with its weights in CPU memory aligned to cache lines."""
+    # Weights in a mapped file begin where its header ends. A kernel adds in another order there, so that a folder and a
+    # single file of the same weights would train to other bits.
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.device.type == "cpu" and tensor.data_ptr() % CACHE_LINE:
             tensor.data = tensor.data.clone()
@@ -187,7 +188,7 @@ def _from_file(source: Source, kind: Any, part: str, keys: list[str], dtype: tor
 
 
 def _converted(kind: Any, folder: Path, state: dict[str, Tensor], convert: Any, changes: dict[str, Any]) -> nn.Module:
-    """What a part's configuration describes, holding a checkpoint's weights; what it lacks stays on the meta device."""
+    """Return what a part's configuration describes with a file's weights; those it lacks stay on the meta device."""
     config = kind.load_config(folder, local_files_only=True)
     config |= changes
     with torch.device("meta"):
@@ -208,14 +209,13 @@ def _tensors(path: Path | None, keys: list[str], dtype: torch.dtype) -> dict[str
 
 
 def from_bfl(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under diffusers' names; layers that are one here become several, without a copy.
-
-    diffusers' own converter knows one width only, and copies.
+    """Return FLUX.1's transformer under diffusers' names; layers that are one in BFL's files become several.
 
     Raises:
         KeyError: a name that FLUX.1 has not.
         RuntimeError: a layer that is no queries, keys and values.
     """
+    # not diffusers' own converter, which knows one width only, and copies
     state = {key.removeprefix(BFL_PREFIX): tensor for key, tensor in checkpoint.items()}
     found: dict[str, Tensor] = {}
     for key, tensor in state.items():
@@ -240,7 +240,7 @@ def from_bfl(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rows(whole: Tensor, parts: int, width: int) -> tuple[Tensor, ...]:
-    """Queries, keys and values have ``width`` rows each; what is below them is the MLP's."""
+    """Split a layer: queries, keys and values have ``width`` rows each, what is below them is the MLP's."""
     return (whole,) if parts == 1 else whole.split([width] * 3 + [len(whole) - 3 * width] * (parts - 3))
 
 
@@ -253,10 +253,10 @@ CONVERTERS: Mapping[str, Any] = {
 
 
 def read_tokenizer(source: Source, part: str) -> Any:
-    """The tokenizer of a folder; CLIP's own vocabulary, where only its settings are there, is built from open_clip's.
+    """Return the tokenizer of a folder; CLIP's may lack its vocabulary, which open_clip ships.
 
     Raises:
-        UserError: T5's vocabulary is missing: nothing on this machine holds a copy.
+        UserError: T5's vocabulary is missing, of which no package holds a copy.
     """
     folder = source.place(part)
     is_t5 = source.kind == "flux" and part == "tokenizer_2"
@@ -284,7 +284,7 @@ def _read(read: Any, folder: Path) -> Any:
 
 
 def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, ...]]]:
-    """CLIP's 49,408 words and its byte pair merges, from the copy inside open_clip (which is not imported)."""
+    """Return CLIP's 49,408 words and its byte pair merges, from the copy inside open_clip, which is not imported."""
     found = importlib.util.find_spec("open_clip")
     assert found is not None
     assert found.origin is not None
@@ -296,6 +296,6 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, ...]]]:
 
 
 def byte_letters() -> list[str]:
-    """The 256 characters that stand for bytes in CLIP's vocabulary, printable ones first (GPT-2's table)."""
+    """Return the 256 characters that stand for bytes in CLIP's vocabulary, printable ones first (GPT-2's table)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(256 - len(printable))]

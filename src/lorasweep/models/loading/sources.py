@@ -1,4 +1,4 @@
-"""Where a base model is read from: a diffusers folder, one checkpoint file, or the hub; always safetensors."""
+"""Where a base model is read from: a diffusers folder, one checkpoint file, or the hub; safetensors only."""
 
 import hashlib
 import json
@@ -38,14 +38,14 @@ PREFIXES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("flux", "text_encoder"): ("text_encoders.clip_l.transformer.",),
     ("flux", "text_encoder_2"): ("text_encoders.t5xxl.transformer.",),
 }
-"""How the keys of a part begin in a single checkpoint file."""
+"""Family and part to how the part's keys begin in a single checkpoint file."""
 VAE_PREFIXES = ("first_stage_model.", "vae.")
 SCHNELL_SHIFT = {"use_dynamic_shifting": False, "shift": 1.0}
 """As in ``scheduler_config.json`` of black-forest-labs/FLUX.1-schnell."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
 HUB_REST = ["*.fp16.*", "*.non_ema.*", "*.onnx*", "safety_checker/*"]
 QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", ".comfy_quant", ".absmax")
-"""Ends of keys beside weights that mean nothing without them."""
+"""How keys end that stand beside weights which mean nothing without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,18 @@ class Source:
     kind: str
     """sd15, sdxl or flux."""
     folder: Path
-    """A diffusers folder, whole: the model itself; or, beside a single file, what that lacks, which need not be all."""
+    """The model itself, a whole diffusers folder; or, beside a single file, a folder with what the file lacks."""
     file: Path | None = None
     keys: frozenset[str] = frozenset()
     """Of the single file."""
 
     def in_file(self, part: str) -> list[str]:
-        """The single file's keys that belong to a part."""
+        """Return the single file's keys that belong to a part."""
         prefixes = VAE_PREFIXES if part == "vae" else PREFIXES[self.kind, part]
         return sorted(key for key in self.keys if key.startswith(prefixes))
 
     def place(self, part: str) -> Path:
-        """The folder that holds a part, or its configuration: the one given, else the family's shipped one."""
+        """Return the folder of a part or its configuration: the one that was given, else the family's shipped one."""
         own = self.folder / part
         return own if own.is_dir() else shipped_configs(self.kind) / part
 
@@ -89,8 +89,9 @@ class Source:
         return whole | {part: folder_hash(self.place(part)) for part in parts} | read
 
     def scheduler(self) -> dict[str, Any]:
-        """The scheduler's configuration; a single file may say that it predicts v by a key of that name."""
+        """Return the scheduler's configuration, with what a single file's keys say of it."""
         config = read_json(self.place("scheduler") / "scheduler_config.json")
+        # fine-tunes of SDXL that predict v say so by tensors of these names, which ComfyUI reads too
         if "v_pred" in self.keys:
             config["prediction_type"] = "v_prediction"
         if "ztsnr" in self.keys:
@@ -101,7 +102,7 @@ class Source:
 
 
 def find_source(model: "ModelConfig") -> Source:
-    """Where ``model.path`` leads.
+    """Return where ``model.path`` leads.
 
     Raises:
         UserError: nothing is there, it is of another family or a pickle, or a part is missing.
@@ -116,13 +117,16 @@ def find_source(model: "ModelConfig") -> Source:
 
 
 def portraits_folder() -> Path:
-    """The model that ships inside the package; ``LORASWEEP_PORTRAITS`` names another folder while it is built."""
+    """Return the folder of the model that ships inside the package.
+
+    ``LORASWEEP_PORTRAITS`` names another one while the shipped one is being built.
+    """
     shipped = Path(__file__).parents[2] / "portraits" / "weights" / "pipeline"
     return shipped if shipped.is_dir() else Path(os.environ.get("LORASWEEP_PORTRAITS", shipped))
 
 
 def shipped_configs(kind: str) -> Path:
-    """Configurations of the full-size model of a family, without weights and vocabularies."""
+    """Return the folder of the full-size model's configurations, without weights and vocabularies."""
     return Path(__file__).parent / "configs" / kind
 
 
@@ -168,7 +172,7 @@ def _keys(path: Path) -> frozenset[str]:
 
 
 def _kind_of(keys: Iterable[str]) -> str:
-    """The family whose checkpoint has such keys, or words for what it is instead."""
+    """Return the family whose checkpoint has such keys, or words for what it is instead."""
     names = tuple(keys)
 
     def has(*prefixes: str) -> bool:
@@ -186,7 +190,7 @@ def _kind_of(keys: Iterable[str]) -> str:
 
 
 def _from_hub(name: str, key: str, model: "ModelConfig") -> Path:
-    """The local snapshot of a hub id at its pinned revision."""
+    """Return the local snapshot of a hub id at its pinned revision."""
     if not HUB_ID.fullmatch(name):
         raise UserError(
             f"{key} is {name!r}, which is no folder or file here; give a diffusers folder, a .safetensors "
@@ -215,7 +219,7 @@ def _check_pipeline(folder: Path, kind: str, key: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file of a model folder; one sentence where it cannot be read."""
+    """Return what a JSON file of a model folder holds; raise UserError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -223,7 +227,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def folder_hash(folder: Path) -> str:
-    """sha256 over names and contents of the safetensors files of a folder."""
+    """Return sha256 over names and contents of the safetensors files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.name.encode())

@@ -42,7 +42,7 @@ def write_lora(
 
 
 def lora_bytes(adapter: Adapter, family: Family, metadata: Mapping[str, str], *, layout: str = "kohya") -> bytes:
-    """The file, as bytes that depend on the arguments alone."""
+    """Return the file, as bytes that depend on the arguments alone."""
     lines = {**base_lines(family), **metadata}
     if layout == "diffusers":
         return diffusers_bytes(adapter, family.kind, lines)
@@ -50,30 +50,30 @@ def lora_bytes(adapter: Adapter, family: Family, metadata: Mapping[str, str], *,
 
 
 def kohya_bytes(adapter: Adapter, kind: str, shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
-    """A file in Kohya's layout."""
+    """Return a file in Kohya's layout."""
     tensors = to_kohya(kind, shapes, adapter)
     return safetensors_bytes(tensors, kohya_header(kind, adapter, tensors, metadata))
 
 
 def diffusers_bytes(adapter: Adapter, kind: str, metadata: Mapping[str, str]) -> bytes:
-    """A file in diffusers' layout."""
+    """Return a file in diffusers' layout."""
     tensors = to_diffusers(kind, adapter)
     return safetensors_bytes(tensors, diffusers_header(adapter, tensors, metadata))
 
 
 def weights_sha256(path: Path) -> str:
-    """sha256 over a file's tensors alone, from its header: equal for equal weights whatever the run was called."""
+    """Return sha256 over a file's tensors alone, from its header; equal for equal weights of runs of any name."""
     with safe_open(path, framework="pt") as file:
         return (file.metadata() or {}).get("sshs_model_hash", "")
 
 
 def read_lora(path: Path, family: Family) -> dict[str, LoraWeights]:
-    """One LoRA file as an adapter of ``family`` (see ``read_adapter``)."""
+    """Return one LoRA file as an adapter of ``family`` (see ``read_adapter``)."""
     return read_adapter(path, family.kind, module_shapes(family.components))
 
 
 def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights]:
-    """One LoRA file of any layout as an adapter; ranks and alphas may differ from module to module.
+    """Return one LoRA file of any layout as an adapter; ranks and alphas may differ from module to module.
 
     Raises:
         UserError: the file cannot be read, holds a key that is no module of this base model, or lacks half a module.
@@ -86,7 +86,7 @@ def read_adapter(path: Path, kind: str, shapes: Shapes) -> dict[str, LoraWeights
 
 
 def init_file(path: str) -> Path:
-    """``lora.init`` as a file that is there, or one sentence that it is not."""
+    """Return ``lora.init`` as a file; raise UserError if there is none."""
     found = Path(path).expanduser()
     if not found.is_file():
         raise UserError(f"lora.init is {path!r}, which is no file; name a LoRA file of this base model.")
@@ -94,7 +94,7 @@ def init_file(path: str) -> Path:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and header lines of a safetensors file; a pickle is never opened."""
+    """Return all tensors and header lines of a safetensors file; a pickle is never opened."""
     if path.suffix.lower() in PICKLES or _is_pickle(path):
         raise UserError(f"{path} is a pickle, which may run code; give a .safetensors file.")
     try:
@@ -105,19 +105,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _is_pickle(path: Path) -> bool:
-    """By the first bytes, whatever the name: a pickle, or the zip archive that torch puts one into.
-
-    The length that a safetensors file begins with may have the same bytes; behind it stands a brace.
-    """
+    """Whether a file is a pickle, or the zip archive that torch puts one into, whatever its name."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError:
         return False
+    # the length that a safetensors file begins with may have the same bytes, but a brace stands behind it
     return (start[:2] == b"PK" or re.match(rb"\x80[\x02-\x05]", start) is not None) and start[8:] != b"{"
 
 
 def header_of(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file's bytes."""
+    """Return the metadata of a safetensors file's bytes."""
     end = 8 + int.from_bytes(data[:8], "little")
     return json.loads(data[8:end]).get("__metadata__", {})

@@ -33,7 +33,7 @@ TELLS = {
     "modelspec.usage_hint": FREE_TEXT,
     "modelspec.tags": FREE_TEXT,
     "ss_training_comment": FREE_TEXT,
-    "modelspec.thumbnail": "a picture",
+    "modelspec.thumbnail": "an image",
     "modelspec.merged_from": "names of other files of yours",
     "ss_sd_model_name": "the name of the base model's file",
     "ss_vae_name": "the name of the VAE's file",
@@ -47,11 +47,11 @@ PRIVATE = {
     "a path on your machine": r"(^|[\s\"'=(\[])(/[\w.-]+/|[A-Za-z]:\\|[A-Za-z]:/|\\\\[\w.-]+\\|~/|file://)",
     "an e-mail address": r"[\w.+-]+@[\w-]+\.\w+",
 }
-"""What may stand in any line."""
+"""What may stand in any line, by regular expression."""
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; no tensor is read.
+    """Return the metadata of a safetensors file; no tensor is read.
 
     Raises:
         UserError: it is no readable safetensors file.
@@ -64,7 +64,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def audit(path: Path) -> list[tuple[str, str, str]]:
-    """Key, value and what the line tells a stranger of the user ('' for nothing), sorted, telling lines first.
+    """Return key, value and what the line tells a stranger of the user ('' for nothing), telling lines first.
 
     Raises:
         UserError: it is no readable safetensors file.
@@ -80,7 +80,7 @@ def _looks_private(value: str) -> str:
 def base_lines(family: Family) -> dict[str, str]:
     """Return what a file says of the base model that it was trained on."""
     lines = {
-        # A1111 and others look the base model up by the sha256 of its checkpoint file
+        # sd-scripts' key for the sha256 of the checkpoint file; a folder has no such file
         "ss_new_sd_model_hash": family.hashes.get("file", model_hash(family)),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{ARCHITECTURES[family.kind]}/lora",
@@ -95,7 +95,7 @@ def base_lines(family: Family) -> dict[str, str]:
 def kohya_header(
     kind: str, adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """Kohya's lines: rank and alpha, what is given, and the hashes over the tensors."""
+    """Return Kohya's lines: rank and alpha, what is given, and the hashes over the tensors."""
     ranks = {weights.rank for weights in adapter.values()}
     alphas = {weights.alpha for weights in adapter.values()}
     wide = [weights for weights in adapter.values() if weights.down.dim() == 4 and weights.down.shape[-1] > 1]
@@ -103,8 +103,8 @@ def kohya_header(
         "ss_base_model_version": BASE_MODELS[kind],
         "ss_v2": "False",
         "ss_network_module": "networks.lora_flux" if kind == "flux" else "networks.lora",
-        # programs show these and take each module's own; "Dynamic" is sd-scripts' word for ranks that differ. They
-        # are those of the training: FLUX's fused layers have several times both in the file.
+        # Programs show these two and load by each module's own; "Dynamic" is sd-scripts' word for ranks that differ.
+        # They are those of the training: FLUX's fused layers have several times both in the file.
         "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",
         "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
         "ss_network_args": json.dumps(
@@ -116,7 +116,7 @@ def kohya_header(
 
 
 def diffusers_header(adapter: Adapter, tensors: Mapping[str, Tensor], given: Mapping[str, str]) -> dict[str, str]:
-    """diffusers' lines, and what is given less the lines that are true of Kohya's layout only."""
+    """Return diffusers' lines, and what is given less the lines that are true of Kohya's layout only."""
     kept = {key: value for key, value in given.items() if not key.startswith("ss_network_")}
     return _with_hashes({**kept, "format": "pt", **adapter_metadata(adapter)}, tensors)
 
@@ -127,7 +127,7 @@ def _with_hashes(lines: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dic
 
 
 def kohya_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """sd-scripts' two hashes: of the tensors alone (A1111 shows it), and the legacy one of 64 KiB at 1 MiB."""
+    """Return sd-scripts' two hashes: of the tensors alone (A1111 shows it), and the legacy one of 64 KiB at 1 MiB."""
     plain = safetensors_bytes(tensors, metadata)
     start = 8 + int.from_bytes(plain[:8], "little")
     return {
@@ -137,11 +137,8 @@ def kohya_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file whose header lines are sorted.
-
-    The library writes the header's metadata in an order that changes from process to process; equal trainings would
-    then make unequal files.
-    """
+    """Return a safetensors file whose header lines are sorted."""
+    # the library's own order changes from process to process: equal trainings would make unequal files
     raw = save(dict(tensors), metadata=dict(metadata))
     end = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:end])

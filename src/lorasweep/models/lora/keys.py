@@ -1,4 +1,4 @@
-"""What the keys of a LoRA file say: which part of which module each tensor is, and which base model they are for."""
+"""What a key of a LoRA file says: which part of which module its tensor is."""
 
 import re
 from typing import NamedTuple
@@ -22,9 +22,9 @@ ENDS = {
     ".lora_alpha": ALPHA,
     ".alpha": ALPHA,
 }
-"""How the keys of one module end; of two that fit, the longer one comes first."""
+"""How the keys of one module end; of two that fit, the longer one stands first."""
 PROCESSOR = re.compile(r"(.+?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(?:(down|up)\.weight|alpha)")
-"""diffusers before its use of PEFT."""
+"""How diffusers wrote keys before it used PEFT."""
 OTHER_METHODS = {
     r"\.(dora_scale|lora_magnitude_vector|magnitude)\b": "DoRA",
     r"\.hada_": "LoHa",
@@ -38,7 +38,7 @@ OTHER_METHODS = {
     r"^bundle_emb\.|^(clip_[lg]|emb_params)$": "an embedding, without which the LoRA is half",
     r"\.(weight|bias|scale)$": "a weight of a whole model",
 }
-"""Signs of what is no plain LoRA."""
+"""Regular expressions for keys of other methods."""
 
 
 class Key(NamedTuple):
@@ -51,7 +51,7 @@ class Key(NamedTuple):
 
 
 def split_key(file: str, key: str) -> Key:
-    """A key of a LoRA file as module and part.
+    """Return a key of a LoRA file as module and part.
 
     Args:
         file: its name, for the sentence.
@@ -75,7 +75,7 @@ def split_key(file: str, key: str) -> Key:
 
 
 def other_half(key: str) -> str | None:
-    """The key of up for that of down, and back; None for what is neither."""
+    """Return the key of up for that of down, and back; None for a key that is neither."""
     twins = {"lora_A": "lora_B", "lora_B": "lora_A", "down": "up", "up": "down"}
     twin = re.sub(r"(lora_A|lora_B|down|up)(?=(\.default)?\.weight$)", lambda match: twins[match[1]], key)
     return twin if twin != key else None

@@ -36,7 +36,7 @@ class LoraWeights(NamedTuple):
 
 
 def part_of(module: str) -> str:
-    """``text`` for a module of a text encoder, else ``denoiser``; each has its own learning rate."""
+    """Return ``text`` for a module of a text encoder, else ``denoiser``; each has its own learning rate."""
     return "text" if module.startswith("text_encoder") else "denoiser"
 
 
@@ -47,22 +47,24 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Dropout(NamedTuple):
-    """Where a slot's dropout mask comes from: a function of the step and the layer, so recomputing repeats it."""
+    """What a slot's dropout masks of one step are made from."""
 
     share: float
+    """Of activations that are dropped, in [0, 1)."""
     seed: int
+    """Of the step, so that gradient checkpointing repeats the masks."""
 
 
 class Layer(nn.Module):
     """A frozen module and its C adapters."""
 
-    def __init__(self, base: nn.Module, place: "Place") -> None:
+    def __init__(self, base: nn.Module, stack: "Stack") -> None:
         super().__init__()
         self.base = base
-        self.place = place
+        self.stack = stack
 
     def forward(self, x: Tensor) -> Tensor:
-        """[C * B, ...] to [C * B, ...]."""
+        """Return the frozen module's answer with each slot's change, [C * B, ...]."""
         y = self.base(x)
         if not isinstance(self.base, nn.Conv2d):
             return self._change(x, y).view(y.shape)
@@ -73,40 +75,40 @@ class Layer(nn.Module):
 
     def _convolved(self, x: Tensor, base: nn.Conv2d) -> Tensor:
         """The change of a convolution: a convolution to ``rank`` channels, then a linear layer over those."""
-        place = self.place
-        slots, rank, _ = place.down.shape
+        stack = self.stack
+        slots, rank, _ = stack.down.shape
         rows = x.reshape(slots, -1, *x.shape[1:])
-        if place.bank.dropout is not None:
-            rows = _dropped(rows, place.bank.dropout, place.numbers)
+        if stack.bank.dropout is not None:
+            rows = _dropped(rows, stack.bank.dropout, stack.numbers)
         # slots become groups of channels, so that one call serves them all and none sees another
         grouped = rows.transpose(0, 1).flatten(1, 2)
-        kernel = place.down.reshape(slots * rank, x.shape[1], *base.kernel_size)
+        kernel = stack.down.reshape(slots * rank, x.shape[1], *base.kernel_size)
         how: Any = (base.stride, base.padding, base.dilation)
         narrow = F.conv2d(grouped, kernel, None, *how, groups=slots)
         count, _, height, width = narrow.shape
         columns = narrow.reshape(count, slots, rank, height * width).transpose(0, 1)
         # scaled before, not after: under autocast the product stays in the base's precision, as norms need it on a CPU
-        wide = torch.matmul((place.up * place.scale).unsqueeze(1), columns)
+        wide = torch.matmul((stack.up * stack.scale).unsqueeze(1), columns)
         return wide.reshape(slots * count, -1, height, width)
 
     def _change(self, x: Tensor, y: Tensor | None) -> Tensor:
-        place = self.place
-        slots, _, features = place.down.shape
+        stack = self.stack
+        slots, _, features = stack.down.shape
         rows = x.reshape(slots, -1, features)
-        if place.bank.dropout is not None:
-            rows = _dropped(rows, place.bank.dropout, place.numbers)
+        if stack.bank.dropout is not None:
+            rows = _dropped(rows, stack.bank.dropout, stack.numbers)
         if slots == 1:
             # Plain matrices are faster than a batch of one. They are views: an index like rows[0] would copy the
             # whole gradient on the way back.
-            change = F.linear(rows.view(-1, features), place.down.flatten(0, 1))
-            up = place.up.flatten(0, 1)
+            change = F.linear(rows.view(-1, features), stack.down.flatten(0, 1))
+            up = stack.up.flatten(0, 1)
             if y is None:
-                return F.linear(change, up) * place.scales[0]
-            return torch.addmm(y.reshape(-1, y.shape[-1]), change, up.t(), alpha=place.scales[0])
-        change = torch.bmm(rows, place.down.transpose(1, 2)) * place.scale
+                return F.linear(change, up) * stack.scales[0]
+            return torch.addmm(y.reshape(-1, y.shape[-1]), change, up.t(), alpha=stack.scales[0])
+        change = torch.bmm(rows, stack.down.transpose(1, 2)) * stack.scale
         if y is None:
-            return torch.bmm(change, place.up.transpose(1, 2))
-        return torch.baddbmm(y.reshape(slots, -1, y.shape[-1]), change, place.up.transpose(1, 2))
+            return torch.bmm(change, stack.up.transpose(1, 2))
+        return torch.baddbmm(y.reshape(slots, -1, y.shape[-1]), change, stack.up.transpose(1, 2))
 
 
 def _dropped(rows: Tensor, dropout: Sequence[Dropout], numbers: Sequence[int]) -> Tensor:
@@ -118,11 +120,12 @@ def _dropped(rows: Tensor, dropout: Sequence[Dropout], numbers: Sequence[int]) -
     return rows * masks
 
 
-class Place:
-    """One module's adapters in the bank: down [C, r, in] and up [C, out, r] are views of the flat buffer.
+class Stack:
+    """The C adapters of one module: down [C, r, in] and up [C, out, r] are views of the bank's flat buffer.
 
     Args:
-        numbers: the module's place among the modules of each slot's own adapter.
+        scales: alpha / rank times the strength, of each slot.
+        numbers: where the module stands among the modules of each slot's own adapter.
     """
 
     def __init__(
@@ -139,11 +142,10 @@ class Place:
 
 
 class AdapterBank:
-    """C adapters, stacked. Ranks are zero-padded to the widest.
+    """C adapters side by side, their ranks zero-padded to the widest."""
 
-    Padding needs no mask: where both a row of down and the matching column of up are zero, both their gradients are
-    zero, and no optimiser here moves a zero that has a zero gradient.
-    """
+    # Padding needs no mask: if a row of down and the matching column of up are zero, so are both their gradients, and
+    # no optimiser here moves a zero that has a zero gradient.
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class AdapterBank:
         width = sum(down.numel() + up.numel() for down, up in self._shapes.values())
         self.values = torch.zeros(self.slots, width, device=device)
         self.gradients = torch.zeros_like(self.values) if trainable else None
-        self.places: dict[str, Place] = {}
+        self.stacks: dict[str, Stack] = {}
         self._spans: dict[str, tuple[int, int, int]] = {}
         self._lay_out(strength)
 
@@ -172,29 +174,29 @@ class AdapterBank:
             middle, end = start + down.numel(), start + down.numel() + up.numel()
             self._spans[name] = (start, middle, end)
             scales = [a[name].alpha / a[name].rank * strength if name in a else 0.0 for a in self.adapters]
-            # a slot without the module adds nothing there, so that its number is any
+            # dropout must not depend on the neighbours' modules; a slot without the module adds nothing at any number
             own = [each.get(name, 0) for each in numbers]
-            place = Place(self, self._leaf(start, middle, down), self._leaf(middle, end, up), scales, own)
-            place.down_gradient = self._gradient(start, middle, down)
-            place.up_gradient = self._gradient(middle, end, up)
-            self.places[name] = place
+            stack = Stack(self, self._leaf(start, middle, down), self._leaf(middle, end, up), scales, own)
+            stack.down_gradient = self._gradient(start, middle, down)
+            stack.up_gradient = self._gradient(middle, end, up)
+            self.stacks[name] = stack
             for slot, adapter in enumerate(self.adapters):
                 if name in adapter:
                     with torch.no_grad():
-                        _write(place, slot, adapter[name])
+                        _write(stack, slot, adapter[name])
             start = end
 
     def fits(self, adapters: Sequence[Adapter]) -> bool:
-        """Whether ``load`` can put these adapters where the present ones are: same names, ranks and alphas."""
+        """Return whether ``load`` can take these adapters in: same names, ranks and alphas as the present ones."""
         return [_layout(adapter) for adapter in adapters] == [_layout(adapter) for adapter in self.adapters]
 
     @torch.no_grad()
     def load(self, adapters: Sequence[Adapter]) -> None:
-        """Other weights of the same layout; a model that carries the bank need not be made anew."""
+        """Take in other weights of the same layout; a family that carries the bank carries them at once."""
         self.adapters = tuple(adapters)
         for slot, adapter in enumerate(adapters):
             for name, weights in adapter.items():
-                _write(self.places[name], slot, weights)
+                _write(self.stacks[name], slot, weights)
 
     def _leaf(self, start: int, end: int, shape: torch.Size) -> nn.Parameter:
         view = self.values[:, start:end].view(self.slots, *shape)
@@ -205,8 +207,8 @@ class AdapterBank:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss`` to ``gradients``."""
-        leaves = [leaf for place in self.places.values() for leaf in (place.down, place.up)]
-        pairs = [(place.down_gradient, place.up_gradient) for place in self.places.values()]
+        leaves = [leaf for stack in self.stacks.values() for leaf in (stack.down, stack.up)]
+        pairs = [(stack.down_gradient, stack.up_gradient) for stack in self.stacks.values()]
         views = [view for pair in pairs for view in pair if view is not None]
         # SDXL does not read the last layer of its text encoders: adapters on it have no gradient, and never move
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
@@ -233,25 +235,25 @@ class AdapterBank:
         return torch.cat([piece.flatten() for piece in pieces]).to(self.values.device)
 
     def weights(self, slot: int, name: str) -> tuple[Tensor, Tensor]:
-        """Views of one slot's own down [rank, in] and up [out, rank], without padding."""
-        place, rank = self.places[name], self.adapters[slot][name].rank
-        return place.down.detach()[slot, :rank], place.up.detach()[slot, :, :rank]
+        """Return views of one slot's own down [rank, in] and up [out, rank], without padding."""
+        stack, rank = self.stacks[name], self.adapters[slot][name].rank
+        return stack.down.detach()[slot, :rank], stack.up.detach()[slot, :, :rank]
 
     def leaves(self, slot: int, part: str) -> list[Tensor]:
-        """The slot's own matrices with their gradients, for an optimiser that needs rows and columns."""
+        """Return the slot's own matrices with their gradients, for an optimiser that needs rows and columns."""
         leaves = []
         for name in self.adapters[slot]:
             if part_of(name) == part:
-                place, rank = self.places[name], self.adapters[slot][name].rank
+                stack, rank = self.stacks[name], self.adapters[slot][name].rank
                 down, up = self.weights(slot, name)
-                assert place.down_gradient is not None
-                assert place.up_gradient is not None
-                down.grad, up.grad = place.down_gradient[slot, :rank], place.up_gradient[slot, :, :rank]
+                assert stack.down_gradient is not None
+                assert stack.up_gradient is not None
+                down.grad, up.grad = stack.down_gradient[slot, :rank], stack.up_gradient[slot, :, :rank]
                 leaves += [down, up]
         return leaves
 
     def export(self, slot: int) -> dict[str, LoraWeights]:
-        """A copy of one slot's adapter on the CPU, shaped as it came in."""
+        """Return a copy of one slot's adapter on the CPU, shaped as it came in."""
         exported = {}
         for name, weights in self.adapters[slot].items():
             down, up = self.weights(slot, name)
@@ -270,24 +272,24 @@ def _widest(name: str, adapters: Sequence[Adapter]) -> tuple[torch.Size, torch.S
     return torch.Size((rank, present[0].down[0].numel())), torch.Size((present[0].up.shape[0], rank))
 
 
-def _write(place: Place, slot: int, weights: LoraWeights) -> None:
-    place.down[slot, : weights.rank] = weights.down.flatten(1).to(place.down)
-    place.up[slot, :, : weights.rank] = weights.up.flatten(1).to(place.up)
+def _write(stack: Stack, slot: int, weights: LoraWeights) -> None:
+    stack.down[slot, : weights.rank] = weights.down.flatten(1).to(stack.down)
+    stack.up[slot, :, : weights.rank] = weights.up.flatten(1).to(stack.up)
 
 
 def structural_clone(module: nn.Module) -> nn.Module:
-    """A module tree of its own over the very same weights: replacing a part of it leaves ``module`` as it was."""
+    """Return a module tree of its own over the same tensors: replacing a part of it leaves ``module`` as it was."""
     shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
     return copy.deepcopy(module, shared)
 
 
 def attach(module: nn.Module, component: str, bank: AdapterBank) -> nn.Module:
-    """A clone of ``module`` over the same frozen weights that carries the bank's adapters of ``component``."""
+    """Return a clone of ``module`` over the same tensors that carries the bank's adapters of ``component``."""
     clone = structural_clone(module)
     for name in bank.names:
         owner, path = name.split(".", 1)
         if owner == component:
-            clone.set_submodule(path, Layer(clone.get_submodule(path), bank.places[name]))
+            clone.set_submodule(path, Layer(clone.get_submodule(path), bank.stacks[name]))
     return clone
 
 
@@ -302,7 +304,7 @@ def adapted(family: AnyFamily, bank: AdapterBank, *, gradient_checkpointing: boo
     carriers: dict[str, Any] = {
         component: attach(module, component, bank)
         for component, module in family.components.items()
-        # the denoiser is cloned even without an adapter of its own: checkpointing is switched on in place
+        # the denoiser is cloned even without an adapter of its own: checkpointing is switched on in stack
         if component in owners or (gradient_checkpointing and component == denoiser)
     }
     if gradient_checkpointing:

@@ -16,7 +16,7 @@ from lorasweep.models.lora.names import aliases, guess, is_swapped, kohya_groups
 
 
 def to_kohya(kind: str, shapes: Shapes, adapter: Adapter) -> dict[str, Tensor]:
-    """Three tensors a name: down, up and alpha; FLUX's layers that are one in BFL's code become one.
+    """Return three tensors a name: down, up and alpha; FLUX's layers that are one in BFL's code become one.
 
     Raises:
         UserError: the adapter changes a module that has no name in this layout.
@@ -41,11 +41,7 @@ def _swapped(up: Tensor) -> Tensor:
 
 
 def fuse(shapes: Shapes, modules: Sequence[str], adapter: Adapter) -> LoraWeights:
-    """Adapters of layers that are one in the file: downs stacked, ups on the diagonal, alpha grown with the rank.
-
-    Readers scale by alpha / rank, so the alpha of the whole is that of a part times the number of parts; where the
-    parts' own scales differ, the difference goes into their ups.
-    """
+    """Return adapters of layers that are one in the file as one: downs stacked, ups on the diagonal."""
     present = [adapter[module] for module in modules if module in adapter]
     rank, scale = sum(part.rank for part in present), present[0].alpha / present[0].rank
     up = present[0].up.new_zeros(sum(shapes[module][0] for module in modules), rank)
@@ -53,6 +49,7 @@ def fuse(shapes: Shapes, modules: Sequence[str], adapter: Adapter) -> LoraWeight
     for module in modules:
         if module in adapter:
             part = adapter[module]
+            # readers scale the whole by one alpha / rank: what a part's own scale differs from it goes into its up
             up[row : row + shapes[module][0], column : column + part.rank] = part.up * (part.alpha / part.rank / scale)
             column += part.rank
         row += shapes[module][0]
@@ -60,13 +57,13 @@ def fuse(shapes: Shapes, modules: Sequence[str], adapter: Adapter) -> LoraWeight
 
 
 def split(shapes: Shapes, modules: Sequence[str], whole: LoraWeights) -> dict[str, LoraWeights]:
-    """The inverse of ``fuse``, and of a layer that was trained as one: each part keeps the ranks that reach its rows.
+    """Return the parts of what ``fuse`` made, or of a layer that was trained as one.
 
-    A part that no rank reaches is left out. Where none reaches any, as before the first step, the parts share them.
+    Each part keeps the ranks that reach its rows; a part that no rank reaches is left out.
     """
     rows = whole.up.split([shapes[module][0] for module in modules])
     kept = [part.ne(0).any(dim=0).nonzero().flatten() for part in rows]
-    if not whole.up.any():
+    if not whole.up.any():  # as before the first step: no rank says whose it is
         ranks = torch.arange(whole.rank)
         kept = list(ranks.chunk(len(modules)) if whole.rank % len(modules) == 0 else [ranks] * len(modules))
     return {
@@ -77,11 +74,8 @@ def split(shapes: Shapes, modules: Sequence[str], whole: LoraWeights) -> dict[st
 
 
 def to_diffusers(kind: str, adapter: Adapter) -> dict[str, Tensor]:
-    """diffusers' and PEFT's names, alpha / rank multiplied into up.
-
-    The layout has no place for alpha but the header, which ComfyUI and older versions of diffusers do not read: with a
-    scale of 1 all agree.
-    """
+    """Return tensors by diffusers' and PEFT's names, alpha / rank multiplied into up."""
+    # alpha has a place in the header only, which ComfyUI and older diffusers do not read: at a scale of 1 all agree
     tensors: dict[str, Tensor] = {}
     for module, weights in adapter.items():
         component, path = module.split(".", 1)
@@ -94,11 +88,11 @@ def to_diffusers(kind: str, adapter: Adapter) -> dict[str, Tensor]:
 def from_tensors(
     name: str, kind: str, shapes: Shapes, tensors: Mapping[str, Tensor], alphas: Mapping[str, float] | None = None
 ) -> dict[str, LoraWeights]:
-    """The adapter that a file's tensors describe, in the order of ``shapes``; any layout, any trainer.
+    """Return the adapter that a file's tensors describe, of any layout and trainer, in the order of ``shapes``.
 
     Args:
         name: of the file, for sentences about it.
-        alphas: by module, from a header that has them where the tensors have not.
+        alphas: by module, from a header, for files whose tensors have none.
 
     Raises:
         UserError: a key that is no module of this base model, half a module, a module twice, or another method.

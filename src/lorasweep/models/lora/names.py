@@ -1,4 +1,4 @@
-"""What other programs call the modules of a base model in a LoRA file.
+"""What other programs call families and the modules of a base model in a LoRA file.
 
 Kohya's names are the ones that ComfyUI, A1111, Forge and diffusers all read: SD 1.x by diffusers' names, SDXL by those
 of Stability's own code (SGM), FLUX by Black Forest Labs' (BFL), whose layers are several of diffusers' in one. Sources:
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from torch import Tensor
 
 Groups = dict[str, tuple[str, ...]]
-"""A name in a file to the modules whose rows it holds, one below the other; nearly always a single one."""
+"""A name in a file to the modules whose rows it holds, one below the other; nearly always one module."""
 
 ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base", "flux": "flux-1-dev"}
 """modelspec's words for the families."""
@@ -73,11 +73,11 @@ SDXL_SIGNS = ("lora_te2_", "text_encoder_2.", "input_blocks", "output_blocks", "
 UNET_SIGNS = ("down_blocks", "up_blocks", "mid_block", "lora_te_")
 CROSS_ATTENTION = re.compile(r"attn2[._](processor\.)?to_k(_lora)?\.(lora_down|lora_A|lora\.down|down)\b")
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
-"""Of the text that a UNet's cross attention reads."""
+"""Width of the text that a UNet's cross attention reads to the family."""
 
 
 def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
-    """Kohya's name for each of a base model's modules; underscores stand for dots, so that no name tells its path."""
+    """Return Kohya's name for each of a base model's modules."""
     groups: Groups = {}
     for component, names in _by_component(modules).items():
         if component in TEXT_PREFIXES[kind]:
@@ -88,12 +88,13 @@ def kohya_groups(kind: str, modules: Iterable[str]) -> Groups:
             plain = {name: (name,) for name in names} if kind == "sd15" else original_groups(kind, names)
             prefix = "lora_unet_"
         for path, parts in plain.items():
+            # a dot and an underscore of the path look alike here, so that names are compared and never taken apart
             groups[prefix + path.replace(".", "_")] = tuple(f"{component}.{part}" for part in parts)
     return groups
 
 
 def original_groups(kind: str, names: Iterable[str]) -> Groups:
-    """A denoiser's module paths in the original code to those in diffusers' code; SD 1.x and SDXL have one code."""
+    """Return a denoiser's module paths in the original code to those in diffusers'; SD 1.x and SDXL share a code."""
     paths = frozenset(names)
     if kind == "flux":
         return _bfl_groups(paths)
@@ -103,12 +104,17 @@ def original_groups(kind: str, names: Iterable[str]) -> Groups:
 
 
 def is_swapped(name: str) -> bool:
-    """Whether a name of the original code is that of a layer whose upper and lower half diffusers has swapped."""
+    """Return whether an original name is that of a layer whose upper and lower half diffusers has swapped."""
     return "final_layer" in name and "adaLN_modulation" in name
 
 
 def sgm_path(path: str, depth: int, paths: frozenset[str]) -> str:
-    """A path in diffusers' UNet as Stability's code has it; ``depth`` is the number of residual blocks a level."""
+    """Return a path in diffusers' UNet as Stability's code has it.
+
+    Args:
+        depth: how many residual blocks a level has.
+        paths: all of the UNet's.
+    """
     if path in SGM_ENDS:
         return SGM_ENDS[path]
     if match := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)", path):
@@ -120,7 +126,7 @@ def sgm_path(path: str, depth: int, paths: frozenset[str]) -> str:
     way, level, part, number, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
     if part == "downsamplers":
         return f"input_blocks.{(level + 1) * (depth + 1)}.0.op"
-    if part == "upsamplers":  # it stands behind the last attention of its level, where there is one
+    if part == "upsamplers":  # behind the last attention of its level, if there is any
         place = 2 if any(name.startswith(f"up_blocks.{level}.attentions.") for name in paths) else 1
         return f"output_blocks.{level * (depth + 1) + depth}.{place}.conv"
     block = (
@@ -149,14 +155,14 @@ def _bfl_groups(paths: frozenset[str]) -> Groups:
 
 
 def text_path(component: str, kind: str, path: str) -> str:
-    """A text encoder's path with CLIP's level ``text_model``, which files have whatever transformers does."""
+    """Return a text encoder's path with CLIP's level ``text_model``, which files have whatever transformers does."""
     is_t5 = kind == "flux" and component == "text_encoder_2"
     bare = path.removeprefix("text_model.")
     return path if is_t5 or bare == "text_projection" else f"text_model.{bare}"
 
 
 def aliases(kind: str, modules: Iterable[str]) -> Groups:
-    """Every spelling that trainers give to a module, or to a group of them, less the ends like ``.lora_down.weight``.
+    """Return every spelling that trainers give to a module or a group of them, without ends like ``.lora_down.weight``.
 
     Sources: diffusers ``loaders/lora_conversion_utils.py``, OneTrainer ``util/convert_lora_util.py``, SimpleTuner
     ``training/lora_format.py``, ai-toolkit ``toolkit/network_mixins.py``, and what LyCORIS and ComfyUI write.
@@ -165,7 +171,7 @@ def aliases(kind: str, modules: Iterable[str]) -> Groups:
 
 
 def spellings(kind: str, modules: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The pairs of ``aliases``, some of them more than once."""
+    """Yield the pairs of ``aliases``, some of them more than once."""
     yield from kohya_groups(kind, modules).items()
     for component, names in _by_component(modules).items():
         if component in TEXT_PREFIXES[kind]:
@@ -181,7 +187,7 @@ def spellings(kind: str, modules: Sequence[str]) -> Iterator[tuple[str, tuple[st
 
 
 def _spellings(path: str) -> list[str]:
-    """Of a denoiser's path, in whichever code: Kohya's prefix, LyCORIS', ComfyUI's, or none as OneTrainer does."""
+    """How trainers spell a denoiser's path of either code: Kohya's, LyCORIS' and ComfyUI's prefixes, or none."""
     flat = path.replace(".", "_")
     return [f"lora_unet_{flat}", f"lycoris_{flat}", f"diffusion_model.{path}", f"model.diffusion_model.{path}", path]
 
@@ -209,7 +215,7 @@ def _by_component(modules: Iterable[str]) -> Mapping[str, list[str]]:
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
-    """The family that a file's names and widths tell: sd15, sd2, sdxl, flux; None where they tell none."""
+    """Return the family that a file's names and widths tell: sd15, sd2, sdxl or flux; None if they tell none."""
     names = " ".join(tensors)
     if any(sign in names for sign in FLUX_SIGNS):
         return "flux"
@@ -222,10 +228,10 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def guess(tensors: Mapping[str, Tensor], kind: str, *, same: str = ".") -> str:
-    """The end of a sentence about what does not fit a base model of ``kind``: what the whole file looks like.
+    """Return the end of a sentence about what does not fit a base model of ``kind``: what the file looks like.
 
     Args:
-        same: the end where it looks like a file of that very family.
+        same: the end if it looks like a file of that very family.
     """
     looks = looks_like(tensors)
     if looks is None:

@@ -16,7 +16,7 @@ PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def adapter_metadata(adapter: Adapter) -> dict[str, str]:
-    """diffusers' line: rank and, since the scale is in the weights, an alpha that equals it, by component."""
+    """Return diffusers' line: rank and, since the scale is in the weights, an alpha that equals it, by component."""
     lines: dict[str, object] = {}
     for component in dict.fromkeys(module.split(".", 1)[0] for module in adapter):
         # PEFT compares ends of names, so that without the level text_model they fit transformers before 5.6 and after
@@ -39,9 +39,7 @@ def adapter_metadata(adapter: Adapter) -> dict[str, str]:
 
 
 def header_alphas(path: Path, header: Mapping[str, str], modules: Iterable[str]) -> dict[str, float]:
-    """Module to alpha as PEFT's settings have it; empty without any.
-
-    PEFT applies the settings beside its own file; in a file that was taken from there the strength is lost.
+    """Return module to alpha as PEFT's settings have it; empty without any settings.
 
     Raises:
         UserError: the settings are damaged.
@@ -49,6 +47,7 @@ def header_alphas(path: Path, header: Mapping[str, str], modules: Iterable[str])
     beside = path.with_name(PEFT_SETTINGS)
     text = header.get(ADAPTER_METADATA)
     try:
+        # PEFT applies the settings beside its own file; a file that was taken from there has lost its strength
         if text is None and path.name == PEFT_FILE and beside.is_file():
             text = beside.read_text(encoding="utf-8")
         return {} if text is None else _alphas(json.loads(text), list(modules))
