@@ -152,3 +152,14 @@ def test_a_real_search_that_finds_nothing_to_use_says_so(
     words = [word for word in words if not word.startswith("data.path")]
     assert cli.main(["sweep", "lr", str(tmp_path / "photos"), *words]) == ExitCode.NO_CHECKPOINT
     assert "none of 2 trials has a checkpoint to use" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_in_a_process_of_its_own_is_heard_of(
+    overrides: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    words = [word for word in overrides("track.mlflow=false", "optim.steps=2") if not word.startswith("data.path")]
+    hot = ("optim.lr=1e30,1e-4", "optim.max_grad_norm=0", "-m", "hydra/launcher=submitit_local")
+    assert cli.main(["train", str(tmp_path / "photos"), *words, *hot]) == ExitCode.FAILED
+    assert "loss became nan at step 2" in capsys.readouterr().err
