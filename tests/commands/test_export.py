@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lorasweep.run.recorder import Outcome
 from safetensors.torch import load_file, save_file
 
 from lorasweep import cli
 from lorasweep.commands.export import export
 from lorasweep.config.compose import load_run
 from lorasweep.models.lora.header import read_header
+from lorasweep.run.recorder import Outcome
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
