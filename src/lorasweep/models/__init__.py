@@ -1,6 +1,7 @@
 """Base models: one module a family, the LoRA layer that they share, and LoRA files.
 
-Imports go one way: this file > families > loading > lora > family, autoencoder > objective.
+Imports go one way: this file > families > loading > lora > family > objective. A new family is a module in ``families``
+and lines in four tables: here, in ``loading.sources``, ``loading.reading`` and ``lora.names``.
 """
 
 from collections.abc import Mapping

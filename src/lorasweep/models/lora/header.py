@@ -13,7 +13,7 @@ from torch import Tensor
 from lorasweep.errors import UserError
 from lorasweep.models.family import Family, model_hash
 from lorasweep.models.lora.layer import Adapter
-from lorasweep.models.lora.names import ARCHITECTURES, BASE_MODELS
+from lorasweep.models.lora.names import ARCHITECTURES, BASE_MODELS, NETWORK_MODULES
 from lorasweep.models.lora.peft_config import ADAPTER_METADATA, adapter_metadata
 
 RUN_NAME, FREE_TEXT, WHEN = "the name of the run", "free text", "when it was trained"
@@ -102,7 +102,7 @@ def kohya_header(
     lines = {
         "ss_base_model_version": BASE_MODELS[kind],
         "ss_v2": "False",
-        "ss_network_module": "networks.lora_flux" if kind == "flux" else "networks.lora",
+        "ss_network_module": NETWORK_MODULES[kind],
         # Programs show these two and load by each module's own; "Dynamic" is sd-scripts' word for ranks that differ.
         # They are those of the training: FLUX's fused layers have several times both in the file.
         "ss_network_dim": str(ranks.pop()) if len(ranks) == 1 else "Dynamic",

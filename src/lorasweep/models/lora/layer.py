@@ -330,4 +330,5 @@ def module_shapes(components: Mapping[str, nn.Module]) -> dict[str, tuple[int, .
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which fp32 adapters beside a half-precision base multiply in the base's precision."""
+    # not accelerate's: its process-wide state clashes with several base models in one process
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

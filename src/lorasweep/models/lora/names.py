@@ -17,6 +17,8 @@ ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-
 """modelspec's words for the families."""
 BASE_MODELS = {"sd15": "sd_v1", "sdxl": "sdxl_base_v1-0", "flux": "flux1"}
 """sd-scripts' words for the families, by which A1111 takes a file for SDXL."""
+NETWORK_MODULES = {"sd15": "networks.lora", "sdxl": "networks.lora", "flux": "networks.lora_flux"}
+"""sd-scripts' modules that train such files and read them."""
 TEXT_PREFIXES = {
     "sd15": {"text_encoder": "lora_te_"},
     "sdxl": {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"},
