@@ -9,10 +9,12 @@ from contracts.single_file import write_single_file
 from contracts.tiny import SIDE, tiny_run
 from contracts.tiny_models import write_tiny
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from lorasweep.config.schema import HardwareConfig, ModelConfig
 from lorasweep.models import load_family
 from lorasweep.plan.counting import Counting, ledger_of
+from lorasweep.plan.ledger import FLOPS
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
 
@@ -80,6 +82,21 @@ def test_a_real_step_needs_what_was_counted_without_weights(kind, lora, more, wi
     assert counted.kept == pytest.approx(kept, rel=WITHIN)
     if not run.hardware.gradient_checkpointing:  # what its closures hold is shown to no hook
         assert counted.kept == pytest.approx(seen, rel=WITHIN)
+
+
+def test_flops_are_those_of_torchs_own_counter(models, cohort):
+    real = cohort(tiny("flux", models, {"targets": "linear"}, {}), 2)
+    bank = real._stack()
+    mapping = {call: count for call, count in FLOPS.items() if call not in flop_registry}
+    assert {str(call) for call in mapping} == {
+        "aten._scaled_dot_product_flash_attention_for_cpu",
+        "aten._scaled_dot_product_flash_attention_for_cpu_backward",
+    }
+    counter, ledger = FlopCounterMode(display=False), ledger_of(real.family, bank)
+    counter.flop_registry |= mapping
+    with counter, ledger:
+        real._accumulate(bank)
+    assert ledger.flops == counter.get_total_flops() > 0
 
 
 def kept_by(real, bank):

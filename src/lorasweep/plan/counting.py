@@ -1,13 +1,14 @@
 """What a run costs, counted on its base model without weights: the real passes run on tensors that have no memory."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lorasweep.models import PRECISIONS
 from lorasweep.models.autoencoder import decode, encode, latent_shape
@@ -17,7 +18,14 @@ from lorasweep.models.loading.low_memory import DENOISERS, base_of, on_card
 from lorasweep.models.lora.layer import Adapter, AdapterBank, Dropout, adapted, module_shapes
 from lorasweep.models.lora.layouts import to_kohya
 from lorasweep.plan.ledger import Ledger, Work, casts_of
-from lorasweep.plan.weightless import CPU, described, weightless_adapter, weightless_family
+from lorasweep.plan.weightless import (
+    CPU,
+    WeightlessMode,
+    adapter_shapes,
+    described,
+    weightless_adapter,
+    weightless_family,
+)
 from lorasweep.train.step import Batch, slot_losses
 
 if TYPE_CHECKING:
@@ -51,9 +59,9 @@ class Counts:
     step: Work
     """Forward and backward pass of one micro-batch of all slots."""
     forward: Work
-    """One call of the denoiser for a batch of pictures, with twice the rows where guidance asks it twice."""
+    """One call of the denoiser for a batch of images, with twice the rows if guidance asks it twice."""
     picture_out: Work
-    """Latents to one picture."""
+    """Latents to one image."""
 
 
 class Counting:
@@ -68,17 +76,19 @@ class Counting:
 
     def __init__(self, model: "ModelConfig", precision: str, device: str) -> None:
         self._device = device
-        self._world = FakeTensorMode()
+        self._world = WeightlessMode()
         source = described(model)
-        with self._world:
+        with self._world, uncollected():
             self._family: Any = weightless_family(model, source, PRECISIONS[precision])
         self._known: dict[Any, Any] = {}
 
     def __call__(self, run: "RunConfig", width: int = 1) -> Counts:
-        """Count what ``width`` adapters of this run side by side cost; takes seconds and next to no memory."""
+        """Return what ``width`` adapters of this run side by side cost; takes seconds and next to no memory."""
         family, side, skip = self._family, run.model.resolution, run.sample.clip_skip
-        with self._world, casts_of(self._device):
-            adapter = self._once((weightless_adapter, run.lora), lambda: weightless_adapter(family, run.lora))
+        shapes = self._once((adapter_shapes, run.lora), lambda: adapter_shapes(family, run.lora))
+        with self._world, casts_of(self._device), uncollected():
+            adapter = weightless_adapter(shapes, float(run.lora.alpha))
+            text = self._once((_text, skip), lambda: _text(family, run))
             bank = self._once((AdapterBank, run.lora, width), lambda: bank_of(adapter, width))
             alone = self._once((AdapterBank, run.lora, 1), lambda: bank_of(adapter, 1))
             file = self._once(
@@ -91,20 +101,20 @@ class Counting:
                 matrix=max(matrices),
                 file=_bytes(file),
                 latents=2 * 4 * torch.Size(latent_shape(family.vae, side, side)).numel(),
-                text=self._once((_text, skip), lambda: _bytes(_text(family, run))),
+                text=_bytes(text),
                 picture_in=self._once((picture_in, side), lambda: picture_in(family, side)),
                 text_in=self._once((text_in, skip), lambda: text_in(family, run)),
-                step=self._once(_of_step(run, width), lambda: training_step(family, bank, run)),
+                step=self._once(_of_step(run, width), lambda: training_step(family, bank, run, text)),
                 forward=_of_rows(
-                    self._once(_of_drawing(run), lambda: drawing_call(family, alone, run)),
+                    self._once(_of_drawing(run), lambda: drawing_call(family, alone, run, text)),
                     width * pictures_a_call(run) * answers(run),
                 ),
                 picture_out=self._once((picture_out, *picture_size(run)), lambda: picture_out(family, run)),
             )
 
     def _kept(self, hardware: "HardwareConfig") -> dict[str, Any]:
-        """How the weights lie on the device; on a CPU there is no other memory that they could wait in."""
-        if self._device == "cpu":
+        """How the weights lie on the device."""
+        if self._device == "cpu":  # there is no other memory that they could wait in
             hardware = replace(hardware, offload=0.0, unload_encoders=False)
         parts = _parts(self._family)
         (denoiser,) = (part for name, part in parts.items() if name in DENOISERS)
@@ -124,6 +134,18 @@ class Counting:
         if key not in self._known:
             self._known[key] = count()
         return self._known[key]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python's collector from looking through all modules of a model while more are made, which takes a sixth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _of_keeping(hardware: "HardwareConfig") -> tuple[Any, ...]:
@@ -153,31 +175,34 @@ def _bytes(tensors: Mapping[str, Tensor]) -> int:
 
 
 def ledger_of(family: Family, *banks: AdapterBank) -> Ledger:
-    """An empty ledger that takes the frozen weights, and what the banks hold, for granted."""
+    """Return an empty ledger that takes the frozen weights, and what the banks hold, for granted."""
     held = [tensor for bank in banks for tensor in (bank.values, bank.gradients) if tensor is not None]
     return Ledger([*_tensors(_parts(family).values()), *held])
 
 
 def bank_of(adapter: Adapter, width: int) -> AdapterBank:
-    """So many copies of the adapter, to be trained."""
+    """Return ``width`` copies of the adapter, to be trained."""
     return AdapterBank([adapter] * width, CPU, trainable=True)
 
 
-def training_step(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
-    """Forward and backward pass of one micro-batch as ``train.cohort`` makes it; the bank's own bytes are not in it."""
+def training_step(family: Family, bank: AdapterBank, run: "RunConfig", text: Text) -> Work:
+    """Return the forward and backward pass of one micro-batch; the bank's own bytes are not in it.
+
+    Args:
+        text: embeddings of one caption, which are made before the step unless gradients reach the text encoders.
+    """
     carrying = adapted(family, bank, gradient_checkpointing=run.hardware.gradient_checkpointing)
-    remembered = _remembered_text(family, run, bank.slots * run.optim.batch_size)
     bank.dropout = [Dropout(run.lora.dropout, 0)] * bank.slots if run.lora.dropout else None
     with ledger_of(family, bank) as ledger:
-        loss = _loss(carrying, run, remembered)
+        loss = _loss(carrying, run, text)
         kept = ledger.now
         bank.backward(loss)
     bank.dropout = None
     return ledger.work(kept)
 
 
-def _loss(carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor:
-    """The loss of one micro-batch; what only this function holds is gone before the way back."""
+def _loss(carrying: Family, run: "RunConfig", text: Text) -> Tensor:
+    """The loss of one micro-batch; a function of its own, so that its variables are gone before the way back."""
     side, rows = run.model.resolution, carrying.slots * run.optim.batch_size
     shape = latent_shape(carrying.vae, side, side)
     batch = Batch(
@@ -190,24 +215,16 @@ def _loss(carrying: Family, run: "RunConfig", remembered: Text | None) -> Tensor
         masks=[None] * rows,
         weights=torch.ones(rows),
     )
-    text = remembered or carrying.encode_prompts(batch.texts, run.sample.clip_skip)
-    text = {name: tensor.clone() for name, tensor in text.items()}  # a row for every caption, out of the cache
+    if run.lora.text_encoder:
+        text = carrying.encode_prompts(batch.texts, run.sample.clip_skip)
+    text = {name: torch.cat([row] * (rows // len(row))) for name, row in text.items()}
     return slot_losses(carrying, batch, text, [run.optim] * carrying.slots).mean(1).sum()
 
 
-def _remembered_text(family: Family, run: "RunConfig", rows: int) -> Text | None:
-    """What the denoiser reads, where it is made before the step; None where gradients reach the text encoders."""
-    if run.lora.text_encoder:
-        return None
-    with torch.no_grad():
-        return family.encode_prompts([""] * rows, run.sample.clip_skip)
-
-
-def drawing_call(family: Family, bank: AdapterBank, run: "RunConfig") -> Work:
-    """One call of the denoiser for one row, with one adapter; what it keeps and computes grows with the rows."""
+def drawing_call(family: Family, bank: AdapterBank, run: "RunConfig", text: Text) -> Work:
+    """Return one call of the denoiser for one row, with one adapter; what it keeps and computes grows with the rows."""
     carrying = adapted(family, bank)
     shape = latent_shape(family.vae, *picture_size(run))
-    text = _text(family, run)
     with torch.no_grad(), ledger_of(family, bank) as ledger:
         timesteps = family.objective.timesteps(torch.rand(1, dtype=torch.float64), run.optim, shape)
         carrying.denoise(torch.randn(1, *shape), timesteps, {name: row.clone() for name, row in text.items()})
@@ -219,29 +236,30 @@ def _of_rows(one: Work, rows: int) -> Work:
 
 
 def pictures_a_call(run: "RunConfig") -> int:
-    """Pictures that are drawn at once for one adapter."""
+    """Return how many images are drawn at once for one adapter."""
     return min(run.sample.batch_size, max(1, len(run.sample.prompts) * len(run.sample.seeds)))
 
 
 def answers(run: "RunConfig") -> int:
-    """How many answers of the denoiser one step of drawing takes: FLUX is told its guidance, others are asked twice."""
+    """Return how many answers of the denoiser one step of drawing takes: FLUX is told its guidance, others are asked
+    twice."""
     return 2 if run.sample.guidance > 1 and run.model.family != "flux" else 1
 
 
 def picture_size(run: "RunConfig") -> tuple[int, int]:
-    """Width and height in pixels of what is drawn."""
+    """Return width and height in pixels of what is drawn."""
     return run.sample.width or run.model.resolution, run.sample.height or run.model.resolution
 
 
 def picture_in(family: Any, side: int) -> Work:
-    """Encoding one photo."""
+    """Return the encoding of one photo."""
     with ledger_of(family) as ledger:
         encode(family.vae, torch.zeros(1, 3, side, side))
     return ledger.work()
 
 
 def text_in(family: Family, run: "RunConfig") -> Work:
-    """Encoding one caption."""
+    """Return the encoding of one caption."""
     with ledger_of(family) as ledger:
         _text(family, run)
     return ledger.work()
@@ -253,7 +271,7 @@ def _text(family: Family, run: "RunConfig") -> Text:
 
 
 def picture_out(family: Any, run: "RunConfig") -> Work:
-    """Decoding one picture."""
+    """Return the decoding of one image."""
     with ledger_of(family) as ledger:
         decode(family.vae, torch.zeros(1, *latent_shape(family.vae, *picture_size(run))))
     return ledger.work()

@@ -12,7 +12,7 @@ from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_mo
 
 from lorasweep.config.schema import LoraConfig, OptimConfig
 from lorasweep.models.lora.file import read_lora, write_lora
-from lorasweep.models.lora.initial import initial_adapter
+from lorasweep.models.lora.initial import hollow, initial_adapter, initial_names
 from lorasweep.models.lora.layer import AdapterBank, Dropout, LoraWeights, adapted, attach, structural_clone
 from lorasweep.train.optimizers import SlotOptimizer
 
@@ -45,6 +45,17 @@ def test_peft_names_the_modules_and_starts_from_the_same_numbers(family: Any, ta
         path = name.removeprefix("unet.")
         assert torch.equal(weights.down, theirs[f"{path}.lora_A.weight"])
         assert torch.equal(weights.up, theirs[f"{path}.lora_B.weight"])
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
+def test_the_names_are_those_that_peft_finds(family_of: Any, kind: str, targets: str) -> None:
+    family, lora = family_of(kind), LoraConfig(rank=1, targets=targets, text_encoder=True)
+    found = set()
+    for component, ends in family.targets(lora).items():
+        module = inject_adapter_in_model(PeftConfig(r=1, target_modules=ends), hollow(family.components[component]))
+        found |= {f"{component}.{key.split('.lora_')[0]}" for key in get_peft_model_state_dict(module)}
+    assert set(initial_names(family, lora)) == {name for name in found if name.count(".") > 1}
 
 
 @pytest.mark.parametrize("slots", [1, 3])

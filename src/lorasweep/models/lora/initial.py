@@ -9,7 +9,7 @@ from torch import nn
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Family
-from lorasweep.models.lora.layer import LoraWeights
+from lorasweep.models.lora.layer import LoraWeights, module_shapes
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig
@@ -31,15 +31,31 @@ def initial_adapter(family: Family, lora: "LoraConfig", seed: int) -> dict[str, 
     Raises:
         UserError: a component has none of the modules that ``lora.targets`` names.
     """
-    adapter: dict[str, LoraWeights] = {}
+    names, started = initial_names(family, lora), {}
     for component, ends in family.targets(lora).items():
-        module = family.components[component]
-        started = initial_weights(module, component, ends, lora, seed)
-        # PEFT's state dict has an order of its own; a module outside all blocks is the model's last layer, which
-        # trainers leave alone: FLUX calls it proj_out, like the layers that end its blocks
-        names = (f"{component}.{name}" for name, _ in module.named_modules() if "." in name)
-        adapter |= {name: started[name] for name in names if name in started}
-    return adapter
+        started |= initial_weights(family.components[component], component, ends, lora, seed)
+    # PEFT's state dict has an order of its own
+    return {name: started[name] for name in names}
+
+
+def initial_names(family: Family, lora: "LoraConfig") -> list[str]:
+    """Return the modules that get an adapter, in their order: those that PEFT would find, without asking it.
+
+    Raises:
+        UserError: a component has none of the modules that ``lora.targets`` names.
+    """
+    found: list[str] = []
+    shapes = module_shapes(family.components)
+    for component, ends in family.targets(lora).items():
+        last = tuple(f".{end}" for end in ends)
+        # A module outside all blocks is the model's last layer, which trainers leave alone: FLUX calls it proj_out,
+        # like the layers that end its blocks.
+        own = [name for name in shapes if name.startswith(f"{component}.") and name.count(".") > 1]
+        chosen = [name for name in own if name.endswith(last)]
+        if not chosen:
+            raise UserError(f"lora.targets is {lora.targets!r}, but the {component} has no module named {ends[0]}.")
+        found += chosen
+    return found
 
 
 def initial_weights(
@@ -61,11 +77,8 @@ def initial_weights(
         torch.manual_seed(seed)
         injected = inject_adapter_in_model(config, hollow(module))
     state = get_peft_model_state_dict(injected)
-    downs = [key for key in state if key.endswith(".lora_A.weight")]
-    if not downs:
-        raise UserError(f"lora.targets is {lora.targets!r}, but the {component} has no module named {targets[0]}.")
     weights = {}
-    for key in downs:
+    for key in (key for key in state if key.endswith(".lora_A.weight")):
         name = key.removesuffix(".lora_A.weight")
         up = state[f"{name}.lora_B.weight"]
         weights[f"{component}.{name}"] = LoraWeights(state[key].detach(), up.detach(), float(lora.alpha))
