@@ -18,6 +18,7 @@ from lorasweep.data.buckets import square_placement
 from lorasweep.data.hashes import file_sha256
 from lorasweep.errors import UserError
 from lorasweep.records import Dataset, Step
+from lorasweep.train import cache as cache_module
 from lorasweep.train.cache import LatentCache, TextCache, cache_folder
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
@@ -33,10 +34,7 @@ def test_a_photo_is_encoded_once_and_found_again_on_disk(
     assert mean.shape == (4, 8, 8)
     assert (std > 0).all()
 
-    def never(self: Any, pictures: torch.Tensor) -> None:
-        raise AssertionError("encoded again")
-
-    monkeypatch.setattr(type(family), "encode_pictures", never)
+    monkeypatch.setattr(cache_module, "encode", never)
     again = LatentCache(family, tmp_path)(photo, SQUARE)
     assert torch.equal(again[0], mean)
     assert torch.equal(again[1], std)
@@ -97,8 +95,8 @@ def test_what_is_encoded_ahead_and_kept_on_disk_trains_the_same_without_the_enco
         cohort = Cohort(family, 1, cache_folder=cache_folder(run))
         cohort.admit(Trial(name, run, dataset, tmp_path / name))
         if hardware:
-            for method in ("encode_prompts", "encode_pictures"):
-                monkeypatch.setattr(type(family), method, lambda *_: pytest.fail("encoded while it trains"))
+            for owner, encoder in ((type(family), "encode_prompts"), (cache_module, "encode")):
+                monkeypatch.setattr(owner, encoder, lambda *_: pytest.fail("encoded while it trains"))
             cohort.texts(["s1lv10 in a hat", "blurry", ""], 0)
         steps: list[Step] = []
         while cohort.busy:
@@ -108,7 +106,7 @@ def test_what_is_encoded_ahead_and_kept_on_disk_trains_the_same_without_the_enco
     assert not (tmp_path / "plain" / "cache").exists()
 
 
-def never(self: Any, pictures: torch.Tensor) -> None:
+def never(vae: Any, images: torch.Tensor) -> None:
     raise AssertionError("encoded again")
 
 
@@ -117,7 +115,7 @@ def test_latents_are_kept_apart_by_photo_place_mirror_image_and_model(
 ) -> None:
     photo, cache = dataset.train[0], LatentCache(family, tmp_path)
     cache(photo, SQUARE)
-    monkeypatch.setattr(type(family), "encode_pictures", never)
+    monkeypatch.setattr(cache_module, "encode", never)
     cache(photo, SQUARE)
     moved = dataclasses.replace(photo, path=tmp_path / "elsewhere.png", caption="c", repeats=9)
     cache(moved, SQUARE)  # found by content: the file need not be there
@@ -151,7 +149,7 @@ def test_a_file_cut_short_anywhere_is_made_anew(
     mean, std = LatentCache(family, tmp_path)(photo, SQUARE)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    monkeypatch.setattr(type(family), "encode_pictures", lambda *_: (mean[None] + 1, std[None]))
+    monkeypatch.setattr(cache_module, "encode", lambda *_: (mean[None] + 1, std[None]))
     for length in {0, 1, 7, 8, 9, 60, *range(0, len(whole), 131), len(whole) - 1}:
         path.write_bytes(whole[:length])
         assert torch.equal(LatentCache(family, tmp_path)(photo, SQUARE)[0], mean + 1), length

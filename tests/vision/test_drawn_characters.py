@@ -8,10 +8,11 @@ import pytest
 
 from benchmarks.world.faults import blend
 from lorasweep.evaluate.identity import identity, likeness
+from lorasweep.evaluate.text import note_text
 from lorasweep.portraits.networks import load_face_network
 from lorasweep.portraits.people import Scene, caption, sample_identity, sample_scene
 from lorasweep.portraits.render import render
-from lorasweep.records import Evidence, Prompt
+from lorasweep.records import Evidence, Note, NoteKind, Prompt
 from lorasweep.vision.describe import Scorers, describe, describe_texts, open_scorers, shipped_weights
 from lorasweep.vision.embedder import unit
 
@@ -104,6 +105,7 @@ def test_with_a_network_that_knows_people_the_scale_runs_from_strangers_to_the_c
 def test_a_network_that_was_taught_scenes_measures_nobody_and_says_so(clip, seed):
     blind = world(seed, Scorers(None, clip, clip))
     told = likeness(blind.evidence)
-    assert isinstance(told, str)
-    assert "(3 standard errors) is needed" in told
+    assert isinstance(told, Note)
+    assert told.kind == NoteKind.IMAGES_ALIKE
+    assert "(3 standard errors) is needed" in note_text(told)
     assert np.isnan(identity(replace(blind.evidence.base), blind.evidence).shares).all()
