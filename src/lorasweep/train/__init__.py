@@ -1,1 +1,1 @@
-"""Steps in, checkpoints out; a checkpoint in, sample pictures out; resume."""
+"""Steps in, checkpoints out; a checkpoint in, samples out; resume."""

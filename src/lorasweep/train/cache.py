@@ -1,8 +1,4 @@
-"""What the frozen base model makes of photos and captions, made once.
-
-A photo is kept as the mean and standard deviation of its latents and sampled anew at every step: keeping one sample
-would lose the encoder's own randomness.
-"""
+"""What the frozen base model makes of photos and captions, made once."""
 
 import hashlib
 import json
@@ -32,16 +28,15 @@ if TYPE_CHECKING:
 
 
 def cache_folder(run: "RunConfig") -> Path | None:
-    """Where a run keeps what the encoders made; None is in memory. Runs under one root share it."""
+    """Return where a run keeps what the encoders made; None is in memory. Runs under one root share it."""
     return Path(run.track.root) / "cache" if run.hardware.cache == "disk" else None
 
 
 class LatentCache:
-    """Photo and how it is placed to mean and standard deviation, each [c, h, w] on the family's device.
+    """Photo and how it is placed to mean and standard deviation of its latents, each [c, h, w] on the family's device.
 
-    Entries are keyed by content: the photo's sha256, its placement, whether it is mirrored, and the base model. Each
-    photo is encoded alone, so that its latents do not depend on what was encoded beside it. A file that was edited
-    after it was read is refused (UserError), not kept under the hash that it had.
+    Entries are keyed by content: the photo's sha256, its placement, whether it is mirrored, and the base model. A file
+    that was edited after it was read raises UserError.
     """
 
     def __init__(self, family: Family, folder: Path | None = None) -> None:
@@ -49,19 +44,18 @@ class LatentCache:
         self._store = _Store(family.device, folder)
 
     def __call__(self, photo: Photo, placement: Placement, *, mirrored: bool = False) -> tuple[Tensor, Tensor]:
+        # mean and deviation, sampled anew at every step: one sample would lose the encoder's own randomness
         parts = ("latents", photo.sha256, placement, mirrored, model_hash(self._family))
         found = self._store.get(_key(*parts), lambda: self._encoded(photo, placement, mirrored))
         return found["mean"], found["std"]
 
     def mask(self, photo: Photo, placement: Placement, data: "DataConfig", *, mirrored: bool = False) -> Tensor | None:
-        """[h, w] fp32, how much each latent counts, ``data.mask_floor`` to 1; None where all of them do.
-
-        Latents do not depend on the mask, so that masked and unmasked runs share them.
-        """
+        """Return how much each latent counts, [h, w] in fp32 from ``data.mask_floor`` to 1; None if all count alike."""
         if data.masks == "off" or (data.masks == "files" and photo.mask is None):
             return None
         shape = latent_shape(self._family.vae, *placement.bucket)
         source = photo.sha256 if data.masks == "alpha" else photo.mask_sha256
+        # an entry of its own: runs with and without masks share the latents
         parts = ("mask", data.masks, source, placement, mirrored, data.mask_floor, shape)
         return self._store.get(_key(*parts), lambda: self._masked(photo, placement, data, mirrored))["mask"]
 
@@ -88,7 +82,8 @@ class TextCache:
         self._store = _Store(family.device, folder)
 
     def __call__(self, texts: Sequence[str], clip_skip: int) -> Text:
-        """One row a prompt. Each prompt is encoded alone."""
+        """Return one row a prompt."""
+        # each alone: rounding depends on the batch, and an embedding must not depend on its neighbours
         rows = [self._row(text, clip_skip) for text in texts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
@@ -106,7 +101,7 @@ def _key(*parts: object) -> str:
 
 
 class _Store:
-    """Named tensors by key, made once: in memory, or in a folder, from where every call reads its own anew."""
+    """Named tensors by key, made once: in memory, or in a folder that every call reads anew."""
 
     def __init__(self, device: torch.device, folder: Path | None) -> None:
         self._device = device
@@ -133,5 +128,5 @@ class _Store:
             return None
         try:
             return {name: tensor.to(self._device) for name, tensor in load(path.read_bytes()).items()}
-        except SafetensorError:  # damaged: it is made anew
+        except SafetensorError:  # damaged: made anew
             return None

@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Checkpoint:
-    """Write the LoRA file, then its line in the manifest. Doing it again makes the same file."""
+    """Write the LoRA file, then its line in the manifest; done again, it makes the same file.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
     folder = trial.folder / "checkpoints"
     path = folder / f"{trial.name}-{state.step:06d}.safetensors"
     sha256 = write_lora(path, state.adapter, family, file_metadata(trial, state.step, mean_scale(state.adapter)))
@@ -39,16 +43,17 @@ def save_checkpoint(trial: Trial, family: Family, state: TrainingState) -> Check
 
 
 def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
-    """Header lines that tell the run; none depends on how many steps were still to come.
+    """Return the header lines that tell the run.
+
+    With ``save.metadata=private`` none tells of the photos, their folder or their captions.
 
     Args:
         scale: alpha / rank.
-
-    With ``save.metadata=private`` none tells of the photos, their folder or their captions. The trigger is told even
-    then: without the word nobody can use the file.
     """
     config = trial.config
     lr, text_lr = learning_rates(config.optim)
+    # None depends on optim.steps or on the clock: the checkpoint at a step of a longer run is the shorter run's, byte
+    # for byte.
     return {
         "ss_output_name": trial.name,
         "ss_seed": str(config.seed),
@@ -68,12 +73,12 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
         "ss_caption_dropout_rate": str(config.data.caption_dropout),
         "ss_mixed_precision": config.hardware.precision,
         "ss_session_id": str(seed_for(config.seed, f"session/{trial.name}") % 2**32),
-        "ss_clip_skip": str(config.sample.clip_skip + 1),
+        "ss_clip_skip": str(config.sample.clip_skip + 1),  # Kohya counts from the last layer, which is 1
         "modelspec.title": trial.name,
         "ss_enable_bucket": str(config.data.buckets != "square"),
         "ss_bucket_no_upscale": str(not config.data.upscale),
         "modelspec.resolution": f"{config.model.resolution}x{config.model.resolution}",
-        "modelspec.trigger_phrase": config.data.trigger,
+        "modelspec.trigger_phrase": config.data.trigger,  # told in private too: nobody can use the file without it
         "lorasweep.run": trial.name,
         "lorasweep.step": str(step),
         "lorasweep.effective_lr": str(lr * scale),
@@ -82,7 +87,7 @@ def file_metadata(trial: Trial, step: int, scale: float) -> dict[str, str]:
 
 
 def _photo_metadata(trial: Trial) -> dict[str, str]:
-    """What Kohya says of the photos: folders, numbers, sizes, and how often each clause of a caption occurs."""
+    """What Kohya's headers say of the photos: folders, numbers, sizes, and how often a clause of a caption occurs."""
     clauses: dict[str, Counter[str]] = {}
     for photo in trial.dataset.train:
         told = clauses.setdefault(photo.path.parent.name, Counter())
@@ -97,7 +102,7 @@ def _photo_metadata(trial: Trial) -> dict[str, str]:
 
 
 def _folders(photos: Sequence[Photo]) -> dict[str, dict[str, int]]:
-    """Folder to pictures and to how often each is seen an epoch; the least, where that differs within a folder."""
+    """Folder to its number of images and how often each is seen an epoch; the least, if that differs within it."""
     found: dict[str, dict[str, int]] = {}
     for photo in photos:
         told = found.setdefault(photo.path.parent.name, {"n_repeats": photo.repeats, "img_count": 0})
@@ -107,14 +112,15 @@ def _folders(photos: Sequence[Photo]) -> dict[str, dict[str, int]]:
 
 
 def _bucket_info(trial: Trial) -> dict[str, Any]:
-    """Sizes with the pictures an epoch shows of each, and how far width / height is off on average."""
+    """Sizes with the images that an epoch shows of each, and how far width / height is off on average."""
     errors = [abs(p.bucket[0] / p.bucket[1] - p.size[0] / p.size[1]) for p in trial.placements]
     buckets = {n: {"resolution": row.bucket, "count": row.shown} for n, row in enumerate(trial.table)}
     return {"buckets": buckets, "mean_img_ar_error": sum(errors) / len(errors)}
 
 
 def adopt_files(folder: Path, checkpoints: Sequence[Checkpoint]) -> None:
-    """List files that another trainer made in a run's manifest, by their whole paths: they stay where they are."""
+    """List files that another trainer made in a run's manifest."""
+    # by their whole paths: they stay where they are, since a copy of twelve SDXL files would be 2.4 GB
     lines = [
         {"step": each.step, "epoch": each.epoch, "file": str(each.path), "sha256": each.sha256} for each in checkpoints
     ]
@@ -140,6 +146,7 @@ def list_checkpoints(folder: Path, trial: str, *, verify: bool = False) -> list[
     found: list[Checkpoint] = []
     for line in _read_manifest(folder):
         path = folder / "checkpoints" / line["file"]
+        # a file that was overwritten since is another LoRA than the one that was scored
         if not path.is_file() or known_sha256(path, folder / HASHES, reread=verify) != line["sha256"]:
             log.warning("%s is missing or not what was written; it is left out.", path)
             continue

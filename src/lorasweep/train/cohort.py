@@ -104,7 +104,7 @@ class Cohort:
         place = (self._slots or self._waiting)[0].place
         ready = [slot for slot in self._waiting if slot.place == place]
         if ready:
-            self._unstack()
+            self._unstack()  # the next step stacks them all anew
             self._slots += ready
             self._waiting = [slot for slot in self._waiting if slot not in ready]
 
@@ -202,7 +202,7 @@ class Cohort:
             self._trained = adapted(self.family, self._bank, gradient_checkpointing=checkpointing)
             for number, slot in enumerate(self._slots):
                 slot.put_on(self._bank, number)
-                slot.state.widths.add(len(self._slots))
+                slot.state.widths.add(len(self._slots))  # another width rounds otherwise, within 1e-6 a step
         return self._bank
 
     def _refresh(self) -> None:
@@ -292,7 +292,7 @@ class Cohort:
                 "The device is out of memory with one trial; lower optim.batch_size or model.resolution, "
                 "or set hardware.gradient_checkpointing=true, hardware.base=fp8 or hardware.offload=0.5."
             ) from error
-        self.width = len(self._slots) // 2
+        self.width = len(self._slots) // 2  # of those that ran, not of what was asked for
         for slot in (*self._slots[self.width :], *self._waiting):
             self.returned.append(slot.trial)
             self.evict(slot.trial.name)

@@ -1,7 +1,6 @@
 """One optimiser a slot, on the slot's own row of the flat buffer: neighbours cannot touch it.
 
-A row is one long vector, so AdamW and Prodigy take a handful of operations a step however many modules there are.
-Adafactor needs rows and columns and gets the slot's matrices.
+A row is one long vector, so that AdamW and Prodigy take a handful of operations a step however many modules there are.
 """
 
 import contextlib
@@ -28,6 +27,7 @@ PARTS = ("denoiser", "text")
 
 def _adamw(groups: list[dict[str, Any]], optim: "OptimConfig") -> Optimizer:
     betas = (optim.betas[0], optim.betas[1])
+    # foreach gains nothing on one vector, and takes as much memory again
     return AdamW(groups, betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, foreach=False)
 
 
@@ -70,7 +70,7 @@ BUILDERS: dict[str, Callable[[list[dict[str, Any]], "OptimConfig"], Optimizer]] 
 
 
 def require_optimizer(optim: "OptimConfig") -> None:
-    """Raise UserError where the optimiser's package is not installed."""
+    """Raise UserError if the optimiser's package is not installed."""
     if optim.name == "adamw8bit" and not has_bitsandbytes():
         raise UserError("optim.name is adamw8bit, which needs bitsandbytes; install lorasweep[lowvram], or use adamw.")
 
@@ -87,13 +87,13 @@ class Row:
         self.leaf.grad = self._gradients if self._columns is None else torch.zeros_like(self.leaf)
 
     def fetch(self) -> None:
-        """Gradients from the bank, where the vector is no view of it."""
+        """Copy the gradients from the bank, unless the vector is a view of it."""
         if self._columns is not None:
             assert self.leaf.grad is not None
             torch.index_select(self._gradients, 0, self._columns, out=self.leaf.grad)
 
     def store(self) -> None:
-        """Values to the bank, where the vector is no view of it."""
+        """Copy the values to the bank, unless the vector is a view of it."""
         if self._columns is not None:
             self._values.index_copy_(0, self._columns, self.leaf)
 
@@ -104,6 +104,7 @@ class SlotOptimizer:
     def __init__(self, optim: "OptimConfig", bank: AdapterBank, slot: int) -> None:
         self._rows: list[Row] = []
         groups = []
+        # Adafactor factors its second moment by rows and columns, so that it gets the slot's matrices
         for part, lr in zip(PARTS, learning_rates(optim), strict=True):
             leaves = bank.leaves(slot, part) if optim.name == "adafactor" else self._row(bank, slot, part)
             if leaves:
@@ -119,7 +120,7 @@ class SlotOptimizer:
         return [row.leaf]
 
     def step(self, factor: float) -> None:
-        """One step at ``factor`` times each group's learning rate."""
+        """Take one step at ``factor`` times each group's learning rate."""
         for group in self._optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         for row in self._rows:
@@ -130,11 +131,11 @@ class SlotOptimizer:
 
     @property
     def pace(self) -> float:
-        """What multiplies the learning rate from within: Prodigy's own estimate, 1 for the others."""
+        """What multiplies the learning rate from within: Prodigy's own estimate d, 1 for the others."""
         return float(self._optimizer.param_groups[0].get("d", 1.0))
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors on the CPU, and numbers that JSON keeps exactly."""
+        """Return the state as tensors on the CPU and numbers that JSON keeps exactly, by the place of the leaf."""
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Any] = {}
         for place, leaf in enumerate(self._leaves):
@@ -165,5 +166,5 @@ class SlotOptimizer:
 
 
 def learning_rates(optim: "OptimConfig") -> tuple[float, float]:
-    """Of the denoiser's and of the text encoder's adapter."""
+    """Return the learning rates of the denoiser's and of the text encoder's adapter."""
     return optim.lr, optim.lr if optim.text_encoder_lr is None else optim.text_encoder_lr

@@ -1,7 +1,7 @@
-"""A checkpoint in, its sheet of pictures out: fixed prompts x fixed seeds from the same initial noise every time.
+"""A checkpoint in, its sheet of samples out: fixed prompts x fixed seeds from the same initial noise every time.
 
-The file that was written is what is loaded and drawn from. Drawing works on its own copy of the layers over the shared
-frozen weights, and draws no number that training draws: it cannot disturb a training that goes on.
+Drawing works on its own copy of the layers over the shared frozen weights and takes no random number that training
+takes, so that it cannot disturb a training that goes on.
 """
 
 import hashlib
@@ -37,14 +37,14 @@ class Sheet:
     prompts: tuple[Prompt, ...]
     seeds: tuple[int, ...]
     look: "SampleConfig"
-    """Sampler, steps, guidance, clip skip, strength, size and pictures a batch."""
+    """Sampler, steps, guidance, clip skip, strength, size and images a batch."""
     resolution: int
-    """Pixels a side where ``look`` names no width or height."""
+    """Pixels a side if ``look`` names no width or height."""
     fresh: bool = False
 
     @classmethod
     def of(cls, run: "RunConfig", prompts: tuple[Prompt, ...], *, fresh: bool = False) -> "Sheet":
-        """The sheet that a run asks for, on its standing or on its fresh seeds."""
+        """Return the sheet that a run asks for, on its standing or on its fresh seeds."""
         seeds = tuple(run.sample.fresh_seeds if fresh else run.sample.seeds)
         return cls(prompts=prompts, seeds=seeds, look=run.sample, resolution=run.model.resolution, fresh=fresh)
 
@@ -73,7 +73,7 @@ def draw_checkpoint(
         family: the bare base model.
         checkpoint: step 0 without a file draws the base model.
         base_cache: where sheets of base models are kept under what they depend on; a run gets links to them.
-        texts: prompt embeddings of the bare base model to use again; ignored where the LoRA changes the text encoder.
+        texts: prompt embeddings of the bare base model to use again; ignored if the LoRA changes the text encoder.
     """
     return draw_checkpoints(family, [checkpoint], sheet, [folder], base_cache, texts)[0]
 
@@ -88,8 +88,7 @@ def draw_checkpoints(
 ) -> list[SampleSet]:
     """Draw the sheets of several checkpoints, of one run or of several, side by side in the same batches.
 
-    Pictures that are there already are kept; a batch with a missing one is drawn whole, so that what a picture looks
-    like does not depend on where an earlier attempt was cut off.
+    Images that are there already are kept.
     """
     steps = [folder / f"step-{c.step:06d}" for c, folder in zip(checkpoints, folders, strict=True)]
     if base_cache is not None and all(checkpoint.path is None for checkpoint in checkpoints):
@@ -99,6 +98,7 @@ def draw_checkpoints(
         for step in steps:
             _link_sheet(shared, step, sheet)
     else:
+        # from the file that was written: what a user will load, its precision and alpha included
         adapters = [read_lora(c.path, family) if c.path else {} for c in checkpoints]
         _draw_into(family, adapters, sheet, steps, texts)
     return [
@@ -110,14 +110,14 @@ def draw_checkpoints(
 def draw_adapter(
     family: Family, adapter: Adapter, taken: Step, sheet: Sheet, folder: Path, texts: TextCache | None = None
 ) -> SampleSet:
-    """Draw an adapter in memory as it is after the step ``taken``, for looking only: there is no file of it."""
+    """Draw an adapter in memory as it is after the step ``taken``, to be looked at only: there is no file of it."""
     target = folder / f"step-{taken.step:06d}"
     _draw_into(family, [adapter], sheet, [target], texts)
     return SampleSet(trial=taken.trial, step=taken.step, samples=_samples(target, sheet), fresh=sheet.fresh)
 
 
 def picture_name(prompt: Prompt, seed: int) -> str:
-    """File name of one cell of the sheet."""
+    """Return the file name of one cell of the sheet."""
     return f"{prompt.key}-{seed}.png"
 
 
@@ -132,9 +132,11 @@ def _draw_into(
     """Draw what is missing; sweep away half-written files in ``folders`` that are ``older_than`` seconds."""
     for folder in folders:
         sweep_temporaries(folder, older_than)
-    # so many pictures are drawn at once, however many adapters they are of: memory is planned for that many
+    # sample.batch_size images at once, however many adapters they are of: memory is planned for that many
     size = max(1, sheet.look.batch_size // len(adapters))
     chunks = [sheet.cells[start : start + size] for start in range(0, len(sheet.cells), size)]
+    # a batch with a missing image is drawn whole: rounding depends on the batch, and what an image looks like must not
+    # depend on where an earlier attempt was cut off
     missing = [
         chunk
         for chunk in chunks
@@ -163,7 +165,7 @@ def _draw_chunk(
 def drawing_inputs(
     family: Family, chunk: Sequence[tuple[Prompt, int]], sheet: Sheet, texts: TextCache | None, copies: int
 ) -> tuple[Text, Text, Tensor, "SampleConfig", list[int]]:
-    """What some cells of a sheet are drawn from, ``copies`` times over: what ``Family.draw`` takes."""
+    """Return what ``Family.draw`` takes to draw some cells of a sheet, ``copies`` times over."""
     encode = texts or family.encode_prompts
     shape = latent_shape(family.vae, *sheet.size)
     noise = torch.stack([initial_noise(prompt.key, seed, shape) for prompt, seed in chunk])
@@ -191,7 +193,7 @@ def png_bytes(picture: Tensor) -> bytes:
 
 
 def _base_key(family: Family, sheet: Sheet) -> str:
-    """Names a sheet of the base model by all that its pictures depend on."""
+    """Name a sheet of the base model by all that its images depend on; strength is not among it, without a LoRA."""
     look = sheet.look
     words = [(prompt.key, prompt.text, prompt.negative) for prompt in sheet.prompts]
     settings = (look.sampler, look.steps, look.guidance, look.clip_skip, look.batch_size)

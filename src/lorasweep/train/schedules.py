@@ -9,11 +9,8 @@ if TYPE_CHECKING:
 
 
 def lr_factor(optim: "OptimConfig", step: int) -> float:
-    """What the learning rate is multiplied by at optimiser step ``step`` (0 is the first), 0 to 1.
-
-    A linear warm-up comes first where one is asked for; it reaches 1 with its last step.
-    """
-    if step < optim.warmup_steps:
+    """Return what the learning rate is multiplied by at optimiser step ``step`` (0 is the first), 0 to 1."""
+    if step < optim.warmup_steps:  # linear, 1 at its last step; a first step at rate 0 would be a step wasted
         return (step + 1) / optim.warmup_steps
     return SCHEDULES[optim.schedule](optim, step)
 
@@ -39,7 +36,7 @@ def _linear(optim: "OptimConfig", step: int) -> float:
 
 
 def _wsd(optim: "OptimConfig", step: int) -> float:
-    """Stable until the last ``decay_fraction`` of the steps, then linearly towards zero (arXiv 2405.18392)."""
+    """1 until the last ``decay_fraction`` of the steps, then linearly towards 0 (arXiv 2405.18392)."""
     decay = optim.decay_fraction * optim.steps
     return min(1.0, (optim.steps - step) / decay) if decay else 1.0
 
@@ -54,8 +51,9 @@ SCHEDULES: dict[str, Callable[["OptimConfig", int], float]] = {
 
 
 def checkpoint_steps(run: "RunConfig") -> tuple[int, ...]:
-    """The steps (1-based) at which a checkpoint is written; the last step is always among them."""
+    """Return the steps (1-based) after which a checkpoint is written; the last step is always among them."""
     steps, count, every = run.optim.steps, run.save.count, run.save.every_steps
     if every is None:
+        # a set: with fewer steps than checkpoints some fall on the same step
         return tuple(sorted({max(1, round(i * steps / count)) for i in range(1, count + 1)}))
     return tuple(sorted({*range(every, steps + 1, every), steps}))

@@ -26,7 +26,7 @@ class Slot:
         self.trial = trial
         self.state = state
         self.saved_at = now
-        self.scale = mean_scale(state.adapter)
+        self.scale = mean_scale(state.adapter)  # of the learning rate that is told; alphas never change
         self.optimizer: SlotOptimizer | None = None
 
     @property
@@ -70,7 +70,7 @@ class Slot:
             return self._failure(f"The loss became {loss} at step {state.step + 1}")
         if math.isfinite(norm):
             clip = min(1.0, optim.max_grad_norm / (norm + 1e-6)) if optim.max_grad_norm else 1.0
-            if clip / state.loss_scale != 1.0:
+            if clip / state.loss_scale != 1.0:  # in one pass, and in none if there is nothing to do
                 gradients.mul_(clip / state.loss_scale)
             self.optimizer.step(factor)
             state.good_steps += 1

@@ -86,6 +86,7 @@ def save_state(trial: Trial, family: Family, state: TrainingState) -> Path:
     tensors = {f"optimizer/{key}": value.contiguous() for key, value in state.optimizer_tensors.items()}
     for name, weights in state.adapter.items():
         tensors |= {f"down/{name}": weights.down.contiguous(), f"up/{name}": weights.up.contiguous()}
+        # by module, since a file that training started from may have an alpha of its own for each
         tensors[f"alpha/{name}"] = torch.tensor(weights.alpha, dtype=torch.float64)
     data = safetensors_bytes(tensors, {})
     write_atomically(folder / "tensors.safetensors", data)
@@ -107,6 +108,7 @@ def save_state(trial: Trial, family: Family, state: TrainingState) -> Path:
 
 def _fits(trial: Trial, family: Family) -> dict[str, Any]:
     """What must be the same for a state to go on as if nothing had happened."""
+    # not the learning rate, the schedule or the steps: a run may be extended
     config = trial.config
     return {
         "seed": config.seed,

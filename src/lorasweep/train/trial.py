@@ -190,12 +190,15 @@ def _row(
     shape = tuple(mean.shape)
     noise = normal(stream(config.seed, "noise", **place), shape)
     if config.optim.noise_offset:
+        # one number a channel: moves the mean brightness, which independent noise hardly does
         offset = normal(stream(config.seed, "noise offset", **place), (shape[0], 1, 1))
         noise = noise + config.optim.noise_offset * offset
     sampled = mean + std * normal(stream(config.seed, "posterior", **place), shape).to(mean.device)
+    # a place in [0, 1): which timestep that is, the family's distribution says
     uniform = float(stream(config.seed, "timestep", **place).random())
     caption = _caption(config, photo.caption, place)
     mask = latents.mask(photo, placement, config.data, mirrored=mirrored)
+    # sd-scripts' prior_loss_weight
     weight = 1.0 if item < len(trial.dataset.train) else config.data.regularisation_weight
     crop = crop_of(placement, mirrored=mirrored)
     return sampled, noise, uniform, caption, crop, config.optim.guidance, mask, weight
@@ -210,7 +213,7 @@ def crop_of(placement: Placement, *, mirrored: bool = False) -> tuple[int, ...]:
     """Return photo (height, width), corner (top, left) of the centred crop after scaling, image (height, width)."""
     (left, top), (across, down) = placement.corner, placement.size
     if mirrored:
-        left = placement.resized[0] - placement.bucket[0] - left
+        left = placement.resized[0] - placement.bucket[0] - left  # as if the mirror image had been cropped
     return down, across, top, left, placement.bucket[1], placement.bucket[0]
 
 

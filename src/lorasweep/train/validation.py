@@ -46,6 +46,7 @@ def fixed_rows(trial: Trial, photos: Sequence[Photo], count: int) -> tuple[Fixed
     photos' hashes, so that all levels are there however many photos there are.
     """
     chosen: list[tuple[Photo, Placement]] = []
+    # by hash, not by name: a renamed photo keeps its noise level, and the loss stays comparable
     for photo in sorted(photos, key=lambda each: each.sha256):
         placement = _placed(trial, photo)
         if placement is not None and len(chosen) < count:

@@ -1,6 +1,6 @@
 """How many trials are worth training side by side: measured, since it depends on the model, the size and the device.
 
-Where one trial keeps the device busy, width brings nothing; where it does not, a cohort is several times as fast.
+If one trial keeps the device busy, width brings nothing; if it does not, a cohort is several times as fast.
 """
 
 import time
@@ -17,17 +17,17 @@ from lorasweep.train.trial import Trial
 WORTH = 1.1
 """Trials' steps a second that the next width must bring, as a factor, to be taken."""
 STEPS = 4
-"""That are taken at each width; the first is slow, since kernels are chosen and memory is asked for."""
+"""Taken at each width; the first is slow, since kernels are chosen and memory is allocated."""
 
 
 def widths(most: int) -> tuple[int, ...]:
-    """1, 2, 4, … and ``most`` itself."""
+    """Return 1, 2, 4, … and ``most`` itself."""
     powers = [2**n for n in range(most.bit_length()) if 2**n < most]
     return (*powers, most)
 
 
 def worth_taking(seconds: Mapping[int, float]) -> int:
-    """The widest of those measured up to which each brought ``WORTH`` more than the one before.
+    """Return the widest up to which each width brought ``WORTH`` times the steps a second of the one before.
 
     Args:
         seconds: width to seconds a step of all its trials; ascending.
@@ -44,11 +44,9 @@ def worth_taking(seconds: Mapping[int, float]) -> int:
 def measured_width(
     cohort: Cohort, trial: Trial, most: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[int, dict[int, float]]:
-    """The width for trials like this one, and seconds a step by width; stops where the next brings nothing.
+    """Return the width for trials like this one, and seconds a step by width, up to the first that brings nothing.
 
-    Copies of the trial take a few steps at every width, the fastest of which counts after the first, since another
-    process may hold one up; nothing of them is kept. The latents and texts that they need are those of ``cohort``,
-    which trains afterwards.
+    Copies of the trial take a few steps at every width; nothing of them is kept.
 
     Raises:
         UserError: memory does not suffice for one.
@@ -65,9 +63,10 @@ def measured_width(
 
 
 def _seconds(cohort: Cohort, trial: Trial, width: int, clock: Callable[[], float]) -> float | None:
-    """Of the fastest step of so many copies after the first; None where they do not fit."""
+    """Seconds of the fastest step of ``width`` copies; None if they do not fit."""
     ends: list[float] = []
     probe = Cohort(cohort.family, width)
+    # those of the cohort that trains afterwards: nothing is encoded twice
     probe.latents, probe.texts = cohort.latents, cohort.texts
 
     def stepped(step: Step) -> None:
@@ -80,6 +79,7 @@ def _seconds(cohort: Cohort, trial: Trial, width: int, clock: Callable[[], float
             probe.admit(_copy(trial, number, Path(scratch)))
         while probe.busy and len(ends) < STEPS and not probe.returned:
             probe.run_interval(stepped, lambda: len(ends) >= STEPS or bool(probe.returned))
+    # the fastest, not the mean: another process may hold up a step, none can speed one up
     fastest = min((later - earlier for earlier, later in pairwise(ends)), default=None)
     return None if probe.returned else fastest
 
