@@ -160,7 +160,7 @@ def _outer(out: Any, met: Met) -> Any:
 
 
 def described(model: "ModelConfig") -> Source:
-    """Where the configurations of a base model are; nothing is fetched.
+    """Return where the configurations of a base model are; nothing is fetched.
 
     A model without a name, or a hub id that is not on this machine, is taken for the family's well-known full size.
 
