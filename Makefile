@@ -26,7 +26,7 @@ check: setup
 	PYTHONPATH=src $(BIN)/lint-imports
 
 test: setup
-	$(THREADS) $(BIN)/python -m pytest -m "not gpu" -n 2 --dist loadfile
+	$(THREADS) $(BIN)/python -m pytest -m "not gpu" -n 2 --dist worksteal
 
 test-fast: setup
 	$(THREADS) $(BIN)/python -m pytest
