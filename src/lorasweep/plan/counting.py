@@ -1,8 +1,6 @@
 """What a run costs, counted on its base model without weights: the real passes run on tensors that have no memory."""
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -78,7 +76,7 @@ class Counting:
         self._device = device
         self._world = WeightlessMode()
         source = described(model)
-        with self._world, uncollected():
+        with self._world:
             self._family: Any = weightless_family(model, source, PRECISIONS[precision])
         self._known: dict[Any, Any] = {}
 
@@ -86,7 +84,7 @@ class Counting:
         """Return what ``width`` adapters of this run side by side cost; takes seconds and next to no memory."""
         family, side, skip = self._family, run.model.resolution, run.sample.clip_skip
         shapes = self._once((adapter_shapes, run.lora), lambda: adapter_shapes(family, run.lora))
-        with self._world, casts_of(self._device), uncollected():
+        with self._world, casts_of(self._device):
             adapter = weightless_adapter(shapes, float(run.lora.alpha))
             text = self._once((_text, skip), lambda: _text(family, run))
             bank = self._once((AdapterBank, run.lora, width), lambda: bank_of(adapter, width))
@@ -134,18 +132,6 @@ class Counting:
         if key not in self._known:
             self._known[key] = count()
         return self._known[key]
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep Python's collector from looking through all modules of a model while more are made, which takes a sixth."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _of_keeping(hardware: "HardwareConfig") -> tuple[Any, ...]:
