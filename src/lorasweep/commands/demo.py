@@ -17,7 +17,7 @@ PERSON = 7
 """Seed of the demo's person, who was drawn for the demo and used for nothing else."""
 RATES = (3e-4, 4e-3, 1e-2)
 """Too cold, the preset's own, and too hot."""
-SHORT = ("optim.steps=40", "save.count=2", "sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=4")
+SHORT = ("optim.steps=40", "save.count=2", "sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=8")
 """Overrides that show the machinery at work; too few steps to learn a face."""
 
 
