@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,8 @@ TRAINERS: dict[str, tuple[Build, str, list[int]]] = {
 }
 
 
-@pytest.fixture
-def words(model_folder: Path, tmp_path: Path) -> list[str]:
-    """What a user types after the folder: a preset, the base, references in a folder with a difficult name."""
-    references = write_tiny_photos(tmp_path / "me, again = 'new'")
+def words_of(model_folder: Path, root: Path) -> list[str]:
+    references = write_tiny_photos(root / "me, again = 'new'")
     return [
         *("preset=person_portraits", f"model.path={model_folder}", f"references={references}"),
         *(f"model.resolution={SIDE}", "hardware.threads=1", "track.mlflow=false", *SHEET),
@@ -118,10 +117,41 @@ def words(model_folder: Path, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
+def words(model_folder: Path, tmp_path: Path) -> list[str]:
+    """What a user types after the folder: a preset, the base, references in a folder with a difficult name.
+
+    Finalists are drawn at their own strength only: `evaluated` draws the others.
+    """
+    return [*words_of(model_folder, tmp_path), "pick.strengths=[]"]
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "out, of=kohya"
     made.mkdir()
     return made
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A folder of kohya's files that was evaluated with everything that a preset asks for."""
+
+    folder: Path
+    outcome: Outcome
+    said: list[str]
+
+    @property
+    def root(self) -> Path:
+        return self.folder.parent / "mlruns"
+
+
+@pytest.fixture(scope="module")
+def evaluated(checkpoints: list[Path], model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """Evaluated once: tests that add a run of the same folder do so in a root of their own."""
+    folder = tmp_path_factory.mktemp("evaluated") / "out, of=kohya"
+    folder.mkdir()
+    kohya(folder, checkpoints, None)
+    return Evaluated(folder, *evaluate(folder, words_of(model_folder, folder.parent)))
 
 
 def evaluate(folder: Path, words: Sequence[str], *more: str) -> tuple[Outcome, list[str]]:
@@ -225,11 +255,10 @@ def test_a_corrupt_a_foreign_and_a_doubled_file_are_named_and_skipped_and_the_ex
 
 
 def test_pick_and_report_take_the_folder_and_the_run_looks_like_our_own_without_losses(
-    checkpoints: list[Path], folder: Path, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluated: Evaluated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kohya(folder, checkpoints, None)
-    outcome, _ = evaluate(folder, words)
-    root = ["--root", str(folder.parent / "mlruns")]
+    folder, outcome = evaluated.folder, evaluated.outcome
+    root = ["--root", str(evaluated.root)]
     capsys.readouterr()
     assert cli.main(["pick", str(folder), "--to", str(tmp_path / "chosen"), *root]) == 0
     assert outcome.file is not None and outcome.pick is not None
@@ -257,11 +286,9 @@ def test_a_folder_that_was_not_evaluated_yet_has_no_pick(
 
 
 def test_the_finalists_are_drawn_at_other_strengths_and_the_cost_is_said_before(
-    checkpoints: list[Path], folder: Path, words: list[str]
+    evaluated: Evaluated, checkpoints: list[Path], folder: Path, words: list[str]
 ) -> None:
-    kohya(folder, checkpoints, None)
-    outcome, said = evaluate(folder, words)
-    view, pick = view_of(outcome), outcome.pick
+    view, pick = view_of(evaluated.outcome), evaluated.outcome.pick
     assert pick is not None
     finalists = {step for step in (pick.step, pick.best_step, pick.runner_up) if step is not None}
     drawn = {(each.scores.step, each.strength) for each in view.strengths}
@@ -274,7 +301,8 @@ def test_the_finalists_are_drawn_at_other_strengths_and_the_cost_is_said_before(
     assert (
         "Drawing 2 pictures with each of 3 files and the base model, 8 in all, then at most 8 of the finalists on "
         "fresh seeds and 12 more at other strengths (pick.strengths)."
-    ) in said
+    ) in evaluated.said
+    kohya(folder, checkpoints, None)
     quiet, said = evaluate(folder, words, "pick.strengths=[]", "sample.strength=0.8")
     assert view_of(quiet).strengths == ()
     assert quiet.pick is not None and quiet.pick.strength == 0.8
@@ -282,13 +310,13 @@ def test_the_finalists_are_drawn_at_other_strengths_and_the_cost_is_said_before(
 
 
 def test_another_base_can_be_drawn_on_than_the_one_that_was_trained_on(
-    checkpoints: list[Path], folder: Path, words: list[str], model_folder: Path, tmp_path: Path
+    evaluated: Evaluated, checkpoints: list[Path], folder: Path, words: list[str], model_folder: Path, tmp_path: Path
 ) -> None:
     kohya(folder, checkpoints, None)
     tuned = Path(shutil.copytree(model_folder, tmp_path / "tuned"))
     weights = tuned / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({key: value * 1.1 for key, value in load_file(weights).items()}, weights, {"format": "pt"})
-    plain, moved = view_of(evaluate(folder, words)[0]), view_of(evaluate(folder, words, f"evaluate.model={tuned}")[0])
+    plain, moved = view_of(evaluated.outcome), view_of(evaluate(folder, words, f"evaluate.model={tuned}")[0])
     assert moved.name.startswith("s1lv10-tuned-files-")
     assert [s.sha256 for s in moved.samples[0].samples] != [s.sha256 for s in plain.samples[0].samples]
     assert set(plain.provenance["weights"]) == {"model", "face", "clip"}
@@ -301,6 +329,7 @@ def test_an_interrupted_evaluation_is_finished_by_resume_with_what_was_drawn_alr
 ) -> None:
     bare_kohya(folder, checkpoints, None)
     spoil(folder, ["me-000001.safetensors", "me-000002.safetensors"])
+    words = [*words, "pick.strengths=[0.7]"]
     whole, _ = evaluate(folder, words)
     root = folder.parent / "mlruns"
     with monkeypatch.context() as patched:
@@ -341,7 +370,7 @@ def test_evaluate_with_the_runs_own_name_scores_the_folder_again(
     checkpoints: list[Path], folder: Path, words: list[str]
 ) -> None:
     kohya(folder, checkpoints, None)
-    first, _ = evaluate(folder, words)
+    first, _ = evaluate(folder, words, "pick.strengths=[0.7]")
     root = folder.parent / "mlruns"
     again = evaluate_command(root, first.name, say=lambda _: None)
     assert again.name == first.name
@@ -352,12 +381,10 @@ def test_evaluate_with_the_runs_own_name_scores_the_folder_again(
 
 @pytest.mark.parametrize("command", ["refit", "reproduce", "extend"])
 def test_what_was_trained_elsewhere_cannot_be_trained_on_as_a_run_of_ours(
-    checkpoints: list[Path], folder: Path, words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+    evaluated: Evaluated, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kohya(folder, checkpoints, None)
-    evaluate(folder, words)
     more = ["steps=4"] if command == "extend" else []
-    assert cli.main([command, "last", *more, "--root", str(folder.parent / "mlruns")]) == 2
+    assert cli.main([command, "last", *more, "--root", str(evaluated.root)]) == 2
     assert f"there is no training to {command}" in capsys.readouterr().err
 
 
@@ -366,14 +393,14 @@ def without(words: Sequence[str], start: str) -> list[str]:
 
 
 def test_the_photos_have_the_roles_that_they_were_given_for(
-    checkpoints: list[Path], folder: Path, words: list[str], tmp_path: Path
+    evaluated: Evaluated, checkpoints: list[Path], folder: Path, words: list[str], tmp_path: Path
 ) -> None:
     kohya(folder, checkpoints, None)
     photos = write_tiny_photos(tmp_path / "trained on", count=19)  # so many that a run of our own would hold some out
     for path in photos.glob("[01234].*"):  # which are the references
         path.unlink()
     trained = f"data.path={photos}"
-    alone = view_of(evaluate(folder, words)[0])
+    alone = view_of(evaluated.outcome)
     assert (len(alone.train), len(alone.held_out)) == (0, 5)
     assert any("copying is not judged" in note for note in alone.notes)
     both = view_of(evaluate(folder, words, trained)[0])
@@ -480,7 +507,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     write_person(tmp_path, 520)
     trained, root = tmp_path / "trained", tmp_path / "mlruns"
     common = [f"data.path={tmp_path / 'photos'}", "hardware.threads=1"]
-    words = ["preset=person_portraits", *common, "optim.steps=60", "save.count=3", "evaluate.enabled=false"]
+    words = ["preset=person_portraits", *common, "optim.steps=36", "save.count=3", "evaluate.enabled=false"]
     (run,) = train_together([load_run([*words, f"track.root={trained}", "track.mlflow=false"])], say=lambda _: None)
     files = sorted((run.folder / "checkpoints").glob("*.safetensors"))
     folder = tmp_path / "simple tuner"
@@ -488,7 +515,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     family = load_family(ModelConfig(path="portraits", resolution=64), HardwareConfig(device="cpu"))
     diffusers(folder, files, family)
     spoil(folder, ["checkpoint-4/pytorch_lora_weights.safetensors", "checkpoint-8/pytorch_lora_weights.safetensors"])
-    short = ["sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=8", "pick.strengths=[0.85,1.0]"]
+    short = ["sample.seeds=[0]", "sample.fresh_seeds=[1000]", "sample.steps=2", "pick.strengths=[0.85,1.0]"]
     references = f"references={tmp_path / 'held_out'}"
     outcome = evaluate_command(root, str(folder), ["preset=person_portraits", *common, *short, references])
     view = read_run(outcome.folder)
@@ -508,7 +535,7 @@ def test_a_drawn_persons_folder_is_judged_by_likeness_and_mlflow_holds_it_like_a
     assert logged.data.metrics["eval/identity"] == pytest.approx(identity[-1])
     assert not [key for key in logged.data.metrics if key.startswith("train/")]
     assert not [key for key in logged.data.params if key.startswith(("optim.", "lora.", "save."))]
-    assert logged.data.params["sample.steps"] == "8"
+    assert logged.data.params["sample.steps"] == "2"
     assert len(logged.outputs.model_outputs) == 3
 
 
