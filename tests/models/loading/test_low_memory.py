@@ -35,7 +35,7 @@ from lorasweep.models.loading.low_memory import bound_memory, choose_base, on_ca
 from lorasweep.models.loading.reading import read_parts, skeleton
 from lorasweep.models.loading.sources import find_source
 from lorasweep.models.lora.initial import initial_adapter
-from lorasweep.models.lora.layer import AdapterBank, adapted, module_shapes
+from lorasweep.models.lora.layer import Adapter, AdapterBank, adapted, module_shapes
 from lorasweep.records import Dataset, Step
 from lorasweep.train.cohort import Cohort
 from lorasweep.train.trial import Trial
@@ -65,15 +65,30 @@ def denoiser(family: Any) -> nn.Module:
     return next(iter(family.components.values()))
 
 
-def answered(family: Any, *, checkpointing: bool = False) -> tuple[Tensor, Tensor]:
-    """What two adapters side by side answer, and their gradients."""
-    adapters = [contract.stirred(initial_adapter(family, LORA, seed), seed) for seed in range(2)]
-    bank = AdapterBank(adapters, trainable=True)
-    latents, timesteps, text = contract.batch(family, 4)
-    answer = adapted(family, bank, gradient_checkpointing=checkpointing).denoise(latents, timesteps, text)
-    bank.backward(answer.square().mean())
-    assert bank.gradients is not None
-    return answer.detach(), bank.gradients
+@pytest.fixture(scope="module")
+def answered(load: Callable[..., Any]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """What two adapters side by side answer on a family, and their gradients."""
+
+    @cache
+    def adapters(kind: str) -> list[Adapter]:
+        # one start for every way of keeping a model: `test_a_packed_base_...` shows that it is the same
+        return [contract.stirred(initial_adapter(load(kind), LORA, seed), seed) for seed in range(2)]
+
+    def answered(kind: str, family: Any, *, checkpointing: bool = False) -> tuple[Tensor, Tensor]:
+        bank = AdapterBank(adapters(kind), trainable=True)
+        latents, timesteps, text = contract.batch(family, 4)
+        answer = adapted(family, bank, gradient_checkpointing=checkpointing).denoise(latents, timesteps, text)
+        bank.backward(answer.square().mean())
+        assert bank.gradients is not None
+        return answer.detach(), bank.gradients
+
+    return answered
+
+
+@pytest.fixture(scope="module")
+def plainly_answered(load: Callable[..., Any], answered: Callable[..., Any]) -> Callable[[str, str], Any]:
+    """The same on a model that nothing was done to, which every other way of keeping it is compared with."""
+    return cache(lambda kind, precision: answered(kind, load(kind, precision=precision)))
 
 
 def made_whole(family: Any) -> Any:
@@ -93,21 +108,33 @@ def made_whole(family: Any) -> Any:
 @pytest.mark.parametrize("base", ["fp8", NF4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_weights_answer_and_pull_back_as_ordinary_layers_that_hold_the_same(
-    load: Callable[..., Any], kind: str, base: str, precision: str, checkpointing: bool
+    load: Callable[..., Any],
+    answered: Callable[..., Any],
+    plainly_answered: Callable[..., Any],
+    kind: str,
+    base: str,
+    precision: str,
+    checkpointing: bool,
 ) -> None:
     family = load(kind, base=base, precision=precision)
-    found, expected = answered(family, checkpointing=checkpointing), answered(made_whole(family))
+    found, expected = answered(kind, family, checkpointing=checkpointing), answered(kind, made_whole(family))
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-    assert not torch.equal(found[0], answered(load(kind, precision=precision))[0])
+    assert not torch.equal(found[0], plainly_answered(kind, precision)[0])
 
 
 @pytest.mark.parametrize("share", [0.4, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_that_wait_in_cpu_memory_change_no_bit(load: Callable[..., Any], kind: str, share: float) -> None:
+def test_weights_that_wait_in_cpu_memory_change_no_bit(
+    load: Callable[..., Any],
+    answered: Callable[..., Any],
+    plainly_answered: Callable[..., Any],
+    kind: str,
+    share: float,
+) -> None:
     plain, away = load(kind), load(kind, offload=share, unload_encoders=True)
     for checkpointing in (False, True):
-        found = answered(away, checkpointing=checkpointing)
-        assert all(torch.equal(*pair) for pair in zip(found, answered(plain), strict=True))
+        found = answered(kind, away, checkpointing=checkpointing)
+        assert all(torch.equal(*pair) for pair in zip(found, plainly_answered(kind, "fp32"), strict=True))
     look = SampleConfig(steps=2, guidance=2.0)
     drawn = []
     for family in (plain, away):
@@ -188,7 +215,9 @@ def test_autocast_reaches_a_kept_layer_as_it_reaches_an_ordinary_one(monkeypatch
     assert {tensor.dtype for tensor in (found[0][0], *made)} == {torch.bfloat16}
 
 
-def test_no_whole_weight_waits_for_the_way_back(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_whole_weight_waits_for_the_way_back(
+    load: Callable[..., Any], answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     family = load("flux", base="fp8")
     made: list[Tensor] = []  # these are kept to the end, so that no address is used twice
     saved: list[Tensor] = []
@@ -203,7 +232,7 @@ def test_no_whole_weight_waits_for_the_way_back(load: Callable[..., Any], monkey
 
     monkeypatch.setattr(frozen, "whole", watched)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        answered(family)
+        answered("flux", family)
     assert len(made) > 40
     assert len(saved) > 100
     places = [{tensor.untyped_storage().data_ptr() for tensor in tensors} for tensors in (made, saved)]
@@ -311,10 +340,16 @@ GROUPS = [("sd15", 7, "full"), ("sdxl", 7, "fp8"), ("sdxl", 9, "fp8"), ("sdxl", 
 GROUPS += [("flux", 15, "nf4"), ("flux", 21, "fp8"), ("flux", None, "full")]
 
 
+@cache
+def full_size(kind: str) -> tuple[str, nn.Module]:
+    """The denoiser of a family as its makers publish it, without memory."""
+    name, part = next(iter(skeleton(kind).items()))
+    return name, part.to(torch.bfloat16)
+
+
 @pytest.mark.parametrize(("kind", "memory_gb", "base"), GROUPS)
 def test_full_size_models_are_kept_by_the_memory_of_each_group(kind: str, memory_gb: float | None, base: str) -> None:
-    name, part = next(iter(skeleton(kind).items()))
-    part = part.to(torch.bfloat16)
+    name, part = full_size(kind)
     hardware = HardwareConfig(precision="bf16", memory_gb=memory_gb)
     assert low_memory.base_of(part, hardware) == base
     assert on_card(name, part, hardware) == bytes_on_card(part, base)
