@@ -498,6 +498,8 @@ def test_a_command_that_opens_models_repeats_no_librarys_complaint():
     script = "from lorasweep import cli\ncli.main(['pick', 'nothing'])\n"
     script += "from lorasweep.config.compose import load_run\nfrom lorasweep.models import load_family\n"
     script += "run = load_run(['preset=person_portraits', 'data.path=here'])\nload_family(run.model, run.hardware)\n"
+    # its import takes a second, which nobody owes who packs no weights
+    script += "import sys; print('bitsandbytes' in sys.modules)\n"
     source = Path(lorasweep.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -507,3 +509,4 @@ def test_a_command_that_opens_models_repeats_no_librarys_complaint():
         check=True,
     )
     assert "kernels" not in done.stderr
+    assert done.stdout == "False\n"

@@ -1,7 +1,9 @@
 """Frozen layers whose weights are kept small or in CPU memory and are made whole only while they are used."""
 
 import importlib.util
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, cast
 
@@ -19,6 +21,20 @@ NF4_BLOCK = 64
 def has_bitsandbytes() -> bool:
     """Return whether the extra ``lorasweep[lowvram]`` is installed, without importing it."""
     return importlib.util.find_spec("bitsandbytes") is not None
+
+
+@contextmanager
+def without_bitsandbytes() -> Iterator[None]:
+    """Let what is imported inside take bitsandbytes for not installed."""
+    # diffusers would import it, and torch's compiler with it, to read models packed by its own means: a second
+    hidden = "bitsandbytes" not in sys.modules
+    if hidden:
+        sys.modules["bitsandbytes"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["bitsandbytes"]
 
 
 # Not diffusers' layerwise casting: it swaps a parameter's data by hooks, which clones over the same weights would share

@@ -10,16 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-    create_diffusers_clip_model_from_ldm,
-    create_diffusers_t5_model_from_checkpoint,
-)
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
@@ -27,9 +17,21 @@ from transformers.utils import logging as transformers_logging
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Place
-from lorasweep.models.loading.frozen import in_fp32
+from lorasweep.models.loading.frozen import in_fp32, without_bitsandbytes
 from lorasweep.models.loading.sources import WEIGHTS, Source, read_json, shipped_configs
 from lorasweep.models.lora.names import BFL_DOUBLE, BFL_ENDS, BFL_SINGLE
+
+with without_bitsandbytes():
+    from diffusers.loaders.single_file_utils import (
+        convert_ldm_unet_checkpoint,
+        convert_ldm_vae_checkpoint,
+        create_diffusers_clip_model_from_ldm,
+        create_diffusers_t5_model_from_checkpoint,
+    )
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.utils import logging as diffusers_logging
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 CLIP_MERGES = 49152 - 256 - 2
