@@ -5,8 +5,10 @@ A command is imported when it is asked for, so that ``--help`` answers at once. 
 """
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import keyword
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # It complains of a faster kernel for CPUs as soon as PEFT finds it, whether anything is packed or not.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # At its end Python looks for garbage among all that torch and diffusers ever made; of what is frozen it does not.
+    atexit.register(gc.freeze)
     if os.environ.get("LORASWEEP_TRACEBACK"):
         return _dispatch(words)
     try:
