@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.picker.packing import pack, pack_features
-from benchmarks.picker.shards import Plan, sheet_of
+from benchmarks.picker.shards import Plan, identity_of, sheet_of
 
 ORACLE = ("quality", "distance", "scene_match", "residual", "copy")
 """The fields of an oracle's reading that are kept."""
@@ -63,15 +63,15 @@ def decoded(plan: Plan, person: int, run: str, places: slice) -> list[np.ndarray
 def look(plan: Plan, portion: Portion) -> Looked:
     """Decode some samples and describe them; the oracle reads those that should show the subject."""
     from benchmarks.world.oracle import asked_in, load_oracle
-    from lorasweep.portraits.folder import write_person
+    from lorasweep.run.entries import dataset_of
     from lorasweep.vision.describe import describe
 
-    photos = plan.photos(portion.person)
     pictures = decoded(plan, portion.person, portion.run, slice(portion.start, portion.stop))
     cells = sheet_of(plan.config(plan.first)).cells
     own = [cells[place % len(cells)] for place in range(portion.start, portion.stop)]
-    identity = write_person(photos.parent, portion.person)
-    training = [_pixels(path) for path in sorted(photos.glob("*.png"))]
+    identity = identity_of(portion.person)
+    photos = dataset_of(plan.config(plan.first, plan.photos(portion.person))).train
+    training = [_pixels(photo.path) for photo in photos]
     oracle = {name: np.full(len(pictures), np.nan) for name in ORACLE}
     for row, (picture, (prompt, seed)) in enumerate(zip(pictures, own, strict=True)):
         if prompt.subject and seed in plan.read_seeds:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.picker.packing import unpack, unpack_features
+from benchmarks.world.oracle import soundness_of
 from lorasweep.records import Evidence, Features, Floats, Prompt
 
 DEFAULT_RANK = 16
 """Rank of a run that is called after its rate alone; others are called RATE/RANK."""
+RATE = "rate"
+PARTS = ("distance", "scene_match", "residual", "copy")
+"""The fields of an oracle's reading that its quality is made of."""
 DELTA = 0.05
 """A checkpoint is acceptable if its oracle quality is no further than this below the run's best."""
 
@@ -24,6 +28,8 @@ class Trajectory:
     """One run of E checkpoints, N samples each."""
 
     person: int
+    way: str
+    """What is done wrong: a key of `ways.WAYS`, or RATE of those that differ in their rate alone."""
     rate: float
     rank: int
     steps: tuple[int, ...]
@@ -42,6 +48,10 @@ class Trajectory:
     read: Floats
     """[E, J] the truth: oracle quality of the samples that should show the subject in a photo, prompt-major."""
     base_quality: float
+    parts: Mapping[str, Floats]
+    """[E] what else the oracle tells, by the names of its fields: means over the same samples."""
+    soundness: Floats
+    """[E] the factor that its `residual` makes, mean over the same samples."""
 
     @functools.cached_property
     def quality(self) -> Floats:
@@ -135,8 +145,9 @@ def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
     return [
         Trajectory(
             person=shard["person"],
-            rate=float(name.partition("/")[0]),
-            rank=int(name.partition("/")[2] or DEFAULT_RANK),
+            way=shard.get("way", RATE),
+            rate=shard["rate"] if "way" in shard else float(name.partition("/")[0]),
+            rank=shard["rank"] if "way" in shard else int(name.partition("/")[2] or DEFAULT_RANK),
             steps=tuple(run["steps"]),
             evidence=evidence,
             sheets=_sheets(unpack_features(run["features"]), len(run["steps"])),
@@ -146,6 +157,8 @@ def read_shard(shard: dict[str, Any]) -> list[Trajectory]:
             dvar_stop=run["dvar_step"],
             read=_by_checkpoint(run, "quality")[:, judged],
             base_quality=float(base[judged].mean()),
+            parts={part: _by_checkpoint(run, part)[:, judged].mean(axis=1) for part in PARTS},
+            soundness=soundness_of(_by_checkpoint(run, "residual")[:, judged]).mean(axis=1),
         )
         for name, run in shard["runs"].items()
     ]

@@ -7,15 +7,19 @@ slower than one cohort. Latents are kept in 8 bits, small enough to be carried e
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.printing import machine
 from benchmarks.signatures import model_hashes, signature
+from lorasweep.portraits.folder import write_person
+
+if TYPE_CHECKING:
+    from lorasweep.portraits.people import Identity
 
 SCRATCH = Path(".cache/trajectories")
 SIDE_BY_SIDE = {"cuda": 128, "cpu": 8}
@@ -35,6 +39,12 @@ class Plan:
     """Name of a run to its own overrides."""
     read_seeds: tuple[int, ...]
     """Seeds whose samples the oracle reads."""
+    write: "Callable[[Path, int], Identity]" = write_person
+    """Writes photos to train on and photos held out of the person of a seed into a folder; returns that person."""
+    taught: str = ""
+    """Hash of what `write` writes, if it is not `write_person`."""
+    label: str = "person"
+    """What the shards are called before the person."""
 
     def config(self, name: str, photos: Path = Path("photos"), device: str = "cpu") -> Any:
         """Return the run of this name over a person's photos."""
@@ -64,6 +74,7 @@ class Plan:
             "drawn": drawn,
             "trained": trained,
         }
+        facts |= {"taught": self.taught} if self.taught else {}  # the old shards are signed without it
         return signature({"models": model_hashes(), "oracle": oracle_signature(), **facts})
 
     @property
@@ -74,6 +85,10 @@ class Plan:
     def photos(self, person: int) -> Path:
         """Return the folder of the photos that a person's runs are trained on; the held-out ones lie beside it."""
         return self.root / f"person-{person}" / "photos"
+
+    def shard(self, person: int) -> str:
+        """Return the file name of a person's shard."""
+        return f"{self.label}-{person}.json"
 
     def latents(self, person: int) -> Path:
         """Return the file that `sample` leaves."""
@@ -89,7 +104,6 @@ def _device() -> str:
 def sample(plan: Plan, people: Sequence[int]) -> None:
     """Train all runs of some people side by side, draw every checkpoint and the base model, keep latents and losses."""
     from lorasweep.models import load_family
-    from lorasweep.portraits.folder import write_person
     from lorasweep.run.entries import dataset_of
     from lorasweep.train.cohort import Cohort
     from lorasweep.train.trial import Trial
@@ -98,7 +112,7 @@ def sample(plan: Plan, people: Sequence[int]) -> None:
     trials: dict[str, Trial] = {}
     for person in people:
         photos = plan.photos(person)
-        write_person(photos.parent, person)
+        plan.write(photos.parent, person)
         for name in plan.runs:
             run = plan.config(name, photos, _device())
             place = photos.parent / "runs" / name.replace("/", "-")
@@ -118,7 +132,7 @@ def sample(plan: Plan, people: Sequence[int]) -> None:
         checkpoints += found
         watched |= seen
     latents, validation = _draw(family, checkpoints, trials, loss)
-    base = _latents(family, family, 1, first, whole.texts)[0]
+    base = _latents(family, 1, first, whole.texts)[0]
     for person in people:
         arrays, losses = {}, {}
         for name in plan.runs:
@@ -162,7 +176,9 @@ def _train(cohort: Any, trials: Mapping[str, Any], loss: Any) -> tuple[list[Any]
         taken += 1
         if taken % fixed_batch_every(config) == 0 and cohort.trials:
             # one forward pass of the family that carries all slots measures them all
-            found = loss.side_by_side(cohort._trained, [rows[name] for name in cohort.trials], config)
+            found = loss.side_by_side(
+                cohort._trained, [rows[name] for name in cohort.trials], config, trained=config.lora.text_encoder
+            )
             for name, value in zip(cohort.trials, found, strict=True):
                 watched[name].append((taken, round(value, 6)))
         return False
@@ -186,7 +202,8 @@ def _draw(
     from lorasweep.train.cache import TextCache
     from lorasweep.train.validation import fixed_rows
 
-    config, texts, together = next(iter(trials.values())).config, TextCache(family), TOGETHER[family.device.type]
+    config, together = next(iter(trials.values())).config, TOGETHER[family.device.type]
+    texts = None if config.lora.text_encoder else TextCache(family)
     held_out = {name: fixed_rows(each, each.dataset.held_out, VALIDATION_ROWS) for name, each in trials.items()}
     latents, validation = {}, {}
     for start in range(0, len(checkpoints), together):
@@ -194,14 +211,16 @@ def _draw(
         keys = [(each.trial, each.step) for each in some]
         bank = AdapterBank([read_lora(each.path, family) for each in some], family.device)
         carrier = adapted(family, bank)
-        losses = loss.side_by_side(carrier, [held_out[each.trial] for each in some], config)
+        losses = loss.side_by_side(
+            carrier, [held_out[each.trial] for each in some], config, trained=config.lora.text_encoder
+        )
         validation |= dict(zip(keys, losses, strict=True))
-        latents |= dict(zip(keys, _latents(family, carrier, len(some), config, texts), strict=True))
+        latents |= dict(zip(keys, _latents(carrier, len(some), config, texts), strict=True))
     return latents, validation
 
 
-def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> list[np.ndarray]:
-    """Return one [N, c, h, w] per slot, as `train.sample` would draw them."""
+def _latents(carrier: Any, slots: int, run: Any, texts: Any) -> list[np.ndarray]:
+    """Return one [N, c, h, w] per slot, as `train.sample` does; the carrier encodes prompts if `texts` is None."""
     import torch
 
     from lorasweep.models.families.unet import draw_latents
@@ -212,11 +231,18 @@ def _latents(family: Any, carrier: Any, slots: int, run: Any, texts: Any) -> lis
     for start in range(0, len(sheet.cells), run.sample.batch_size):
         cells = sheet.cells[start : start + run.sample.batch_size]
         with torch.no_grad():
-            text, negative, noise, look, seeds = drawing_inputs(family, cells, sheet, texts, slots)
-            noise = noise.to(family.device)
-            made = draw_latents(carrier, family.objective.config, text, negative, noise, look, seeds)
+            text, negative, noise, look, seeds = drawing_inputs(carrier, cells, sheet, texts, slots)
+            noise = noise.to(carrier.device)
+            made = draw_latents(carrier, carrier.objective.config, text, negative, noise, look, seeds)
         chunks.append(made.view(slots, len(cells), *made.shape[1:]).cpu())
     return list(torch.cat(chunks, dim=1).numpy())
+
+
+def identity_of(person: int) -> "Identity":
+    """Return who the person of a seed is: the one that `write_person` draws."""
+    from lorasweep.portraits.people import sample_identity
+
+    return sample_identity(np.random.default_rng([20261, person]))
 
 
 def sheet_of(run: Any) -> Any:

@@ -13,7 +13,7 @@ Rules and thresholds are chosen on the people of half A and reported on those of
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -65,6 +65,8 @@ def make(plan: Plan, people: Sequence[int], jobs: int) -> Iterator[dict[str, Any
             undrawn = [person for person in some if not plan.latents(person).exists()]
             list(pool.map(partial(_sample_one, plan), undrawn))
             for person in some:
+                plan.write(plan.photos(person).parent, person)  # latents may have been drawn elsewhere
+            for person in some:
                 parts = portions(plan, person)
                 looked = dict(zip(parts, pool.map(partial(look, plan), parts), strict=True))
                 yield shard_of(plan, person, looked)
@@ -75,20 +77,31 @@ def _sample_one(plan: Plan, person: int) -> None:
 
 
 def shards(
-    plan: Plan, people: Sequence[int], folder: Path, jobs: int, *, anew: bool = False
+    plan: Plan,
+    people: Sequence[int],
+    folder: Path,
+    jobs: int,
+    *,
+    anew: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield one shard a person: those in `folder` that the present code made, then the others, made and kept there."""
+    """Yield one shard a person: those in `folder` that the present code made, then the others, made and kept there.
+
+    Args:
+        about: facts that are written down beside what was seen.
+    """
     missing = []
     for person in people:
-        file = folder / f"person-{person}.json"
+        file = folder / plan.shard(person)
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if not anew and found.get("made_with") == plan.ingredients():
             yield found
         else:
             missing.append(person)
     for made in make(plan, missing, jobs) if missing else ():
-        write_json(folder / f"person-{made['person']}.json", made)
-        yield made
+        told = {**(about or {}), **made}
+        write_json(folder / plan.shard(made["person"]), told)
+        yield told
 
 
 def made_anew(plan: Plan) -> Path:

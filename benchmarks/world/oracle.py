@@ -234,6 +234,11 @@ def distance_to(identity: Identity, reading: Reading) -> float:
     return identity_distance(identity, read)
 
 
+def soundness_of(residual: np.ndarray | float, constants: OracleConstants = CONSTANTS) -> np.ndarray:
+    """Return in [0, 1] how sound an image with this residual is, element by element; 1 up to `clean`."""
+    return np.exp(-np.maximum(0.0, np.asarray(residual) - constants.clean) / constants.tolerance)
+
+
 def combine(
     distance: float, scene_match: float, residual: float, nearest: float | None, constants: OracleConstants = CONSTANTS
 ) -> OracleReading:
@@ -241,7 +246,7 @@ def combine(
     any."""
     k = constants
     likeness = min(max((k.stranger - distance) / (k.stranger - k.same), 0.0), 1.0)
-    soundness = float(np.exp(-max(0.0, residual - k.clean) / k.tolerance))
+    soundness = float(soundness_of(residual, k))
     copy = 0.0 if nearest is None else min(max((k.fresh - nearest) / (k.fresh - k.pasted), 0.0), 1.0)
     quality = likeness**k.likeness_power * scene_match**k.scene_power * soundness**k.soundness_power * (1 - copy / 2)
     return OracleReading(quality, distance, scene_match, residual, copy)

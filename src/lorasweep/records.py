@@ -17,9 +17,9 @@ COMPONENTS = ("identity", "prompt", "artifact", "geometry", "novelty")
 """What a checkpoint is judged on, in the order of every table."""
 TEXTURE = (
     *("mid_energy", "high_energy", "local_std", "flat_fraction", "block_peak", "histogram_entropy", "tail_weight"),
-    *("overshoot", "saturation", "contrast", "clipped", "grain", "blocking"),
+    *("overshoot", "saturation", "contrast", "clipped", "grain", "blocking", "lattice"),
 )
-"""Columns of ``Features.texture``; ``lorasweep.vision.texture`` says what each one is."""
+"""Columns of ``Features.texture`` and ``Features.skin``; ``lorasweep.vision.texture`` says what each one is."""
 
 
 class VerdictWord(StrEnum):
@@ -210,6 +210,9 @@ class Features:
     """[N, K] the columns named by ``TEXTURE``."""
     other_face: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """[N, D] unit vectors of the second largest face, zero without one; [0, 0] if it was not sought."""
+    skin: Floats | None = None
+    """[N, K] the same columns within the largest face alone, NaN without a face that is large enough; None if it was
+    not measured."""
     whole: Floats | None = None
     """[N, F] unit vectors of the whole image by the network that tells the subject; None if faces tell it."""
 
@@ -231,6 +234,8 @@ class Evidence:
     held_out: Features
     base: Features
     """The base model's samples, prompt-major as in every sample set."""
+    spare: Features | None = None
+    """More of them from other seeds, prompt-major: they tell what chance alone changes. None if none were drawn."""
     mirrored: Features | None = None
     """The training photos mirrored, since a mirrored copy is a copy. None leaves that untested."""
     told_by: str = "face"

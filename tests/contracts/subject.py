@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lorasweep.evaluate.artifact import NOTICEABLE
 from lorasweep.records import TEXTURE, Evidence, Features, Prompt
 
 SEEDS = (0, 1)
@@ -12,9 +13,9 @@ PROMPTS = tuple(
 )
 KEYS = tuple(f"{prompt.key}/{seed}" for prompt in PROMPTS for seed in SEEDS)
 TEMPLATE = np.array([[0.38, 0.42], [0.62, 0.42], [0.50, 0.54], [0.42, 0.66], [0.58, 0.66]])
-TYPICAL = dict(zip(TEXTURE, (-3.2, -3.0, -4.5, 0.2, 0.3, 6.5, 3.0, 0.1, 0.35, 0.18, 0.02, -5.0, 0.0), strict=True))
+TYPICAL = dict(zip(TEXTURE, (-3.2, -3.0, -4.5, 0.2, 0.3, 6.5, 3.0, 0.1, 0.35, 0.18, 0.02, -5.0, 0.0, 3.0), strict=True))
 FACE, IMAGE = 48, 40
-SPREAD = np.full(len(TEXTURE), 0.05)
+SPREAD = 0.3 * np.array([NOTICEABLE[name] for name in TEXTURE])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

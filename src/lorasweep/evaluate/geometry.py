@@ -7,7 +7,7 @@ neither a pose nor another person's proportions count as damage.
 
 import numpy as np
 
-from lorasweep.evaluate.shares import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.evaluate.shares import Judged, asked, face_expected, has_face, recognisable, unjudged
 from lorasweep.records import Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
 
 SMALLEST_TOLERANCE = 0.03
@@ -22,19 +22,16 @@ FACELESS_VETO = 0.10
 
 
 def geometry(features: Features, evidence: Evidence) -> Judged:
-    """Return how well formed each face is; 0 without a face, NaN if the base model drew none there either."""
+    """Return how well formed each face is; 0 without a face, NaN if the base model draws none there either."""
     if evidence.told_by != "face":
         return unjudged(features, Note(NoteKind.FACES_NOT_SOUGHT))
     rows = asked(evidence, face=True)
     if not rows.any():
         return unjudged(features, Note(NoteKind.FACE_NOT_ASKED, {"component": "geometry"}))
-    missing, excused = ~has_face(features), ~has_face(evidence.base)
-    shares = np.where(missing, 0.0, _well_formed(features, evidence))
-    # Where the base model draws no face either, prompt and seed are to blame, not the training.
-    shares = np.where(missing & excused, np.nan, shares)
-    faceless = float(missing[rows].mean())
-    excess = faceless - float(excused[rows].mean())
-    veto = Veto(VetoKind.NO_FACE, faceless) if excess > FACELESS_VETO else None
+    missing, expected = ~has_face(features), face_expected(evidence)
+    shares = np.where(missing, np.where(expected, 0.0, np.nan), _well_formed(features, evidence))
+    faceless, usual = (float(part[rows].mean()) for part in (missing, ~has_face(evidence.base)))
+    veto = Veto(VetoKind.NO_FACE, faceless) if faceless - usual > FACELESS_VETO else None
     return Judged(shares=np.where(rows, shares, np.nan), veto=veto)
 
 
@@ -42,12 +39,16 @@ def _well_formed(features: Features, evidence: Evidence) -> Floats:
     """Return [N] 1 within the range of undamaged faces, 0.5 at CLEARLY_DEFORMED beyond it; NaN for too small a face."""
     known = [_shapes(part.landmarks[recognisable(part)]) for part in (evidence.train, evidence.held_out, evidence.base)]
     references = np.concatenate(known)
+    # A face turned the other way is as sound, and photos of one person rarely show both sides.
+    references = np.concatenate([references, _mirrored(references)])
     judged = recognisable(features)
     shares = np.where(judged, 1.0, np.nan)
     if len(references) < FEW_SHAPES:
         return shares
     # How far a face that nothing ails lies from its nearest neighbour, itself left out.
-    among = _distances(references, references) + np.diag(np.full(len(references), np.inf))
+    among = _distances(references, references)
+    halves = np.arange(len(references)) % (len(references) // 2)
+    among[halves[:, None] == halves] = np.inf  # its own mirror image too
     # 0.95: one odd photo, such as a profile, must not make deformation normal.
     tolerance = max(SMALLEST_TOLERANCE, float(np.quantile(among.min(axis=1), 0.95)))
     nearest = _distances(_shapes(features.landmarks[judged]), references).min(axis=1)
@@ -61,6 +62,11 @@ def _shapes(landmarks: Floats) -> Floats:
     points = landmarks[..., 0] + 1j * landmarks[..., 1]
     points = points - points.mean(axis=1, keepdims=True)
     return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+
+
+def _mirrored(shapes: Floats) -> Floats:
+    """Return the shapes of the mirror images: x is turned round, and left and right points change places."""
+    return -shapes[:, [1, 0, 2, 4, 3]].conj()
 
 
 def _distances(shapes: Floats, references: Floats) -> Floats:

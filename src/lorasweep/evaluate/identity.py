@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.evaluate.companion import subject_first
-from lorasweep.evaluate.shares import Judged, asked, has_face, recognisable, unjudged
+from lorasweep.evaluate.shares import Judged, asked, face_expected, has_face, recognisable, unjudged
 from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind
 
 ENOUGH_FACES = 5
@@ -92,7 +92,10 @@ def _rows(evidence: Evidence) -> Bools:
 
 
 def identity(features: Features, evidence: Evidence) -> Judged:
-    """Return each image's likeness to the subject; 0 without a face, NaN for a face too small to judge."""
+    """Return each image's likeness to the subject; 0 without a face, NaN for a face too small to judge.
+
+    NaN too if there is no face where the base model draws none either.
+    """
     rows, by_face = _rows(evidence), evidence.told_by == "face"
     if evidence.told_by != "none" and not rows.any():
         face = Note(NoteKind.FACE_NOT_ASKED, {"component": "identity"})
@@ -104,5 +107,5 @@ def identity(features: Features, evidence: Evidence) -> Judged:
     features = subject_first(features, evidence, scale.center)
     shares = np.where(recognisable(features), scale.shares(features), np.nan)
     if by_face:
-        shares = np.where(has_face(features), shares, 0.0)
+        shares = np.where(has_face(features), shares, np.where(face_expected(evidence), 0.0, np.nan))
     return Judged(shares=np.where(rows, shares, np.nan))

@@ -34,6 +34,15 @@ def has_face(features: Features) -> Bools:
     return features.face_count > 0
 
 
+def face_expected(evidence: Evidence) -> Bools:
+    """Return [N] whether most of the base model's images of that prompt show a face."""
+    # Behind a closed visor or a turned head nobody finds a face: prompt or framing are to blame, not the training.
+    prompts = len(evidence.prompts)
+    drawn = [part for part in (evidence.base, evidence.spare) if part is not None]
+    found = np.concatenate([has_face(part).reshape(prompts, -1) for part in drawn], axis=1)
+    return np.repeat(found.mean(axis=1) > 0.5, len(evidence.seeds))
+
+
 def recognisable(features: Features) -> Bools:
     """Return [N] whether a face is large enough to say whose it is; True if whole images tell the subject."""
     if features.whole is not None:

@@ -81,14 +81,13 @@ class Evaluator:
     def evidence(self, *, fresh: bool) -> Evidence:
         """Return what sheets on the standing or on the fresh seeds are compared with; described once."""
         if fresh not in self._evidence:
-            place = "fresh" if fresh else "standing"
-            # a folder of its own a signature: what one evaluation compares with never moves under another
-            sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
             self._evidence[fresh] = Evidence(
                 prompts=self.prompts,
                 seeds=tuple(self.run.sample.fresh_seeds if fresh else self.run.sample.seeds),
                 texts=self._texts,
-                base=self._describe([sample.path for sample in sheet.samples], _keys(sheet), self.shared_features),
+                base=self._base[fresh],
+                # the finalists' seeds are drawn on the base model in any case; drawn now, they tell what chance changes
+                spare=self._base[not fresh],
                 told_by=told_by(self.run),
                 **self._photos,
             )
@@ -136,6 +135,16 @@ class Evaluator:
         from lorasweep.vision.describe import describe_texts
 
         return describe_texts([prompt.score_text for prompt in self.prompts], self.scorers)
+
+    @cached_property
+    def _base(self) -> dict[bool, Features]:
+        """Return what is seen in the base model's images on the standing (False) and on the fresh seeds (True)."""
+        seen: dict[bool, Features] = {}
+        for fresh, place in ((False, "standing"), (True, "fresh")):
+            # a folder of its own a signature: what one evaluation compares with never moves under another
+            sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
+            seen[fresh] = self._describe([each.path for each in sheet.samples], _keys(sheet), self.shared_features)
+        return seen
 
     @cached_property
     def _photos(self) -> dict[str, Features]:

@@ -15,16 +15,16 @@ from lorasweep.data.pictures import Pixels, load_pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Features, Floats
 from lorasweep.vision.embedder import Embedder, WholePictures, face_size, mask_faces, nobody
-from lorasweep.vision.texture import NAMES, texture
+from lorasweep.vision.texture import NAMES, skin, texture
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
     from lorasweep.vision.clip import Clip
     from lorasweep.vision.face_finder import FaceFinder
 
-COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "other_face")
+COLUMNS = ("face", "face_count", "face_size", "landmarks", "image", "scene", "texture", "skin", "other_face")
 """Fields of ``Features`` that are cached; ``whole`` is one more if something else than a face tells the subject."""
-LAYOUT = 3  # raised whenever a column changes its meaning, so that no stale cache is read
+LAYOUT = 4  # raised whenever a column changes its meaning, so that no stale cache is read
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,13 @@ def _open_faces(evaluate: "EvaluateConfig", device: str) -> Embedder:
 
     if evaluate.face == "facenet":
         return faces.FaceNet(evaluate.face_weights, evaluate.face_weights_sha256, device)
+    if evaluate.face == "dlib":
+        from lorasweep.vision.dlib_faces import DlibFaces
+
+        return DlibFaces(device)
     if evaluate.face == "portraits":
         return faces.PortraitFaces(shipped_weights())
-    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
+    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet, dlib or portraits.")
 
 
 def _open_whole(evaluate: "EvaluateConfig", device: str, clip: "Clip") -> WholePictures:
@@ -94,11 +98,17 @@ def open_finder(evaluate: "EvaluateConfig", device: str = "cpu") -> "FaceFinder"
         from lorasweep.vision.face_finder import PhotoFaces
 
         return PhotoFaces.open(evaluate, device)
+    if evaluate.face == "dlib":
+        from lorasweep.vision.dlib_faces import DlibFaces
+        from lorasweep.vision.face_finder import PhotoFaces
+
+        network = DlibFaces(device)
+        return PhotoFaces(network.detector, network)
     if evaluate.face == "portraits":
         from lorasweep.vision.drawn_faces import DrawnFaces
 
         return DrawnFaces(shipped_weights())
-    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet or portraits.")
+    raise UserError(f"evaluate.face is {evaluate.face!r}; it must be facenet, dlib or portraits.")
 
 
 def shipped_weights() -> Path:
@@ -121,9 +131,14 @@ def describe(pictures: Sequence[Pixels], scorers: Scorers, keys: Sequence[str]) 
         landmarks=seen.landmarks,
         image=image,
         scene=scorers.clip.pictures(mask_faces(pictures, seen.boxes)) if scorers.faces else image.copy(),
-        texture=np.stack([texture(picture) for picture in pictures]) if pictures else np.zeros((0, len(NAMES))),
+        texture=_rows([texture(picture) for picture in pictures]),
+        skin=_rows([skin(*each) for each in zip(pictures, seen.boxes, strict=True)]),
         whole=_whole(pictures, scorers, image),
     )
+
+
+def _rows(textures: Sequence[Floats]) -> Floats:
+    return np.stack(textures) if textures else np.zeros((0, len(NAMES)))
 
 
 def _whole(pictures: Sequence[Pixels], scorers: Scorers, image: Floats) -> Floats | None:

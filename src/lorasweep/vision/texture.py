@@ -1,4 +1,4 @@
-"""An image's texture as thirteen plain numbers, in which clay, mosaic, burn and the like show.
+"""An image's texture as fourteen plain numbers, in which clay, mosaic, burn and the like show.
 
 None is a quality by itself: a white wall is flat and a sketch is sharp. ``evaluate.artifact`` compares them with those
 of the subject's photos and of the base model's samples. They need no weights, and were chosen by experiments with
@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lorasweep.data.pictures import Pixels
 from lorasweep.records import TEXTURE, Floats
@@ -16,6 +17,14 @@ from lorasweep.records import TEXTURE, Floats
 NAMES = TEXTURE
 QUIET = 1e-4
 """Keeps logarithms finite; far below one step of 8 bits (1 / 255)."""
+SKIN_SIDE = 160
+"""Pixels to which a larger face is shrunk, so that faces of a sheet are seen at one scale; FaceNet's own size."""
+LEAST_SKIN = 16
+"""Pixels of a face's shorter side below which its texture says nothing."""
+AROUND = 0.125
+"""Share of the face's box that is added on each side."""
+PERIODS = (2.0, 16.0)
+"""Pixels between two lines of a lattice that is looked for: finer ones do not exist, coarser ones are objects."""
 BLOCK = 8
 """Pixels of a JPEG block, and of one latent of Stable Diffusion."""
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -37,6 +46,7 @@ def texture(pixels: Pixels) -> Floats:
     grain: log of the median response to Immerkær's mask, which contours hardly move (Immerkær 1996, CVIU 64(2)).
     blocking: log of how much stronger the usual step between columns or rows is every 8 pixels, at the seams of JPEG
     files and autoencoders, than elsewhere (after Wang, Sheikh & Bovik, ICIP 2002); about 0 without seams.
+    lattice: log of the strongest periodic wave over what is usual at its frequency: stripes, a weave, a screen.
     """
     colour = pixels.astype(np.float64) / 255
     red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
@@ -61,8 +71,28 @@ def texture(pixels: Pixels) -> Floats:
             float(np.mean((pixels <= 2) | (pixels >= 253))),
             _grain(luma),
             0.5 * (_seams(luma) + _seams(luma.T)),
+            _lattice(luma),
         ]
     )
+
+
+def skin(pixels: Pixels, box: Floats) -> Floats:
+    """Return [K] the texture of the face in ``box``, [4] left, top, right, bottom in shares of the image's sides.
+
+    All NaN if ``box`` is NaN or the face is smaller than LEAST_SKIN pixels.
+    """
+    height, width = pixels.shape[:2]
+    grow = AROUND * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
+    corners = (box + grow).clip(0, 1) * np.tile((width, height), 2)
+    if np.isnan(corners).any() or min(corners[2:] - corners[:2]) < LEAST_SKIN:
+        return np.full(len(NAMES), np.nan)
+    left, top, right, bottom = np.round(corners).astype(int).tolist()
+    face = Image.fromarray(pixels).crop((left, top, right, bottom))
+    shrink = SKIN_SIDE / max(face.size)
+    if shrink < 1:
+        size = (max(LEAST_SKIN, round(face.width * shrink)), max(LEAST_SKIN, round(face.height * shrink)))
+        face = face.resize(size, Image.Resampling.BOX)
+    return texture(np.asarray(face))
 
 
 def _log_rms(band: Floats) -> float:
@@ -100,6 +130,26 @@ def _seams(plane: Floats) -> float:
     jumps = np.abs(steps[:, 1:-1] - 0.5 * (steps[:, :-2] + steps[:, 2:])).mean(axis=0)
     seam = np.arange(1, len(jumps) + 1) % BLOCK == BLOCK - 1
     return float(np.log((jumps[seam].mean() + 0.5 / 255) / (jumps[~seam].mean() + 0.5 / 255)))
+
+
+def _lattice(plane: Floats) -> float:
+    """Return the log ratio of the largest power in the spectrum to the median of that at the same frequency."""
+    height, width = plane.shape
+    # A window of sines: without it an image's rim looks like lines along both axes.
+    window = np.sin(np.pi * (np.arange(height) + 0.5) / height)[:, None] * np.sin(
+        np.pi * (np.arange(width) + 0.5) / width
+    )
+    power = np.abs(np.fft.rfft2((plane - plane.mean()) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    ring = np.round(frequency * min(height, width)).astype(int)
+    looked = (frequency >= 1 / PERIODS[1]) & (frequency <= 1 / PERIODS[0])
+    order = np.argsort(ring[looked], kind="stable")
+    rings, values = ring[looked][order], power[looked][order]
+    starts = np.flatnonzero(np.diff(rings, prepend=-1))
+    # Compared ring by ring, since the power of any picture falls with frequency.
+    return max(
+        float(np.log((part.max() + QUIET) / (np.median(part) + QUIET))) for part in np.split(values, starts[1:])
+    )
 
 
 def _box_mean(plane: Floats) -> Floats:
