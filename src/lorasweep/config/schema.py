@@ -290,7 +290,7 @@ class EvaluateConfig:
     """What tells the subject: face; image, the whole of it; none, so that nothing is picked; or auto, by ``data.kind``:
     the face of a person, the image of an object or a drawn character, none of a style."""
     face: str = "facenet"
-    """facenet (MTCNN + InceptionResnetV1) or portraits."""
+    """facenet (MTCNN + InceptionResnetV1), dlib (MTCNN + dlib's ResNet, the extra ``dlib``) or portraits."""
     face_weights: str | None = None
     """A local copy of the InceptionResnetV1 weights; None lets facenet-pytorch fetch its own."""
     face_weights_sha256: str | None = None
@@ -319,7 +319,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         among("evaluate.subject", self.subject, ("auto", "face", "image", "none"))
-        among("evaluate.face", self.face, ("facenet", "portraits"))
+        among("evaluate.face", self.face, ("facenet", "dlib", "portraits"))
         among("evaluate.image", self.image, ("dinov2", "clip"))
         positive("evaluate.budget", self.budget)
 

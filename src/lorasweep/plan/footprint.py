@@ -34,6 +34,7 @@ STEP_BYTES = {"adamw": 8.0, "adamw8bit": 0.0, "prodigy": 4.0}
 
 SCORER_BYTES: Mapping[str, int] = {
     "facenet": 115_000_000,
+    "dlib": 34_000_000,
     "dinov2": 346_000_000,
     "portraits": 4_000_000,
     "ViT-B-32": 605_000_000,

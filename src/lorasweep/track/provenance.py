@@ -15,6 +15,7 @@ from lorasweep.track.secrets import redact
 PACKAGES = (
     "lorasweep", "torch", "torchvision", "numpy", "pillow", "safetensors", "diffusers", "transformers", "peft",
     "accelerate", "hydra-core", "omegaconf", "optuna", "mlflow", "facenet-pytorch", "open_clip_torch",
+    "dlib", "dlib-bin", "face_recognition_models",
 )  # fmt: skip
 LONGEST_DIFF = 1_000_000
 """Characters of uncommitted changes that are kept."""

@@ -8,7 +8,7 @@ import numpy as np
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, find_sure_faces
+from lorasweep.vision.faces import SURE_OF_ANOTHER, DetectedFaces, FaceNet, find_sure_faces
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
@@ -51,16 +51,16 @@ class FaceFinder(Protocol):
 
 
 class PhotoFaces:
-    """MTCNN, whose weights come with its library, and InceptionResnetV1 if its weights are on this machine."""
+    """MTCNN, whose weights come with its library, and a network that tells persons apart if its weights are here."""
 
-    def __init__(self, detector: Any, network: FaceNet | None, unknown: str = "") -> None:
+    def __init__(self, detector: Any, network: DetectedFaces | None, unknown: str = "") -> None:
         self._detector = detector
         self._network = network
         self.unknown = unknown
 
     @staticmethod
     def open(evaluate: "EvaluateConfig", device: str = "cpu") -> "PhotoFaces":
-        """Return a finder that tells persons apart, or one that does not and says why in ``unknown``.
+        """Return a finder that tells persons apart by FaceNet, or one that does not and says why in ``unknown``.
 
         Raises:
             UserError: the configuration names weights that cannot be read.
