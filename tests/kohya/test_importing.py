@@ -90,12 +90,17 @@ def tab():
     return dict.fromkeys(first.splitlines()[1:], "")
 
 
-def made_from(tmp_path, values, name="k.json", folder=None, **options):
-    """The import of settings, and the run that is composed of the preset."""
+def imported(tmp_path, values, name="k.json", folder=None, **options):
+    """The import of settings."""
     file = tmp_path / name
     file.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
     to = tmp_path / "conf" / "preset" / "mine.yaml"
-    made = import_settings(file, folder, to=to, overwrite=True, say=lambda _: None, **options)
+    return import_settings(file, folder, to=to, overwrite=True, say=lambda _: None, **options)
+
+
+def made_from(tmp_path, values, name="k.json", folder=None, **options):
+    """The import of settings, and the run that is composed of the preset."""
+    made = imported(tmp_path, values, name, folder, **options)
     missing = {"model.path": "none", "data.path": "none"}
     return made, load_run(["preset=mine"], config_dirs=[tmp_path / "conf"], when_missing=missing)
 
@@ -126,7 +131,7 @@ def draw(folder, count, size, ending=".png"):
 
 
 def test_every_key_of_the_lora_tab_gets_one_line(tmp_path):
-    made, _ = gui(tmp_path)
+    made = imported(tmp_path, {**tab(), **PORTRAIT})
     keys = [line.key for line in made.lines]
     assert len(keys) == len(set(keys))
     assert set(tab()) <= set(keys)
@@ -410,7 +415,7 @@ def test_epochs_without_the_photos_are_asked_for_in_one_sentence(tmp_path):
     ],
 )
 def test_what_became_of_a_key_is_said(tmp_path, changes, key, kind, says):
-    made, _ = gui(tmp_path, **changes)
+    made = imported(tmp_path, {**tab(), **PORTRAIT, **changes})
     key, kind = key.replace("--", ""), kind or "carried"
     assert lines_of(made)[key][0] == kind
     assert lines_of(made)[key][1].startswith(says)
