@@ -39,18 +39,19 @@ cluster-test: setup
 demo: setup
 	@$(BIN)/lorasweep demo
 
-# The evidence of docs/evaluator.md, made again from nothing: some four hours on two cores. Trajectories come beside the
+# The evidence of docs/evaluator.md, made again from nothing: some ten hours on two cores. Trajectories come beside the
 # committed ones, are compared with them and picked from; PEOPLE="601 607" makes only those of these people. Images that
 # 'trajectories --draw' has already drawn, for example on a card, are not drawn again.
 benchmarks: setup
 	$(THREADS) $(BIN)/python -m benchmarks.evaluator --jobs 2 --docs
 	$(THREADS) $(BIN)/python -m benchmarks.picker.trajectories --jobs 2 --anew $(if $(PEOPLE),--people $(PEOPLE))
+	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker.ways --jobs 2 --anew)
 	$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --docs
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.picker --jobs 2 --anew)
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.pictures.evidence)
 
 # Every table again, from the committed results: half a minute.
-REPLAYS := evaluator picker picker.arc check check.orientation search.quality search.rules real.dreambooth recovery.kill \
+REPLAYS := evaluator picker picker.arc picker.ways check check.orientation search.quality search.rules real.dreambooth recovery.kill \
 	$(addprefix speed.,cards check cohort cohort_card overhead peers step_time sweep_cost)
 bench-replay: setup
 	@for each in $(REPLAYS); do \

@@ -78,7 +78,7 @@ def look(plan: Plan, portion: Portion) -> Looked:
             found = load_oracle().judge(picture, identity, asked_in(prompt.text), training)
             for name in ORACLE:
                 oracle[name][row] = getattr(found, name)
-    features = describe(pictures, _scorers(), [f"{prompt.key}/{seed}" for prompt, seed in own])
+    features = describe(pictures, scorers(), [f"{prompt.key}/{seed}" for prompt, seed in own])
     return Looked(features, _confirm().look(pictures).vectors, oracle)
 
 
@@ -104,7 +104,7 @@ def shard_of(plan: Plan, person: int, looked: Mapping[Portion, Looked]) -> dict[
         "machine": facts["machine"],
         "prompts": [asdict(prompt) for prompt in prompts],
         "seeds": list(run.sample.seeds),
-        "texts": pack(describe_texts([prompt.score_text for prompt in prompts], _scorers()), unit=True),
+        "texts": pack(describe_texts([prompt.score_text for prompt in prompts], scorers()), unit=True),
         **_photos(run),
         "base": seen["base"]["features"],
         "base_seen": seen["base"]["seen"],
@@ -138,7 +138,7 @@ def _photos(run: Any) -> dict[str, Any]:
     names = {"held_out": [each.path.name for each in dataset.held_out]}
     own = [each.path.name for each in dataset.train]
     features = {
-        part: pack_features(describe(pictures, _scorers(), names.get(part, own))) for part, pictures in parts.items()
+        part: pack_features(describe(pictures, scorers(), names.get(part, own))) for part, pictures in parts.items()
     }
     confirm = {part: pack(_confirm().look(pictures).vectors, unit=True) for part, pictures in parts.items()}
     return {**features, "confirm": confirm}
@@ -155,7 +155,8 @@ def _run() -> Any:
 
 
 @functools.cache
-def _scorers() -> Any:
+def scorers() -> Any:
+    """Return who scores drawn people."""
     from lorasweep.vision.describe import open_scorers
 
     return open_scorers(_run().evaluate)

@@ -1,20 +1,26 @@
 """Does the pick find the checkpoint that somebody who knows the truth would have taken? And do other rules?
 
-Real LoRA runs on drawn people (`picker.trajectories`): an oracle that no score may use says how good every sample is.
-Of the 32 samples of each checkpoint 16, 8 or 4 are drawn at random, 200 times, and as many others stand in for the
-finalists' fresh seeds; every rule picks from the same samples. What counts was written down before the first run:
+Real LoRA runs on drawn people (`picker.trajectories`, `picker.ways`): an oracle that no score may use says how good
+every sample is. Of the 32 samples of each checkpoint 16, 8 or 4 are drawn at random, 200 times, and as many others
+stand in for the finalists' fresh seeds; every rule picks from the same samples. What counts was written down first:
 
-- truth: the mean oracle quality of the samples that should show the subject in a photo, all seeds;
+- truth: the mean oracle quality of the samples that should show the subject in a photo, all seeds; soundness is the
+  part of it that damage takes away;
 - acceptable: within 0.05 of the run's best; the *latest acceptable* one is what "the latest that still works" means;
-- regret: the best quality less the pick's, or less the base model's if nothing is picked;
+- regret: the best quality less the pick's, or less the base model's if nothing is picked; perfect is that of the latest
+  acceptable one;
 - within one: at most one checkpoint away from the latest acceptable one; no pick is a miss;
 - intervals over people: bootstrap over people, since runs of one person are alike;
 - a score's interval covers if the score of all 32 samples lies in it; prompts count as drawn at random although they
   are the same ones, so more than the nominal share is expected;
 - a false alarm: an acceptable checkpoint that is called under or over;
-- goals at 16 samples, half B: regret <= 0.015, above 0.1 in <= 1 %, within one >= 85 %, and the latest acceptable one
-  itself more often than any other rule; split-half Spearman of the scores' curve >= 0.8; the same pick +-1 in >= 90 %
-  of runs when any weight changes by half or the other face network judges.
+- order: of the pairs of a run's checkpoints at least 0.05 apart in soundness the share that the artifact component
+  orders alike, ties half, mean over the runs whose soundness falls by 0.1 after its best; before collapse: among
+  checkpoints with soundness 0.1 and more;
+- caught: artifact at most 0.7 where soundness is below half of the run's best; kept: at least 0.9 within 0.05 of it;
+- cause: at a checkpoint that is over-trained and called so, the component whose part of the oracle's quality fell most
+  since the run's best (likeness: identity, scene: prompt, soundness: artifact or geometry, copying: novelty);
+- goals are those of `figures.goals`, at 16 samples, half B, all runs together and each way to over-train on its own.
 
 Thresholds and rules were chosen on half A alone.
 
@@ -35,14 +41,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.picker.rules import BUDGETS, OURS, RULES, WEIGHTS, Choice
+from benchmarks.picker.figures import WHOLE, summary
+from benchmarks.picker.rules import BUDGETS, OURS, OURS_BEST, RULES, WEIGHTS, Choice
 from benchmarks.picker.runs import Trajectory, read_shards, redraw
-from benchmarks.picker.tables import WHOLE, summary, tables
+from benchmarks.picker.sight import of_redraw, on_noise, pooled
+from benchmarks.picker.tables import tables
 from benchmarks.picker.trajectories import HALVES, PLAN, made_anew
 from benchmarks.picker.trajectories import RESULTS as SHARDS
+from benchmarks.picker.ways import HALVES as OF_WAYS
+from benchmarks.picker.ways import read_ways
 from benchmarks.printing import fill_page, machine, markdown_table, print_table, write_json
 from benchmarks.statistics import rank_correlation
-from lorasweep.config.schema import PickConfig
 
 RESULTS = Path(__file__).parents[1] / "results" / "picker.json"
 RESULTS_ANEW = RESULTS.with_name("picker_anew.json")
@@ -55,59 +64,32 @@ REDRAWS = 200
 def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Return everything that the tables need of one run."""
     shape = (len(run.evidence.prompts), len(run.evidence.seeds))
+    whole = [each.score for each in _whole(run).scores]
     picks: dict[str, dict[str, list[int | None]]] = {}
-    told: list[dict[str, Any]] = []
+    seen: dict[str, dict[str, Any]] = {}
     for size in sizes:
         rng = np.random.default_rng([run.person, round(1e6 * run.rate), size])
-        rules = RULES | BUDGETS if size == WHOLE else {OURS: RULES[OURS]}
+        rules = RULES | BUDGETS if size == WHOLE else {name: RULES[name] for name in (OURS, OURS_BEST)}
         chosen: dict[str, list[int | None]] = {name: [] for name in rules}
+        looks: list[dict[str, Any]] = []
         for _ in range(redraws):
             choice = Choice(run=run, part=redraw(*shape, size, rng), weights=WEIGHTS)
             for name, rule in rules.items():
                 chosen[name].append(rule(choice))
-            if size == WHOLE:
-                told.append(_told(choice))
-        picks[str(size)] = chosen
+            looks.append(of_redraw(choice))
+        picks[str(size)], seen[str(size)] = chosen, pooled(looks, run, whole)
     return {
         "person": run.person,
+        "way": run.way,
         "rate": run.rate,
         "steps": list(run.steps),
         "quality": [round(float(value), 4) for value in run.quality],
+        "soundness": [round(float(value), 4) for value in run.soundness],
         "base_quality": round(run.base_quality, 4),
         "picks": picks,
-        **_pooled(told, run),
+        "seen": seen,
         **_reliability(run),
     }
-
-
-def _told(choice: Choice) -> dict[str, Any]:
-    """Return verdicts and intervals on one redraw."""
-    verdicts = choice.picked(PickConfig()).verdicts
-    return {
-        "words": [verdict.word for verdict in verdicts if verdict.step > 0],
-        "intervals": [(each.low, each.high) for each in choice.scores],
-    }
-
-
-def _pooled(told: Sequence[dict[str, Any]], run: Trajectory) -> dict[str, Any]:
-    """Return counts over redraws: verdicts by the oracle's, and intervals that cover the score of all samples."""
-    if not told:
-        return {"verdicts": {}, "covered": 0.0}
-    truth = _true_words(run)
-    counts: dict[str, int] = {}
-    for each in told:
-        for true, word in zip(truth, each["words"], strict=True):
-            counts[f"{true}/{word}"] = counts.get(f"{true}/{word}", 0) + 1
-    whole = [each.score for each in _whole(run).scores]
-    inside = [
-        low <= score <= high for each in told for (low, high), score in zip(each["intervals"], whole, strict=True)
-    ]
-    return {"verdicts": counts, "covered": round(float(np.mean(inside)), 4)}
-
-
-def _true_words(run: Trajectory) -> list[str]:
-    side = ["under" if place < run.best else "over" for place in range(len(run.steps))]
-    return ["good" if fine else word for fine, word in zip(run.acceptable, side, strict=True)]
 
 
 def _whole(run: Trajectory, **changes: object) -> Choice:
@@ -138,32 +120,32 @@ def _reliability(run: Trajectory) -> dict[str, Any]:
     }
 
 
-def judge_people(
-    half: str, redraws: int, sizes: Sequence[int], jobs: int, folder: Path = SHARDS
-) -> list[dict[str, Any]]:
-    """Return all runs of a half whose shards are in the folder."""
-    runs = read_shards(folder, HALVES[half])
+def judge_people(runs: Sequence[Trajectory], redraws: int, sizes: Sequence[int], jobs: int) -> list[dict[str, Any]]:
+    """Return what the tables need of these runs."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return list(pool.map(partial(judge_run, redraws=redraws, sizes=sizes), runs))
 
 
-def outcomes_of(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def outcomes_of(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return what the command line asks for: committed outcomes, or new ones, which are written if they are
     complete."""
     results = RESULTS_ANEW if chosen.anew else RESULTS
     if chosen.replay:
         if not results.exists():
             raise SystemExit(f"{results} is not there yet; run 'python -m benchmarks.picker' without --replay.")
-        return json.loads(results.read_text(encoding="utf-8"))["runs"]
+        return json.loads(results.read_text(encoding="utf-8"))
     folder = made_anew(PLAN) if chosen.anew else SHARDS
-    runs = judge_people(chosen.half, chosen.redraws, chosen.sizes, chosen.jobs, folder)
+    runs = read_shards(folder, HALVES[chosen.half])
     if not runs:
         raise SystemExit(
             f"{folder} holds nobody of half {chosen.half}; run 'python -m benchmarks.picker.trajectories'."
         )
+    runs += [] if chosen.anew else read_ways(OF_WAYS[chosen.half])
+    judged = judge_people(runs, chosen.redraws, chosen.sizes, chosen.jobs)
+    found = {"machine": machine(), "redraws": chosen.redraws, "artifact_on_noise": on_noise(runs[0]), "runs": judged}
     if chosen.half == "B" and chosen.redraws == REDRAWS and tuple(chosen.sizes) == SIZES:
-        write_json(results, {"machine": machine(), "redraws": REDRAWS, "runs": runs})
-    return runs
+        write_json(results, found)
+    return found
 
 
 def main() -> None:
@@ -180,15 +162,16 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.docs and chosen.anew:
         parser.error("--docs writes the tables of the committed trajectories; leave --anew out")
-    runs = outcomes_of(chosen)
-    for title, heads, rows in tables(runs):
+    outcomes = outcomes_of(chosen)
+    runs, noise = outcomes["runs"], outcomes.get("artifact_on_noise", float("nan"))
+    for title, heads, rows in tables(runs, noise):
         print(title)
         print_table(heads, rows)
     if chosen.docs:
-        parts = [f"**{title}**\n\n{markdown_table(heads, rows)}" for title, heads, rows in tables(runs)]
+        parts = [f"**{title}**\n\n{markdown_table(heads, rows)}" for title, heads, rows in tables(runs, noise)]
         fill_page(PAGE, MARKS, parts)
     if chosen.json:
-        write_json(chosen.json, summary(runs))
+        write_json(chosen.json, summary(runs, noise))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,11 @@ class Choice:
         """Return [E] scores."""
         return np.array([each.score for each in self.scores])
 
+    @functools.cached_property
+    def latest(self) -> Pick:
+        """Return what is picked as shipped."""
+        return self.picked(PickConfig())
+
     def picked(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:
         """Pick by our rule, with the finalists on fresh samples if any are left; ``places`` limits the checkpoints."""
         pick = self.standing(rule, places)
@@ -101,7 +106,7 @@ class Choice:
 
 def ours(choice: Choice) -> int | None:
     """Pick as shipped: the latest checkpoint that is shown to be within delta of the best, confirmed."""
-    return _place(choice, choice.picked(PickConfig()))
+    return _place(choice, choice.latest)
 
 
 def ours_best(choice: Choice) -> int | None:
@@ -192,10 +197,10 @@ def _sheets(choice: Choice) -> list:
     return [choice.part.sheet(sheet) for sheet in choice.run.sheets]
 
 
-OURS = "lorasweep"
+OURS, OURS_BEST = "lorasweep", "lorasweep, prefer=best"
 RULES: dict[str, Callable[[Choice], int | None]] = {
     OURS: ours,
-    "lorasweep, prefer=best": ours_best,
+    OURS_BEST: ours_best,
     "last": last,
     "middle": middle,
     "argmax raw identity": raw_identity,

@@ -105,6 +105,7 @@ class Redraw:
             seeds=tuple(range(self.rows.shape[1])),
             texts=whole.texts[prompts],
             base=self.sheet(whole.base, fresh=fresh),
+            spare=None if self.fresh is None else self.sheet(whole.base, fresh=not fresh),
         )
 
 

@@ -6,104 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.picker.figures import (
+    BASELINES,
+    WHOLE,
+    Bounds,
+    Runs,
+    better_baselines,
+    by_goal,
+    figures,
+    goals,
+    met,
+    missed,
+    reliability,
+    verdicts,
+    ways_of,
+)
 from benchmarks.picker.rules import BUDGETS, OURS, RULES
-from benchmarks.picker.runs import DELTA
+from benchmarks.picker.runs import RATE
 
-Runs = Sequence[dict[str, Any]]
-Table = tuple[str, list[str], list[list[object]]]
-GOALS = {"mean_regret": 0.015, "share_regret_above_0_1": 0.01, "within_one_epoch": 0.85}
-WHOLE = 16
-"""Samples per checkpoint in every table except the comparison of sheet sizes."""
+Table = tuple[str, list[str], Sequence[Sequence[object]]]
 
 
-def figures(runs: Runs, rule: str = OURS, size: int = WHOLE) -> dict[str, float]:
-    """Return one rule's figures over all redraws of all runs."""
-    rows = [_outcome(run, place) for run in runs for place in run["picks"][str(size)][rule]]
-    regrets, away = (np.array(column) for column in zip(*rows, strict=True))
-    return {
-        "mean_regret": _round(regrets.mean()),
-        "share_regret_above_0_1": _round((regrets > 0.1).mean()),
-        "within_one_epoch": _round((away <= 1).mean()),
-        "latest_acceptable": _round((away == 0).mean()),
-        "acceptable": _round((regrets <= DELTA).mean()),
-    }
-
-
-def interval(runs: Runs, name: str, rule: str = OURS, size: int = WHOLE) -> tuple[float, float]:
-    """Return the 90 % interval of a figure, from redrawing people with all of their runs."""
-    people = sorted({run["person"] for run in runs})
-    each = [figures([run for run in runs if run["person"] == person], rule, size)[name] for person in people]
-    rng = np.random.default_rng(0)
-    means = rng.choice(each, size=(2000, len(people))).mean(axis=1)
-    return _round(np.quantile(means, 0.05)), _round(np.quantile(means, 0.95))
-
-
-def reliability(runs: Runs) -> dict[str, float]:
-    """Return how much the curve and the pick owe to chance, to the weights and to the face network."""
-    moved = [_near(place, run["standing"]) for run in runs for place in run["moved"]]
-    curves = [run["split_half"] for run in runs if not np.isnan(run["split_half"])]
-    return {
-        "split_half_spearman": _round(np.median(curves)),
-        "split_half_below_0_8": _round(np.mean(np.array(curves) < 0.8)),
-        "same_pick_other_weights": _round(np.mean(moved)),
-        "same_pick_other_face_network": _round(np.mean([_near(run["second"], run["standing"]) for run in runs])),
-    }
-
-
-def verdicts(runs: Runs) -> dict[str, float]:
-    """Return how the verdicts on single checkpoints agree with the oracle."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        for pair, count in run["verdicts"].items():
-            counts[pair] = counts.get(pair, 0) + count
-    said = {pair: count for pair, count in counts.items() if not pair.endswith("/uncertain")}
-    right = sum(count for pair, count in said.items() if len(set(pair.split("/"))) == 1)
-    good = {pair: count for pair, count in counts.items() if pair.startswith("good/")}
-    wrong = sum(count for pair, count in good.items() if pair in ("good/under", "good/over"))
-    return {
-        "agreement": _round(right / sum(said.values())),
-        "uncertain": _round(1 - sum(said.values()) / sum(counts.values())),
-        "false_alarms": _round(wrong / sum(good.values())),
-        "interval_coverage": _round(np.mean([run["covered"] for run in runs])),
-    }
-
-
-def summary(runs: Runs) -> dict[str, Any]:
-    """Return all figures under stable names: ours at 16 samples on top."""
-    sizes = sorted((int(size) for size in runs[0]["picks"]), reverse=True)
-    baselines = {name: figures(runs, name) for name in RULES if name != OURS}
-    return {
-        "runs": len(runs),
-        "people": len({run["person"] for run in runs}),
-        **figures(runs),
-        "intervals": {name: interval(runs, name) for name in GOALS},
-        "baselines": baselines,
-        "by_pictures": {str(size): figures(runs, OURS, size) for size in sizes},
-        "by_budget": {name: figures(runs, name) for name in BUDGETS},
-        "reliability": reliability(runs),
-        "verdicts": verdicts(runs),
-        "met": met(runs),
-    }
-
-
-def met(runs: Runs) -> dict[str, bool]:
-    """Return the goals, one by one."""
-    found, steady = figures(runs), reliability(runs)
-    others = [figures(runs, name)["latest_acceptable"] for name in RULES if name != OURS]
-    return {
-        "mean_regret": found["mean_regret"] <= GOALS["mean_regret"],
-        "share_regret_above_0_1": found["share_regret_above_0_1"] <= GOALS["share_regret_above_0_1"],
-        "within_one_epoch": found["within_one_epoch"] >= GOALS["within_one_epoch"],
-        "latest_acceptable_more_often_than_any_other": found["latest_acceptable"] > max(others),
-        "split_half_spearman": steady["split_half_spearman"] >= 0.8,
-        "same_pick_other_weights": steady["same_pick_other_weights"] >= 0.9,
-        "same_pick_other_face_network": steady["same_pick_other_face_network"] >= 0.9,
-    }
-
-
-def tables(runs: Runs) -> list[Table]:
+def tables(runs: Runs, noise: float = float("nan")) -> list[Table]:
     """Return title, heads and rows of everything there is to print."""
-    return [_rules(runs), _sizes(runs), _goals(runs), _runs(runs)]
+    return [_rules(runs), _sizes(runs), _goals(runs, noise), _ways(runs), _baselines(runs), _runs(runs)]
 
 
 def _rules(runs: Runs) -> Table:
@@ -149,32 +75,97 @@ def _checkpoints(name: str) -> int:
     return first + sum(then)
 
 
-def _goals(runs: Runs) -> Table:
-    values: dict[str, float] = {**figures(runs), **reliability(runs)}
-    best = max(figures(runs, name)["latest_acceptable"] for name in RULES if name != OURS)
-    values["latest_acceptable_more_often_than_any_other"] = values["latest_acceptable"]
-    goal: dict[str, str] = {name: f"<= {bound}" for name, bound in GOALS.items()}
-    goal |= {"within_one_epoch": ">= 0.85", "split_half_spearman": ">= 0.8"}
-    goal |= {"same_pick_other_weights": ">= 0.9", "same_pick_other_face_network": ">= 0.9"}
-    goal["latest_acceptable_more_often_than_any_other"] = f"> {best}"
-    rows: list[list[object]] = [
-        [name.replace("_", " "), values[name], goal[name], "yes" if yes else "NO"] for name, yes in met(runs).items()
+def _goals(runs: Runs, noise: float) -> Table:
+    """Return every figure that has a goal, at 16, 8 and 4 samples; then what is told without one."""
+    sizes = [int(size) for size in runs[0]["picks"]]
+    found = {size: by_goal(runs, size) for size in sizes}
+    reached = met(runs, noise)
+    rows = [
+        [_words(name), *(_told(found[WHOLE][name]), _bound(bounds), _yes(reached[name]))]
+        + [_told(found[size][name]) for size in sizes[1:]]
+        for name, bounds in goals(found[WHOLE]).items()
     ]
-    rows += [[name.replace("_", " "), value, "", ""] for name, value in verdicts(runs).items()]
-    rows += [["share of curves with split-half below 0.8", values["split_half_below_0_8"], "", ""]]
-    return "Figures and goals", ["figure", "measured", "goal", "met"], rows
+    steady, others = reliability(runs), better_baselines(runs)
+    best = max(figures(runs, name)["latest_acceptable"] for name in BASELINES)
+    more = {
+        "artifact_on_noise": (_told(noise), "<= 0.05"),
+        "no_better_baseline": (", ".join(others) or "none", "none"),
+        "latest_acceptable_more_often_than_any_other": (_told(found[WHOLE]["exactly"]), f"> {best:.4f}"),
+        "split_half_spearman": (_told(steady["split_half_spearman"]), ">= 0.8"),
+        "same_pick_other_weights": (_told(steady["same_pick_other_weights"]), ">= 0.9"),
+        "same_pick_other_face_network": (_told(steady["same_pick_other_face_network"]), ">= 0.9"),
+    }
+    blank = [""] * (len(sizes) - 1)
+    rows += [[_words(name), value, goal, _yes(reached[name]), *blank] for name, (value, goal) in more.items()]
+    said = verdicts(runs)
+    told = {name: said[name] for name in ("agreement", "uncertain")}
+    told["share of curves with split-half below 0.8"] = steady["split_half_below_0_8"]
+    rows += [[_words(name), _told(value), "", "", *blank] for name, value in told.items()]
+    return "Figures and goals", ["figure", "measured", "goal", "met", *(f"at {size}" for size in sizes[1:])], rows
+
+
+def _ways(runs: Runs) -> Table:
+    """Return the same figures of each way to over-train; a star marks a goal that is missed."""
+    ways = {way: by_goal(mine) for way, mine in ways_of(runs).items()}
+    lost = {way: missed(found) for way, found in ways.items()}
+    names = [*goals(by_goal(runs)), "perfect_latest_regret"]
+    rows = [["runs", *(str(len(mine)) for mine in ways_of(runs).values())]]
+    rows += [
+        [_words(name), *(_told(found[name]) + "*" * (name in lost[way]) for way, found in ways.items())]
+        for name in names
+    ]
+    return "By what is done wrong (* misses its goal)", ["figure", *ways], rows
+
+
+def _baselines(runs: Runs) -> Table:
+    """Return every rule's mean regret on each way to over-train; a star marks one that is surely better than ours."""
+    ways = ways_of(runs)
+    better = {way: better_baselines(mine) for way, mine in ways.items()}
+    rows: list[list[object]] = [
+        [
+            name,
+            *(f"{figures(mine, name)['mean_regret']:.4f}" + "*" * (name in better[way]) for way, mine in ways.items()),
+        ]
+        for name in RULES
+    ]
+    return (
+        "Mean regret by what is done wrong (* better than ours beyond the 90 % interval over people)",
+        ["rule", *ways],
+        rows,
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _told(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.4f}"
+
+
+def _yes(reached: bool) -> str:
+    return "yes" if reached else "NO"
+
+
+def _bound(bounds: Bounds) -> str:
+    least, most = bounds
+    if np.isinf(most):
+        return f">= {least:g}"
+    return f"{least:g} to {most:g}" if least else f"<= {most:.4g}"
 
 
 def _runs(runs: Runs) -> Table:
-    """Return one line a rate: what the runs are like."""
-    rates = sorted({run["rate"] for run in runs})
+    """Return one line a rate and a way: what the runs are like."""
+    kinds = {f"{run['rate']:g}" for run in ways_of(runs).get(RATE, [])}
+    parts = {
+        kind: [run for run in ways_of(runs)[RATE] if f"{run['rate']:g}" == kind] for kind in sorted(kinds, key=float)
+    }
     rows: list[list[object]] = []
-    for rate in rates:
-        part = [run for run in runs if run["rate"] == rate]
+    for name, part in {**parts, **{way: mine for way, mine in ways_of(runs).items() if way != RATE}}.items():
         found = figures(part)
         rows.append(
             [
-                f"{rate:g}",
+                name,
                 len(part),
                 f"{_mean(part, lambda run: run['base_quality']):.3f}",
                 f"{_mean(part, lambda run: max(run['quality'])):.3f}",
@@ -184,25 +175,9 @@ def _runs(runs: Runs) -> Table:
                 f"{found['within_one_epoch']:.1%}",
             ]
         )
-    heads = ["rate", "runs", "q(base)", "q(best)", "q(last)", "best at", "regret", "within one"]
-    return "Runs by learning rate", heads, rows
+    heads = ["rate or way", "runs", "q(base)", "q(best)", "q(last)", "best at", "regret", "within one"]
+    return "Runs by learning rate, and by what is done wrong", heads, rows
 
 
 def _mean(runs: Runs, value: Callable[[dict[str, Any]], float]) -> float:
     return float(np.mean([value(run) for run in runs]))
-
-
-def _near(place: int | None, other: int | None) -> bool:
-    return place == other if place is None or other is None else abs(place - other) <= 1
-
-
-def _outcome(run: dict[str, Any], place: int | None) -> tuple[float, float]:
-    """Return regret, and the number of checkpoints between the pick and the latest acceptable one."""
-    quality = np.array(run["quality"])
-    latest = int(np.flatnonzero(quality >= quality.max() - DELTA)[-1])
-    value = run["base_quality"] if place is None else quality[place]
-    return float(quality.max() - value), np.inf if place is None else float(abs(place - latest))
-
-
-def _round(value: Any) -> float:
-    return round(float(value), 4)

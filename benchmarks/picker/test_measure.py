@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from contracts import subject
 
-from benchmarks.picker import measure, tables, trajectories
+from benchmarks.picker import figures, measure, trajectories
 from benchmarks.picker.packing import pack, pack_features, unpack, unpack_features
-from benchmarks.picker.rules import OURS, RULES
+from benchmarks.picker.rules import BUDGETS, OURS, OURS_BEST, RULES
 from benchmarks.picker.runs import read_shard, redraw, take
 from benchmarks.picker.shards import rounded
 from benchmarks.picker.trajectories import PLAN
@@ -57,7 +57,7 @@ def test_a_shard_is_made_anew_only_where_what_it_depends_on_has_changed(tmp_path
 
 def test_a_shard_made_anew_is_told_apart_by_where_the_latest_acceptable_checkpoint_went():
     committed = json.loads((trajectories.RESULTS / "person-601.json").read_text())
-    assert [row[2:] for row in trajectories.compare(committed, committed)] == [["0.0000", "+0.0000", "0"]] * 5
+    assert [row[2:] for row in trajectories.compare(committed, committed)] == [["0.0000", "0.0000", "+0.0000", "0"]] * 5
     made = copy.deepcopy(committed)
     (run, *_) = read_shard(committed)
     seen = made["runs"]["0.0003"]["seen"]
@@ -65,8 +65,9 @@ def test_a_shard_made_anew_is_told_apart_by_where_the_latest_acceptable_checkpoi
     quality[run.latest_acceptable] = 0
     seen["quality"] = pack(quality.ravel())
     spoilt, *others = trajectories.compare(made, committed)
-    assert spoilt[2:] == [f"{run.quality[run.latest_acceptable]:.4f}", spoilt[3], "-1"]
-    assert {row[4] for row in others} == {"0"}
+    assert spoilt[2:] == [f"{run.quality[run.latest_acceptable]:.4f}", *spoilt[3:5], "-1"]
+    assert (float(spoilt[3]) == 0) == (run.latest_acceptable > run.best)
+    assert {row[5] for row in others} == {"0"}
 
 
 @pytest.mark.parametrize(("pictures", "shape"), [(16, (8, 2)), (8, (8, 1)), (4, (4, 1))])
@@ -97,24 +98,36 @@ def test_a_smaller_sheet_keeps_prompts_texts_and_base_together(evidence):
 
 def outcome(picks, **others):
     """Return a run of five checkpoints whose third and fourth are acceptable."""
-    chosen = {name: [4] * len(picks) for name in RULES} | {OURS: picks}
+    chosen = {name: [4] * len(picks) for name in (*RULES, *BUDGETS)} | {OURS: picks, OURS_BEST: [2]}
+    seen = {
+        "verdicts": {"good/good": 19, "good/over": 1, "over/over": 2, "under/uncertain": 2},
+        "causes": {"artifact/artifact": 9, "prompt/identity": 1},
+        "covered": 0.9,
+        "artifact": [1.0, 1.0, 1.0, 0.9, 0.1],
+        **{"order": 1.0, "order_before": 0.98, "caught": [99, 100], "kept": [49, 50]},
+    }
     return {
         "person": 1,
         "rate": 1e-3,
         "quality": [0.30, 0.50, 0.62, 0.61, 0.40],
         "base_quality": 0.1,
         "picks": {"16": chosen},
+        "seen": {"16": seen},
         "split_half": 0.9,
         "standing": 3,
         "moved": [3, 2, 4, 1],
         "second": 3,
-        "verdicts": {"good/good": 3, "good/over": 1, "over/over": 2, "under/uncertain": 2},
-        "covered": 0.9,
     } | others
 
 
+def seen(**others):
+    """Return the same with something else seen."""
+    whole = outcome([3])["seen"]["16"]
+    return {"seen": {"16": whole | others}}
+
+
 def test_regret_is_to_the_best_and_distance_to_the_latest_acceptable():
-    found = tables.figures([outcome([3, 2, 4, None])])
+    found = figures.figures([outcome([3, 2, 4, None])])
     assert found["mean_regret"] == pytest.approx((0.01 + 0.0 + 0.22 + 0.52) / 4, abs=1e-4)
     assert found["share_regret_above_0_1"] == 0.5
     assert found["latest_acceptable"] == 0.25
@@ -123,17 +136,81 @@ def test_regret_is_to_the_best_and_distance_to_the_latest_acceptable():
 
 
 def test_goals_are_met_only_where_the_figures_are():
-    assert all(tables.met([outcome([3, 3], moved=[3, 2])]).values())
-    assert not tables.met([outcome([4, 4])])["mean_regret"]
-    assert not tables.met([outcome([3, 3], second=0)])["same_pick_other_face_network"]
-    assert not tables.met([outcome([3, 3], split_half=0.5)])["split_half_spearman"]
+    met = figures.met([outcome([3, 3], moved=[3, 2])], noise=0.01)
+    assert all(met.values()), met
+    assert not figures.met([outcome([4, 4])])["mean_regret"]
+    assert not figures.met([outcome([3, 3], second=0)])["same_pick_other_face_network"]
+    assert not figures.met([outcome([3, 3], split_half=0.5)])["split_half_spearman"]
+    assert not figures.met([outcome([3])], noise=0.06)["artifact_on_noise"]
+    assert not figures.met([outcome([3])])["artifact_on_noise"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "others"),
+    [
+        ("artifact_soundness_order", {"order": 0.97}),
+        ("artifact_soundness_order_before", {"order_before": 0.96}),
+        ("artifact_caught", {"caught": [98, 100]}),
+        ("artifact_kept", {"kept": [48, 50]}),
+        ("false_alarms", {"verdicts": {"good/good": 18, "good/under": 1, "over/over": 2}}),
+        ("cause_right", {"causes": {"artifact/artifact": 8, "prompt/identity": 1}}),
+        ("interval_coverage", {"covered": 0.95}),
+        ("interval_coverage", {"covered": 0.87}),
+    ],
+)
+def test_a_goal_is_missed_by_a_little(goal, others):
+    assert figures.met([outcome([3])])[goal]
+    assert not figures.met([outcome([3], **seen(**others))])[goal]
+
+
+def test_a_perfect_latest_pays_for_what_is_acceptable():
+    assert figures.summary([outcome([2])])["perfect_latest_regret"] == pytest.approx(0.01)
+    assert figures.summary([outcome([3])])["best_regret"] == 0.0
+
+
+def test_each_way_is_told_by_itself_and_may_order_a_little_worse():
+    runs = [outcome([3]), outcome([4], way="outfit", **seen(order=0.96))]
+    found = figures.summary(runs)
+    assert list(found["ways"]) == ["rate", "outfit"]
+    assert found["ways"]["rate"]["mean_regret"] == pytest.approx(0.01)
+    assert found["ways"]["outfit"]["mean_regret"] == pytest.approx(0.22)
+    assert found["mean_regret"] == pytest.approx(0.115)
+    lost = figures.missed(figures.by_goal([runs[1]]))
+    assert "mean_regret" in lost
+    assert "artifact_soundness_order" not in lost
+
+
+def test_a_way_in_which_nothing_falls_misses_no_order():
+    run = outcome([3], **seen(order=None, order_before=None))
+    assert np.isnan(figures.by_goal([run])["artifact_soundness_order"])
+    assert "artifact_soundness_order" not in figures.missed(figures.by_goal([run]))
+
+
+def test_another_rule_is_better_only_beyond_the_interval_over_people():
+    def runs(others):
+        found = [outcome([3], person=person) for person in range(len(others))]
+        for run, place in zip(found, others, strict=True):
+            run["picks"]["16"]["last"] = [place]
+        return found
+
+    assert figures.better_baselines(runs([2] * 6)) == ["last"]
+    assert figures.better_baselines(runs([2, 2, 2, 4, 2, 2])) == []
 
 
 def test_a_false_alarm_is_a_good_checkpoint_that_is_called_bad():
-    found = tables.verdicts([outcome([3])])
-    assert found["false_alarms"] == 0.25
-    assert found["uncertain"] == 0.25
-    assert found["agreement"] == pytest.approx(5 / 6, abs=1e-4)
+    found = figures.verdicts([outcome([3])])
+    assert found["false_alarms"] == 0.05
+    assert found["uncertain"] == pytest.approx(2 / 24, abs=1e-4)
+    assert found["agreement"] == pytest.approx(21 / 22, abs=1e-4)
+    assert found["cause_right"] == 0.9
+
+
+def test_outcomes_of_before_say_what_they_know():
+    run = outcome([3], verdicts={"good/good": 3, "good/over": 1}, covered=0.9)
+    del run["seen"]
+    assert figures.verdicts([run])["false_alarms"] == 0.25
+    assert np.isnan(figures.verdicts([run], 8)["false_alarms"])
+    assert np.isnan(figures.sight([run])["artifact_caught"])
 
 
 def test_the_page_says_what_both_sets_of_runs_gave():
@@ -141,7 +218,7 @@ def test_the_page_says_what_both_sets_of_runs_gave():
     page = measure.PAGE.read_text(encoding="utf-8")
     names = {"the runs of the tables below": measure.RESULTS, "made again": measure.RESULTS_ANEW}
     for name, results in names.items():
-        found = tables.summary(json.loads(results.read_text(encoding="utf-8"))["runs"])
+        found = figures.summary(json.loads(results.read_text(encoding="utf-8"))["runs"])
         mean, share, within, exactly = (
             found[key] for key in ("mean_regret", "share_regret_above_0_1", "within_one_epoch", "latest_acceptable")
         )

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.picker.looks import look, portions, shard_of
-from benchmarks.picker.runs import read_shard
+from benchmarks.picker.runs import RATE, read_shard
 from benchmarks.picker.shards import Plan, sample
 from benchmarks.printing import print_table, write_json
 
@@ -109,14 +109,20 @@ def made_anew(plan: Plan) -> Path:
     return plan.root / "anew"
 
 
+COMPARED = ["person", "run", "largest difference", "up to the best", "of the best", "latest acceptable"]
+
+
 def compare(made: dict[str, Any], committed: dict[str, Any]) -> list[list[object]]:
-    """Return by run the largest difference of the oracle's mean quality at a checkpoint, that of the best checkpoints,
-    and by how many checkpoints the latest acceptable one has moved."""
+    """Return by run, under the heads COMPARED, the largest difference of the oracle's mean quality at a checkpoint, the
+    largest up to the committed best one, that of the best ones, and by how many checkpoints the latest acceptable one
+    has moved."""
     rows: list[list[object]] = []
     for one, other in zip(read_shard(made), read_shard(committed), strict=True):
-        largest, best = np.abs(one.quality - other.quality).max(), one.quality.max() - other.quality.max()
+        apart, best = np.abs(one.quality - other.quality), one.quality.max() - other.quality.max()
         moved = one.latest_acceptable - other.latest_acceptable
-        rows.append([one.person, f"{one.rate:g}", f"{largest:.4f}", f"{best:+.4f}", f"{moved:+d}" if moved else "0"])
+        name = f"{one.rate:g}" if one.way == RATE else one.way
+        differences = (f"{apart.max():.4f}", f"{apart[: other.best + 1].max():.4f}", f"{best:+.4f}")
+        rows.append([one.person, name, *differences, f"{moved:+d}" if moved else "0"])
     return rows
 
 
@@ -135,8 +141,7 @@ def main() -> None:
     for made in shards(PLAN, chosen.people, folder, chosen.jobs, anew=chosen.anew):
         committed = RESULTS / f"person-{made['person']}.json"
         if chosen.anew and committed.exists():
-            rows = compare(made, json.loads(committed.read_text(encoding="utf-8")))
-            print_table(["person", "rate", "largest difference", "of the best", "latest acceptable"], rows)
+            print_table(COMPARED, compare(made, json.loads(committed.read_text(encoding="utf-8"))))
     return None
 
 

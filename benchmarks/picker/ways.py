@@ -5,6 +5,7 @@ Each way is one run of each of six drawn people, long enough to go over where th
 
     python -m benchmarks.picker.ways --jobs 2                 make what is missing: hours, one file a person, resumable
     python -m benchmarks.picker.ways --ways outfit long       only these
+    python -m benchmarks.picker.ways --people 641 --anew      made again, beside the committed ones, and compared
     python -m benchmarks.picker.ways --replay                 what the oracle sees along the runs that are there
 
 Rules and thresholds are chosen on the people of half A and reported on those of half B.
@@ -25,7 +26,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from benchmarks.picker.runs import Trajectory, read_shard
 from benchmarks.picker.shards import Plan, identity_of
-from benchmarks.picker.trajectories import PLAN, shards
+from benchmarks.picker.trajectories import COMPARED, PLAN, compare, made_anew, shards
 from benchmarks.printing import print_table
 from benchmarks.signatures import pixels_hash, signature
 from lorasweep.portraits.folder import write_photos
@@ -245,11 +246,13 @@ def plan_of(key: str) -> Plan:
     )
 
 
-def make_way(key: str, people: Sequence[int], folder: Path, jobs: int) -> Iterable[dict[str, Any]]:
+def make_way(
+    key: str, people: Sequence[int], folder: Path, jobs: int, *, anew: bool = False
+) -> Iterable[dict[str, Any]]:
     """Yield a shard a person: those in ``folder`` that the present code made, then the others, made and kept there."""
     way = WAYS[key]
     about = {"way": key, "wrong": str(way.wrong), "rate": way.rate, "rank": way.rank}
-    return shards(plan_of(key), people, folder, jobs, about=about)
+    return shards(plan_of(key), people, folder, jobs, anew=anew, about=about)
 
 
 def read_ways(people: Iterable[int], folder: Path = RESULTS) -> list[Trajectory]:
@@ -281,10 +284,15 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=everybody)
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each; one draws a person")
     parser.add_argument("--to", type=Path, default=RESULTS, help="folder of the shards, instead of the committed one")
+    parser.add_argument("--anew", action="store_true", help="make what is committed again, beside it")
     parser.add_argument("--replay", action="store_true", help="make nothing")
     chosen = parser.parse_args()
     for key in () if chosen.replay else chosen.ways:
-        for made in make_way(key, chosen.people, chosen.to, chosen.jobs):
+        folder = made_anew(plan_of(key)) if chosen.anew else chosen.to
+        for made in make_way(key, chosen.people, folder, chosen.jobs, anew=chosen.anew):
+            committed = RESULTS / f"{key}-{made['person']}.json"
+            if chosen.anew and committed.exists():
+                print_table(COMPARED, compare(made, json.loads(committed.read_text(encoding="utf-8"))))
             print(f"{key}: person {made['person']}", flush=True)
     runs = [run for run in read_ways(chosen.people, chosen.to) if run.way in chosen.ways]
     print_table(["way", "", *map(str, range(1, 13)), ""], curves(runs))
