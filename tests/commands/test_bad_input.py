@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts.tiny import SIDE
+from contracts.fixtures import tiny_overrides
+from contracts.tiny import SIDE, write_tiny_photos
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -22,11 +23,27 @@ Command = Callable[..., int]
 Spoil = Callable[[Path], object]
 
 
+def words_of(model_folder: Path, root: Path) -> list[str]:
+    """What is typed after the photos."""
+    words = [word for word in tiny_overrides(root.parent / "photos", model_folder, root) if "data.path" not in word]
+    return [*words, "track.mlflow=false", "name=run"]
+
+
 @pytest.fixture
-def train(overrides: Callable[..., list[str]], tmp_path: Path) -> Command:
+def train(model_folder: Path, tmp_path: Path) -> Command:
     """``lorasweep train`` on five photos, in this process."""
-    words = [word for word in overrides("track.mlflow=false", "name=run") if not word.startswith("data.path")]
-    return lambda *more: cli.main(["train", str(tmp_path / "photos"), *words, *more])
+    photos, words = write_tiny_photos(tmp_path / "photos"), words_of(model_folder, tmp_path / "mlruns")
+    return lambda *more: cli.main(["train", str(photos), *words, *more])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The checkpoint files of the run that nothing goes wrong in."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    assert cli.main(["train", str(write_tiny_photos(root / "photos")), *words_of(model_folder, root / "mlruns")]) == 0
+    files = checkpoints(root / "mlruns")
+    assert len(files) == 3
+    return files
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -162,18 +179,25 @@ def test_a_disk_that_is_full_from_the_beginning_leaves_no_run(
 
 @pytest.mark.parametrize("last", [12, 14, 16, 18, 20, 22])
 def test_a_disk_that_fills_up_keeps_what_is_whole_and_the_run_goes_on_to_the_same_bytes(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, last: int
+    train: Command,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    last: int,
 ) -> None:
-    assert train("track.root=" + str(tmp_path / "undisturbed")) == 0
     with monkeypatch.context() as patched:
         filled_after(last, patched)
         assert train() == 75
     assert "The disk is full: " in told(capsys)
     assert not list(tmp_path.rglob("*.tmp"))
     assert cli.main(["resume", "last", "--root", str(tmp_path / "mlruns")]) == 0
-    files = [sorted((tmp_path / root).glob("runs/run/checkpoints/*.safetensors")) for root in ("undisturbed", "mlruns")]
-    assert [path.name for path in files[0]] == [path.name for path in files[1]]
-    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+    assert checkpoints(tmp_path / "mlruns") == undisturbed
+
+
+def checkpoints(root: Path) -> dict[str, bytes]:
+    """The checkpoint files of the run."""
+    return {path.name: path.read_bytes() for path in root.glob("runs/run/checkpoints/*.safetensors")}
 
 
 def filled_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,18 +57,18 @@ def family_of(model_of: Callable[[str], Path]) -> Callable[[str], Any]:
 @pytest.fixture
 def overrides(model_folder: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """Overrides of a run of 12 steps with 3 checkpoints and no scorers, under ``tmp_path``/mlruns."""
-    photos = write_tiny_photos(tmp_path / "photos")
+    words = tiny_overrides(write_tiny_photos(tmp_path / "photos"), model_folder, tmp_path / "mlruns")
+    return lambda *more: [*words, *more]
 
-    def build(*more: str) -> list[str]:
-        return [
-            "preset=person_portraits",
-            as_override("data.path", str(photos)),
-            as_override("model.path", str(model_folder)),
-            as_override("track.root", str(tmp_path / "mlruns")),
-            f"model.resolution={SIDE}",
-            *("data.repeats=2", "lora.rank=4", "optim.batch_size=2", "optim.steps=12", "save.count=3"),
-            *("evaluate.enabled=false", "hardware.threads=1"),
-            *more,
-        ]
 
-    return build
+def tiny_overrides(photos: Path, model: Path, root: Path) -> list[str]:
+    """Overrides of a run of 12 steps with 3 checkpoints and no scorers."""
+    return [
+        "preset=person_portraits",
+        as_override("data.path", str(photos)),
+        as_override("model.path", str(model)),
+        as_override("track.root", str(root)),
+        f"model.resolution={SIDE}",
+        *("data.repeats=2", "lora.rank=4", "optim.batch_size=2", "optim.steps=12", "save.count=3"),
+        *("evaluate.enabled=false", "hardware.threads=1"),
+    ]
