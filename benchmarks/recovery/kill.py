@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -51,10 +51,15 @@ class Moment:
     delay: float
 
 
+def cold(words: Sequence[str], **options: Any) -> Any:
+    """Start ``lorasweep WORD…`` in a new Python, with Popen's options, and return the Popen."""
+    return subprocess.Popen([sys.executable, "-m", "lorasweep", *words], **options)
+
+
 class Program:
     """``lorasweep`` in a process group of its own, and the journal that it writes; it does not outlive its ``with``."""
 
-    def __init__(self, words: Sequence[str], scratch: Path, run: Path) -> None:
+    def __init__(self, words: Sequence[str], scratch: Path, run: Path, start: Callable[..., Any] = cold) -> None:
         self.words, self.run, self.log = words, run, scratch / "log.txt"
         self._offset, self._seen, self._starts = 0, set[tuple[str, str]](), 0
         self._look()
@@ -62,10 +67,7 @@ class Program:
         environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "lorasweep", *words]
-            self._process = subprocess.Popen(
-                command, cwd=scratch, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = start(words, cwd=scratch, env=environment, stdout=log, stderr=log, start_new_session=True)
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -118,8 +120,19 @@ class Program:
         self._starts += sum(entry.kind == "start" for entry in entries)
 
 
-def experiment(scratch: Path, kills: int, steps: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what came of both runs; every moment is a function of ``seed`` and of the undisturbed run's journal."""
+def experiment(
+    scratch: Path,
+    kills: int,
+    steps: int,
+    seed: int,
+    changes: Sequence[str] = (),
+    start: Callable[..., Any] = cold,
+) -> dict[str, Any]:
+    """Return what came of both runs; every moment is a function of ``seed`` and of the undisturbed run's journal.
+
+    Args:
+        start: starts the processes that are killed, and the last one, as ``cold`` does.
+    """
     from lorasweep.portraits.folder import write_person
 
     rng = Random(seed)
@@ -133,14 +146,14 @@ def experiment(scratch: Path, kills: int, steps: int, seed: int, changes: Sequen
     for number, moment in enumerate([None, *moments(story, kills, rng)]):
         begun = any(entry.kind == "start" for entry in read(run_of(killed)))
         again = resume if begun else train_words(scratch, killed, steps, changes)
-        with Program(again, scratch, run_of(killed)) as program:
+        with Program(again, scratch, run_of(killed), start) as program:
             if not program.kill(moment):
                 break
         rows.append(
             {"kill": number, "command": again[0], "seconds": program.seconds, **found_at(run_of(killed), story)}
         )
     else:
-        with Program(resume, scratch, run_of(killed)) as program:
+        with Program(resume, scratch, run_of(killed), start) as program:
             program.finish()
     return {"kills": rows, **compare(run_of(whole), run_of(killed)), "mlflow": in_mlflow(killed), "steps": steps}
 

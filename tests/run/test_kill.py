@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from contracts.killing import warm_process
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.recovery import kill
@@ -13,7 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Wind
 
 
 def test_a_run_killed_again_and_again_ends_with_the_files_of_an_undisturbed_one(tmp_path: Path) -> None:
-    found = kill.experiment(tmp_path, kills=3, steps=24, seed=1, changes=["save.count=3"])
+    with warm_process() as warm:  # the undisturbed run starts cold
+        found = kill.experiment(tmp_path, kills=3, steps=24, seed=1, changes=["save.count=3"], start=warm.start)
     assert [row["command"] for row in found["kills"]] == ["train", "train", "resume", "resume"]
     assert [row["kill"] for row in found["kills"]] == [0, 1, 2, 3]
     assert [line["step"] for line in found["checkpoints"]] == [8, 16, 24]

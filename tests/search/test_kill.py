@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +9,12 @@ from pathlib import Path
 import optuna
 import pytest
 from contracts.judged import JUDGED
+from contracts.killing import NOWHERE, Warm, warm_process
 
 from lorasweep.search.study import database_url
 from lorasweep.track.recall import read_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")]
-PROGRAM = Path(__file__).parents[1] / "contracts" / "killing.py"
 PLACES = (
     ("lorasweep.search.sampling:Asker.ask", 2, "before the second trial is asked for"),
     ("lorasweep.run.recorder:RunRecorder.step_taken", 13, "in training"),
@@ -27,14 +25,13 @@ PLACES = (
 TRIALS = 4
 
 
-def run(place: str, count: int, words: list[str]) -> int:
+def run(warm: Warm, place: str, count: int, words: list[str], folder: Path) -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), place, str(count), *words], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
-    return done.returncode
+    with (folder / "log.txt").open("w") as log:
+        code = warm.start(words, cwd=folder, env=environment, stdout=log, place=place, count=count).wait()
+    assert code in (0, -signal.SIGKILL), (folder / "log.txt").read_text()[-3000:]
+    return code
 
 
 def test_a_search_killed_at_every_turn_ends_with_as_many_finished_trials_as_were_asked_for(
@@ -52,9 +49,10 @@ def test_a_search_killed_at_every_turn_ends_with_as_many_finished_trials_as_were
         "sampler=random",
         "stop_past_peak=false",
     ]
-    for place, count, when in PLACES:
-        assert run(place, count, command) == -signal.SIGKILL, when
-    assert run("none", 0, command) == 0
+    with warm_process() as warm:
+        for place, count, when in PLACES:
+            assert run(warm, place, count, command, tmp_path) == -signal.SIGKILL, when
+        assert run(warm, NOWHERE, 0, command, tmp_path) == 0
 
     root = tmp_path / "mlruns"
     study = optuna.load_study(study_name="s1lv10-lr", storage=database_url(root))
