@@ -98,7 +98,7 @@ def test_a_sheet_without_faces_is_judged_by_the_rest():
 def test_what_is_neither_shown_good_nor_shown_worse_is_uncertain():
     shaky, noise = [scored(30), scored(40)], np.random.default_rng(1).normal(size=(8, 1, 1))
     for one in shaky:
-        one.by_prompt[...] += 0.3 * (noise - noise.mean()) - 0.06
+        one.by_prompt[...] += 0.6 * (noise - noise.mean()) - 0.06
     chosen = pick(scored(10), scored(20), *shaky)
     assert words(chosen)[40] == ("uncertain", "")
     assert chosen.step < 40

@@ -1,4 +1,4 @@
-"""From shares to scores, and how sure they are if the prompts are taken for a random draw."""
+"""From shares to scores, and how sure they are if the same prompts were drawn again from other seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,10 +54,13 @@ def comparable(scores: Sequence[Scores]) -> Bools:
     return (judged | ~fullest).all(axis=1)
 
 
-def prompt_draws(prompts: int, replicates: int, rng: np.random.Generator) -> Floats:
-    """Return [B, P] how often each replicate holds each prompt; the first replicate is the sheet as it is."""
-    # Whole prompts are drawn: two seeds of one prompt are alike and would make the interval too narrow.
+def prompt_draws(prompts: int, seeds: int, replicates: int, rng: np.random.Generator) -> Floats:
+    """Return [B, P] how much each replicate makes of each prompt; the first replicate is the sheet as it is."""
+    # Whole prompts are drawn, since one seed a prompt tells nothing else. But they are the same prompts at every
+    # checkpoint and on fresh seeds, and only a part of what sets two of them apart is chance: on the drawn people that
+    # are for choosing seeds scatter as much as prompts do, so of S seeds' mean 1 / (1 + S) of the variance is theirs.
     draws = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=replicates).astype(np.float64)
+    draws = 1 + np.sqrt(1 / (1 + seeds)) * (draws - 1)
     draws[0] = 1.0
     return draws
 

@@ -58,7 +58,7 @@ def score(
     sheet = (len(evidence.prompts), len(evidence.seeds), len(COMPONENTS))
     shares = np.stack([judged[name].shares for name in COMPONENTS], axis=1).reshape(sheet)
     components = component_means(shares)
-    draws = prompt_draws(len(evidence.prompts), REPLICATES, rng)
+    draws = prompt_draws(len(evidence.prompts), len(evidence.seeds), REPLICATES, rng)
     spread = replicate_scores(shares[None], exact, draws)[:, 0]
     # Geometric, so that one component cannot buy back another: a perfect likeness that ignores the prompt scores low.
     # Its logarithm is a sum, so weight x log(component) says exactly what a checkpoint lost and where.

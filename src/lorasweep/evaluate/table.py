@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from lorasweep.records import Bools, Floats, Scores
 
-OWN = 0.5
-"""Weight of a checkpoint itself in its smoothed shares; neighbours at the mean distance weigh a quarter each."""
-
-
 class Rule(Protocol):
     """What the pick reads of ``config.pick``."""
 
@@ -57,10 +53,10 @@ def smooth(shares: Floats, steps: Sequence[int] | NDArray[np.int64]) -> Floats:
     # mean distance a neighbour weighs half as much as the checkpoint itself, at twice that distance nothing.
     gaps = np.diff(steps).astype(np.float64)
     nearness = np.clip(1 - gaps / (2 * gaps.mean()), 0, None) if len(gaps) else gaps
-    parts = (OWN * nearness).reshape(-1, *([1] * (shares.ndim - 1)))
+    parts = nearness.reshape(-1, *([1] * (shares.ndim - 1)))
     total, weight = np.zeros_like(shares), np.zeros_like(shares)
     before, whole, after = slice(None, -1), slice(None), slice(1, None)
-    for target, source, part in ((after, before, parts), (whole, whole, OWN), (before, after, parts)):
+    for target, source, part in ((after, before, parts), (whole, whole, 1.0), (before, after, parts)):
         judged = ~np.isnan(shares[source])
         total[target] += part * np.where(judged, shares[source], 0.0)
         weight[target] += part * judged
