@@ -179,7 +179,7 @@ def tied(choice: Choice) -> int:
     """Pick the latest checkpoint whose paired difference to the best is below two standard errors."""
     shares = np.stack([each.by_prompt for each in choice.scores])
     weights = exponents(tuple(choice.scores[0].components), choice.weights)
-    draws = prompt_draws(*shares.shape[1:3], 500, np.random.default_rng(0))
+    draws = prompt_draws(shares.shape[1], shares.shape[2], 500, np.random.default_rng(0))
     spread = replicate_scores(shares, weights, draws)
     best = int(np.argmax(choice.own_score))
     behind = spread[:, [best]] - spread

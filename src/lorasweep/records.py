@@ -63,6 +63,7 @@ class NoteKind(StrEnum):
     FACE_NOT_ASKED = auto()
     SUBJECT_NOT_ASKED = auto()
     PHOTO_NOT_ASKED = auto()
+    """Of runs that were scored before every prompt was judged for damage."""
     FEW_FACES = auto()
     FEW_PHOTOS = auto()
     STRANGERS_ALIKE = auto()
@@ -73,6 +74,7 @@ class NoteKind(StrEnum):
     FACES_NOT_SOUGHT = auto()
     NOTHING_TO_COPY = auto()
     SEEDS_ALIKE = auto()
+    PROMPTS_ALIKE = auto()
     NO_HELD_OUT = auto()
 
 

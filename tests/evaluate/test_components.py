@@ -218,6 +218,30 @@ def test_the_same_picture_for_every_seed_costs_novelty():
     assert metric.value(JUDGES["novelty"], drawn, known) < 0.05
 
 
+def one_seed(part: Features) -> Features:
+    return metric.take(part, np.arange(0, 16, 2))
+
+
+def test_with_one_seed_previews_of_different_prompts_that_converge_cost_novelty():
+    known = subject.evidence(0)
+    single = replace(known, seeds=(0,), base=one_seed(known.base))
+    drawn = one_seed(subject.sheet(known))
+    assert metric.value(JUDGES["novelty"], drawn, single) > 0.95
+    one_scene = subject.unit(drawn.scene[:7].mean(axis=0))
+    drawn.scene[:7] = subject.unit(0.9 * one_scene + 0.1 * drawn.scene[:7])
+    judged = JUDGES["novelty"](drawn, single)
+    assert np.clip(np.nanmean(judged.shares), 0, 1) < 0.05
+    assert Note(NoteKind.PROMPTS_ALIKE) in judged.notes
+
+
+def test_with_one_seed_the_prompt_without_the_subject_does_not_save_the_others():
+    known = subject.evidence(0)
+    single = replace(known, seeds=(0,), base=one_seed(known.base))
+    drawn = one_seed(subject.sheet(known))
+    drawn.scene[:7] = drawn.scene[0]
+    assert metric.value(JUDGES["novelty"], drawn, single) == 0
+
+
 def test_seeds_that_differ_a_tenth_as_much_as_strangers_cost_no_novelty():
     known = subject.evidence(0)
     drawn = subject.sheet(known)

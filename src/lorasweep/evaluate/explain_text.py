@@ -142,15 +142,17 @@ def _not_yet(fault: str) -> str:
 
 
 def _novelty(told: Change) -> str:
-    if _alike(told.notes):
-        return "pictures of one prompt hardly differ from each other"
-    now, before = told.shares < REPEATED, told.shares_before < REPEATED
-    if now.any():
-        verb = "repeats" if now.sum() == 1 else "repeat"
-        return f"{_among(now, told.shares)} {verb} a training photo{_as_to(before, told)}"
-    if _alike(told.notes_before):
-        return f"pictures of one prompt differ more than {told.against}"
-    return f"no picture repeats a training photo ({_count(before)} {told.against})" if before.any() else ""
+    now, before = _alike(told.notes), _alike(told.notes_before)
+    if now:
+        return f"pictures of {now} hardly differ from each other"
+    repeated, repeated_before = told.shares < REPEATED, told.shares_before < REPEATED
+    if repeated.any():
+        verb = "repeats" if repeated.sum() == 1 else "repeat"
+        return f"{_among(repeated, told.shares)} {verb} a training photo{_as_to(repeated_before, told)}"
+    if before:
+        return f"pictures of {before} differ more than {told.against}"
+    known = _count(repeated_before)
+    return f"no picture repeats a training photo ({known} {told.against})" if known else ""
 
 
 FAULTS: Mapping[str, Callable[[Change], str]] = {
@@ -178,8 +180,12 @@ def _look(notes: Sequence[Note]) -> str:
     return next((str(note.values["fault"]) for note in notes if note.kind is NoteKind.DAMAGED), "")
 
 
-def _alike(notes: Sequence[Note]) -> bool:
-    return any(note.kind is NoteKind.SEEDS_ALIKE for note in notes)
+ALIKE = {NoteKind.SEEDS_ALIKE: "one prompt", NoteKind.PROMPTS_ALIKE: "different prompts"}
+"""Which pictures hardly differ, by the note that says so."""
+
+
+def _alike(notes: Sequence[Note]) -> str:
+    return next((ALIKE[note.kind] for note in notes if note.kind in ALIKE), "")
 
 
 def _count(failed: Bools) -> int:

@@ -44,7 +44,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     _check(judged)
     weights = exponents(tuple(judged[0].components), judged[0].weights)
     shares = smooth(np.stack([part.by_prompt for part in judged]), [part.step for part in judged])
-    draws = prompt_draws(*shares.shape[1:3], rule.replicates, rng)
+    draws = prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
     fit = comparable(judged)
     allowed = fit & np.array([not part.vetoes for part in judged])

@@ -93,7 +93,7 @@ def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Gener
         return False
     weights = exponents(tuple(standing.components), standing.weights)
     shares = np.stack([standing.by_prompt, other.by_prompt])
-    spread = replicate_scores(shares, weights, prompt_draws(*shares.shape[1:3], rule.replicates, rng))
+    spread = replicate_scores(shares, weights, prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng))
     return float(np.quantile(spread[:, 1] - spread[:, 0], 1 - rule.confidence)) > 0
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lorasweep.records import Bools, Floats, Scores
 
+
 class Rule(Protocol):
     """What the pick reads of ``config.pick``."""
 

@@ -35,6 +35,7 @@ NOTES = {
     NoteKind.FACES_NOT_SOUGHT: "geometry is not judged: no face was looked for",
     NoteKind.NOTHING_TO_COPY: "copying is not judged: it takes two training photos and a prompt with the subject",
     NoteKind.SEEDS_ALIKE: "pictures of one prompt hardly differ",
+    NoteKind.PROMPTS_ALIKE: "pictures of different prompts hardly differ",
     NoteKind.NO_HELD_OUT: "no held-out photos: copying cannot be ruled out",
 }
 VETOES = {
