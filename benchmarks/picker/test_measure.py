@@ -189,12 +189,15 @@ def test_a_way_in_which_nothing_falls_misses_no_order():
 def test_another_rule_is_better_only_beyond_the_interval_over_people():
     def runs(others):
         found = [outcome([3], person=person) for person in range(len(others))]
-        for run, place in zip(found, others, strict=True):
-            run["picks"]["16"]["last"] = [place]
+        for run, picks in zip(found, others, strict=True):
+            run["picks"]["16"]["last"] = picks
         return found
 
-    assert figures.better_baselines(runs([2] * 6)) == ["last"]
-    assert figures.better_baselines(runs([2, 2, 2, 4, 2, 2])) == []
+    always, mostly = [2] * 12, [2] * 11 + [4]
+    assert figures.better_baselines(runs([always] * 6)) == ["last"]
+    doubtful = runs([always, mostly] * 3)
+    assert figures.figures(doubtful, "last")["mean_regret"] < figures.figures(doubtful)["mean_regret"]
+    assert figures.better_baselines(doubtful) == []
 
 
 def test_a_false_alarm_is_a_good_checkpoint_that_is_called_bad():
