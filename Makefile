@@ -51,8 +51,8 @@ benchmarks: setup
 	$(if $(PEOPLE),,$(THREADS) $(BIN)/python -m benchmarks.pictures.evidence)
 
 # Every table again, from the committed results: half a minute.
-REPLAYS := evaluator picker picker.arc picker.ways check check.orientation search.quality search.rules real.dreambooth \
-	recovery.kill $(addprefix speed.,cards check cohort cohort_card overhead peers step_time sweep_cost)
+REPLAYS := evaluator picker picker.arc picker.ways check check.orientation search.quality search.rules real \
+	real.dreambooth recovery.kill $(addprefix speed.,cards check cohort cohort_card overhead peers step_time sweep_cost)
 bench-replay: setup
 	@for each in $(REPLAYS); do \
 		echo "== benchmarks.$$each --replay"; $(THREADS) $(BIN)/python -m benchmarks.$$each --replay || exit 1; \
