@@ -1,15 +1,14 @@
 """What a training starts from: PEFT, whose one door is here, names the modules that get an adapter and fills them."""
 
-import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from lorasweep.errors import UserError
 from lorasweep.models.family import Family
-from lorasweep.models.lora.layer import LoraWeights, module_shapes
+from lorasweep.models.lora.layer import LoraWeights, copied, module_shapes
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import LoraConfig
@@ -89,9 +88,9 @@ def hollow(module: nn.Module) -> nn.Module:
     """Return the same tree of modules in fp32 on the CPU, with no weights to speak of."""
     # One zero, expanded to every shape: PEFT draws the same numbers as on the real weights, of which a copy of FLUX
     # in fp32 would take 48 GB.
-    memo: dict[int, object] = {}
+    memo: dict[int, Any] = {}
     for tensor in module.parameters():
         memo[id(tensor)] = nn.Parameter(torch.zeros(()).expand(tensor.shape), requires_grad=False)
     for tensor in module.buffers():
         memo[id(tensor)] = tensor
-    return copy.deepcopy(module, memo)
+    return copied(module, memo)
