@@ -83,6 +83,7 @@ class VetoKind(StrEnum):
 
     COPIES = auto()
     NO_FACE = auto()
+    DAMAGED = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +260,7 @@ class Veto:
 
     kind: VetoKind
     share: float
-    """Of its images, 0 to 1, that are at fault."""
+    """Of its images that are at fault, or of its soundness that is lost; 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

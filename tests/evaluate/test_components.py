@@ -280,6 +280,16 @@ def test_texture_that_the_photos_have_too_is_no_damage_but_where_no_photo_is_ask
     assert shares[sketch].max() < 0.05
 
 
+def test_a_checkpoint_that_lost_half_of_its_soundness_is_ruled_out_if_faces_tell_the_subject():
+    known = subject.evidence(0)
+    assert JUDGES["artifact"](subject.sheet(known), known).veto is None
+    ruined = subject.damaged(subject.sheet(known), grain=4.0)
+    veto = JUDGES["artifact"](ruined, known).veto
+    assert veto.kind is VetoKind.DAMAGED
+    assert veto.share > 0.9
+    assert JUDGES["artifact"](ruined, replace(known, told_by="image")).veto is None
+
+
 def noisy(known: Evidence, rows, change: float = 3.0) -> Features:
     drawn = subject.sheet(known)
     drawn.texture[rows] += change

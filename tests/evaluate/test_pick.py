@@ -196,7 +196,7 @@ def test_where_every_finalist_is_ruled_out_on_fresh_seeds_none_is_usable():
     assert (found.step, found.run_verdict, found.runner_up) == (None, RunVerdict.NOTHING_USABLE, None)
     assert found.reason == (
         "On fresh seeds checkpoint 70 is ruled out (40% of it is copied from training photos), "
-        "and so is every other finalist."
+        "and no other finalist is sound."
     )
 
 
@@ -206,8 +206,8 @@ def test_a_pick_that_fresh_seeds_cannot_judge_gives_way_to_a_finalist_that_they_
     assert confirm(chosen, fresh, RULE).step == 50
 
 
-WEAK = [0.5, 0.9, 0.9, 0.9, 0.9]
-"""Half like the subject, and good in all else."""
+WEAK = [0.6, 0.9, 0.9, 0.9, 0.9]
+"""Hardly like the subject, and good in all else."""
 UNKNOWN = [np.nan, 0.9, 0.9, 0.9, 0.9]
 """The same, but nobody can tell whether it is like the subject at all."""
 
@@ -256,10 +256,37 @@ def test_runs_are_not_compared_by_neighbours_whose_identity_is_unknown():
     assert steady_score(chosen, fresh) == pytest.approx(fresh[1].score)
 
 
+STRANGER = [0.45, 0.95, 1.0, 1.0, 1.0]
+"""Another woman's face, flawless in all else: a score of 0.72."""
+
+
+def test_a_flawless_stranger_is_not_picked_however_high_the_score_is():
+    chosen = pick(run((STRANGER, STRANGER, STRANGER)))
+    assert (chosen.step, chosen.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
+    assert "shows somebody else: identity is 0.4" in chosen.reason
+    assert pick(run((STRANGER,)), replace(RULE, least_likeness=0.4)).step == 10
+
+
+def test_of_a_run_that_learns_the_person_late_only_the_late_ones_are_picked():
+    late = [0.7, 0.6, 0.6, 0.6, 0.6]
+    earliest = replace(RULE, prefer="earliest", delta=0.5)
+    nobody = [0.3, 0.95, 1.0, 1.0, 1.0]
+    assert pick(run((nobody, nobody, late, late)), earliest).step == 30
+
+
+def test_a_finalist_that_fresh_seeds_show_to_be_somebody_else_gives_way():
+    chosen = pick(run([[level, 0.9, 0.9, 0.9, 0.9] for level in PLATEAU]))
+    fresh = [scored(step, WEAK, fresh=True) for step in (50, 70, 90)] + [scored(80, STRANGER, fresh=True)]
+    found = confirm(chosen, fresh, RULE)
+    assert found.step in (50, 70)
+    assert "80 shows somebody else" in found.reason
+
+
 def test_a_fresh_score_below_the_floor_leaves_nothing():
-    chosen = pick(run((0.2, 0.25, 0.25)))
+    anybody = replace(RULE, least_likeness=0)
+    chosen = pick(run((0.2, 0.25, 0.25)), anybody)
     assert chosen.step == 30
-    lost = confirm(chosen, [scored(30, 0.1, fresh=True), scored(20, 0.1, fresh=True)], RULE)
+    lost = confirm(chosen, [scored(30, 0.1, fresh=True), scored(20, 0.1, fresh=True)], anybody)
     assert (lost.step, lost.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
 
 
@@ -367,7 +394,7 @@ def quality(rng: np.random.Generator, epochs: int = 12) -> np.ndarray:
 def test_simulated_runs_are_picked_close_to_the_best(sigma):
     """200 runs of 12 checkpoints, 16 pictures each: noise ``sigma`` a picture, 60 % of it common to all checkpoints."""
     rng = np.random.default_rng(5)
-    rule = SimpleNamespace(prefer="latest", delta=0.05, confidence=0.84, replicates=100, floor=0.0)
+    rule = SimpleNamespace(prefer="latest", delta=0.05, confidence=0.84, replicates=100, floor=0.0, least_likeness=0.0)
     regret, close = [], []
     for number in range(200):
         truth = quality(rng)

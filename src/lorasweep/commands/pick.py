@@ -17,6 +17,7 @@ from lorasweep.console import Say
 from lorasweep.errors import ExitCode, UserError
 from lorasweep.evaluate.explain import Explanation
 from lorasweep.records import Pick, RunVerdict, RunView
+from lorasweep.run.picking import pick_rule
 from lorasweep.run.recorder import picked_file
 from lorasweep.track.recall import read_run
 
@@ -115,7 +116,7 @@ def _choose(view: RunView) -> Pick:
     run = from_plain(view.config)
     if not view.scores:
         raise UserError(f"{view.name} has no scores to pick by; score it with 'lorasweep evaluate {view.name}'.")
-    return choose(view.scores, run.pick, np.random.default_rng(run.seed))
+    return choose(view.scores, pick_rule(run), np.random.default_rng(run.seed))
 
 
 def _by_hand(view: RunView, step: int) -> Pick:

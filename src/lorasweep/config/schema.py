@@ -340,6 +340,8 @@ class PickConfig:
     """Bootstrap replicates."""
     floor: float = 0.2
     """A best score below this means that no checkpoint is usable."""
+    least_likeness: float = 0.5  # drawn runs that fall apart at once still come to 0.59; real strangers came to 0.43
+    """Identity below which a checkpoint shows somebody else and is not picked, for a subject told by the face."""
     strengths: list[float] = field(default_factory=lambda: [0.7, 0.85, 1.0])
     """The pick, the best one and the runner-up are drawn at these too, and one of them is advised. Empty: none are."""
 
@@ -349,6 +351,7 @@ class PickConfig:
         between("pick.confidence", self.confidence, 0.5, 0.9999)
         positive("pick.replicates", self.replicates)
         between("pick.floor", self.floor, 0, 1)
+        between("pick.least_likeness", self.least_likeness, 0, 1)
         for strength in self.strengths:
             between("pick.strengths", strength, 0.05, 2)
         if len(set(self.strengths)) < len(self.strengths):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged
-from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, NoteKind
+from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
 
 NOTICEABLE: dict[str, float] = {
     **{"mid_energy": 0.25, "high_energy": 0.22, "local_std": 0.45, "flat_fraction": 0.2, "block_peak": 0.7},
@@ -51,6 +51,10 @@ BETWEEN, AMONG_PHOTOS = 0.25, 0.1
 prompt is expected to bring before any such pair was seen."""
 EXPECTED_FROM = 8.0
 """Pairs of seeds that this expectation counts for."""
+DAMAGED_VETO = 0.5
+"""A checkpoint is ruled out below this: at 8 images and more, no acceptable checkpoint of the trajectories lies there.
+
+Of a face alone: how far a drawn character or a thing may move was not measured."""
 NOTED = 0.75
 """Value of the component below which the worst fault is named."""
 
@@ -90,9 +94,10 @@ def artifact(features: Features, evidence: Evidence) -> Judged:
     shares = share + slope * (moved @ mean - level)
     alone = np.maximum(_strangeness(moved, 1, known.doubt), _strangeness(moved, seeds, known.doubt))
     shares = np.minimum(shares, _soundness(alone, DESTROYED, STEEP_ALONE)[0])
-    damaged = float(shares.mean()) < NOTED
-    notes = (Note(NoteKind.DAMAGED, {"fault": worst_fault(mean * known.spread)}),) if damaged else ()
-    return Judged(shares=shares, notes=notes)
+    sound = float(np.clip(shares.mean(), 0, 1))
+    notes = (Note(NoteKind.DAMAGED, {"fault": worst_fault(mean * known.spread)}),) if sound < NOTED else ()
+    ruled_out = sound < DAMAGED_VETO and evidence.told_by == "face"
+    return Judged(shares=shares, notes=notes, veto=Veto(VetoKind.DAMAGED, 1 - sound) if ruled_out else None)
 
 
 def _strangeness(moved: Floats, together: int, doubt: float) -> Floats:

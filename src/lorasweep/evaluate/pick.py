@@ -16,7 +16,7 @@ from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import combine, comparable, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, Table, smooth
 from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
-from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
+from lorasweep.records import COMPONENTS, Bools, Floats, Pick, RunVerdict, Scores
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     draws = prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
     fit = comparable(judged)
-    allowed = fit & np.array([not part.vetoes for part in judged])
-    means = combine(component_means(shares), weights)
+    components = component_means(shares)
+    own = _is_subject(components[:, COMPONENTS.index("identity")], rule)
+    allowed = fit & own & np.array([not part.vetoes for part in judged])
+    means = combine(components, weights)
     row = _decide(means, spread, fit, allowed, rule)
     table = Table(
         judged=tuple(judged),
-        components=component_means(shares),
+        components=components,
         weights=weights,
         means=means,
         spread=spread,
@@ -87,9 +89,14 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
         return pick
     chosen = again[pick.step]
     fit = dict(zip(again, comparable(list(again.values())), strict=True))
-    sound = {step: part for step, part in again.items() if fit[step] and not part.vetoes and not np.isnan(part.score)}
+    sound = {
+        step: part
+        for step, part in again.items()
+        if fit[step] and not part.vetoes and not np.isnan(part.score)
+        if _is_subject(np.array(part.components["identity"]), rule)
+    }
     if not sound:
-        return _unusable(pick, chosen, text.none_confirmed(chosen))
+        return _unusable(pick, chosen, text.none_confirmed(chosen, rule))
     # The pick was measured against the standing best; if that is ruled out, against the best finalist that is not.
     best = sound.get(pick.best_step or 0) or max(sound.values(), key=lambda part: part.score)
     final = chosen if pick.step in sound and chosen.score >= best.score - rule.delta else best
@@ -99,8 +106,13 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
         return replace(pick, score=final.score, reason=f"{pick.reason} On fresh seeds it scores {final.score:.2f}.")
     others = sorted((part for part in sound.values() if part is not final), key=lambda part: -part.score)
     runner_up = pick.step if pick.step in sound else others[0].step if others else None
-    why = text.gave_way(chosen, final, sound=pick.step in sound)
+    why = text.gave_way(chosen, final, rule, sound=pick.step in sound)
     return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why)
+
+
+def _is_subject(identity: Floats, rule: Rule) -> Bools:
+    """Return whether each likeness is enough for the subject; what was not judged passes."""
+    return ~(identity < rule.least_likeness)
 
 
 def _unusable(pick: Pick, judged: Scores, why: str) -> Pick:

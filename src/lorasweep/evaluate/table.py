@@ -18,6 +18,7 @@ class Rule(Protocol):
     confidence: float
     replicates: int
     floor: float
+    least_likeness: float
 
 
 @dataclass(frozen=True, kw_only=True)

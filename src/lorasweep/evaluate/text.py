@@ -41,6 +41,7 @@ NOTES = {
 VETOES = {
     VetoKind.COPIES: "{share:.0%} of it is copied from training photos",
     VetoKind.NO_FACE: "{share:.0%} of its pictures show no face",
+    VetoKind.DAMAGED: "damage took {share:.0%} of its pictures' soundness",
 }
 DECLINE = {
     "identity": "stops resembling the subject",
@@ -113,11 +114,18 @@ def reason(table: Table, chosen: int, run_verdict: RunVerdict) -> str:
 
 
 def _none_usable(table: Table) -> str:
-    best = table.judged[table.best]
+    best, identity = table.judged[table.best], table.components[table.best, COMPONENTS.index("identity")]
     why = f"scores {table.means[table.best]:.2f}, below {table.rule.floor:.2f}"
     if best.vetoes:
         why = f"is ruled out: {veto_text(best.vetoes[0])}"
+    elif table.means[table.best] >= table.rule.floor and identity < table.rule.least_likeness:
+        why = _somebody_else(identity, table.rule)
     return f"Even the best checkpoint, {best.step}, {why}."
+
+
+def _somebody_else(identity: float, rule: Rule) -> str:
+    least = f"{rule.least_likeness:.2f} (pick.least_likeness)"
+    return f"shows somebody else: identity is {identity:.2f}, and {least} is needed"
 
 
 def _why_picked(table: Table, chosen: int) -> str:
@@ -142,21 +150,24 @@ def below_floor(final: Scores, rule: Rule) -> str:
     return f"On fresh seeds checkpoint {final.step} scores {final.score:.2f}, below the floor of {rule.floor:.2f}."
 
 
-def none_confirmed(chosen: Scores) -> str:
+def none_confirmed(chosen: Scores, rule: Rule) -> str:
     """Return why nothing is picked: fresh seeds rule out all finalists, ``chosen`` among them."""
-    return f"On fresh seeds checkpoint {chosen.step} {_unsound(chosen)}, and so is every other finalist."
+    return f"On fresh seeds checkpoint {chosen.step} {_unsound(chosen, rule)}, and no other finalist is sound."
 
 
-def gave_way(chosen: Scores, final: Scores, *, sound: bool) -> str:
+def gave_way(chosen: Scores, final: Scores, rule: Rule, *, sound: bool) -> str:
     """Return why fresh seeds replaced the chosen checkpoint by ``final``; ``sound`` is whether it could have stayed."""
     if not sound:
-        return f"On fresh seeds {chosen.step} {_unsound(chosen)}, so {final.step} it is: {final.score:.2f}."
+        return f"On fresh seeds {chosen.step} {_unsound(chosen, rule)}, so {final.step} it is: {final.score:.2f}."
     scores = f"{chosen.score:.2f} against {final.score:.2f}"
     return f"On fresh seeds {chosen.step} fell behind {final.step} ({scores}), so {final.step} it is."
 
 
-def _unsound(judged: Scores) -> str:
-    return f"is ruled out ({veto_text(judged.vetoes[0])})" if judged.vetoes else "is not comparable"
+def _unsound(judged: Scores, rule: Rule) -> str:
+    if judged.vetoes:
+        return f"is ruled out ({veto_text(judged.vetoes[0])})"
+    identity = judged.components["identity"]
+    return _somebody_else(identity, rule) if identity < rule.least_likeness else "is not comparable"
 
 
 def capital(text: str) -> str:

@@ -8,7 +8,7 @@ from lorasweep.evaluate.table import Table
 from lorasweep.records import COMPONENTS, Floats, NoteKind, RunVerdict, Verdict, VerdictWord, VetoKind
 
 IDENTITY = COMPONENTS.index("identity")
-CAUSES = {VetoKind.COPIES: "novelty", VetoKind.NO_FACE: "geometry"}
+CAUSES = {VetoKind.COPIES: "novelty", VetoKind.NO_FACE: "geometry", VetoKind.DAMAGED: "artifact"}
 """The component that each veto comes from."""
 NOT_ASKED = {NoteKind.FACE_NOT_ASKED, NoteKind.SUBJECT_NOT_ASKED}
 """Notes of a sheet that does not ask for the subject, so that identity is not missed."""

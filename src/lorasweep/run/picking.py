@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lorasweep.check.variety import MIXED, reliability
-from lorasweep.config.schema import RunConfig
+from lorasweep.config.schema import PickConfig, RunConfig, told_by
 from lorasweep.data.orientation import orientation
 from lorasweep.data.pictures import load_pixels
 from lorasweep.plan.budget import finer_step
@@ -46,15 +46,21 @@ def pick_checkpoint(
         pick = _choose(config, scores)
     # a maximum over checkpoints flatters its own score; seeds that nothing was chosen on do not
     fresh = [score(step, fresh=True) for step in finalists(pick)]
-    pick = _with_strength(config, confirm(pick, fresh, config.pick), {found.step: found for found in fresh}, score)
+    pick = confirm(pick, fresh, pick_rule(config))
+    pick = _with_strength(config, pick, {found.step: found for found in fresh}, score)
     return replace(pick, steady=steady_score(pick, fresh))
+
+
+def pick_rule(config: RunConfig) -> PickConfig:
+    """Return ``config.pick`` as far as the subject can meet it: whole images are too unlike for a least likeness."""
+    return config.pick if told_by(config) == "face" else replace(config.pick, least_likeness=0.0)
 
 
 def _choose(config: RunConfig, scores: Mapping[int, Scores]) -> Pick:
     from lorasweep.evaluate.pick import choose
 
     standing = [scores[step] for step in sorted(scores)]
-    return choose(standing, config.pick, np.random.default_rng(config.seed))
+    return choose(standing, pick_rule(config), np.random.default_rng(config.seed))
 
 
 def _with_strength(config: RunConfig, pick: Pick, fresh: Mapping[int, Scores], score: ScoreStep) -> Pick:
@@ -68,7 +74,7 @@ def _with_strength(config: RunConfig, pick: Pick, fresh: Mapping[int, Scores], s
         for step in strength_finalists(pick)
     }
     pick = replace(pick, strength=own)
-    return advise_pair(pick, scores, own, config.pick, np.random.default_rng(config.seed)) if others else pick
+    return advise_pair(pick, scores, own, pick_rule(config), np.random.default_rng(config.seed)) if others else pick
 
 
 def mixed_sides(sheets: Sequence[SampleSet], prompts: Sequence[Prompt], faces: "Embedder | None") -> str:
