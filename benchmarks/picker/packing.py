@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasweep.records import Features
+from lorasweep.records import TEXTURE, Features
 
 UNIT_COLUMNS = ("face", "image", "scene")
 """Unit vectors: 8 bits each move a cosine by about 0.002."""
-OTHER_COLUMNS = ("face_count", "face_size", "landmarks", "texture")
+OTHER_COLUMNS = ("face_count", "face_size", "landmarks", "texture", "skin")
 
 
 def pack(values: NDArray[Any], *, unit: bool = False) -> dict[str, Any]:
@@ -35,13 +35,17 @@ def unpack(packed: dict[str, Any]) -> NDArray[np.float64]:
 def pack_features(features: Features) -> dict[str, Any]:
     """Pack keys and columns."""
     columns = {name: pack(getattr(features, name), unit=True) for name in UNIT_COLUMNS}
-    columns |= {name: pack(getattr(features, name)) for name in OTHER_COLUMNS}
+    others = {name: getattr(features, name) for name in OTHER_COLUMNS}
+    columns |= {name: pack(values) for name, values in others.items() if values is not None}
     return {"keys": list(features.keys), **columns}
 
 
 def unpack_features(packed: dict[str, Any]) -> Features:
     """Return the record again."""
-    columns: dict[str, Any] = {name: unpack(packed[name]) for name in (*UNIT_COLUMNS, *OTHER_COLUMNS)}
+    columns: dict[str, Any] = {name: unpack(packed[name]) for name in (*UNIT_COLUMNS, *OTHER_COLUMNS) if name in packed}
+    # Shards that were made before a number of texture was thought of leave it open.
+    unknown = np.full((len(columns["texture"]), len(TEXTURE) - columns["texture"].shape[1]), np.nan)
+    columns["texture"] = np.concatenate([columns["texture"], unknown], axis=1)
     columns["face_count"] = columns["face_count"].astype(np.int64)
     return Features(keys=tuple(packed["keys"]), **columns)
 
