@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -36,8 +37,16 @@ CHANGES = {
 @pytest.fixture(scope="session")
 def loaded(family_of: Of, file_of: Of, model_of: Of) -> Callable[[str, str], Any]:
     """A tiny model, read from its folder or from one file."""
-    files = {kind: load_tiny_kind(kind, file_of(kind), config=str(model_of(kind))) for kind in KINDS}
-    return lambda kind, way: files[kind] if way == "file" else family_of(kind)
+    from_file = cache(lambda kind: load_tiny_kind(kind, file_of(kind), config=str(model_of(kind))))
+    return lambda kind, way: from_file(kind) if way == "file" else family_of(kind)
+
+
+def make_trial(folder: Path, dataset: Dataset, model: Path, kind: str, called: str = "anna", **changes: Any) -> Trial:
+    """A trial of four steps with two checkpoints."""
+    settings: dict[str, Any] = {**CHANGES[kind], "steps": 4, "count": 2, "lr": 1e-2, "batch_size": 1, **changes}
+    run = tiny_run(model, **settings)
+    run.model.family = kind
+    return Trial(called, run, dataset, folder)
 
 
 @pytest.fixture
@@ -45,12 +54,34 @@ def trial(dataset: Dataset, model_of: Of, tmp_path: Path) -> Callable[..., Trial
     """Makes trials of four steps with two checkpoints: trial(kind, name)."""
 
     def make(kind: str, called: str = "anna", place: str = "", **changes: Any) -> Trial:
-        settings: dict[str, Any] = {**CHANGES[kind], "steps": 4, "count": 2, "lr": 1e-2, "batch_size": 1, **changes}
-        run = tiny_run(model_of(kind), **settings)
-        run.model.family = kind
-        return Trial(called, run, dataset, tmp_path / (place or called))
+        return make_trial(tmp_path / (place or called), dataset, model_of(kind), kind, called, **changes)
 
     return make
+
+
+class Trained(NamedTuple):
+    """A trial, and what its training told."""
+
+    trial: Trial
+    losses: list[float]
+    checkpoints: list[Checkpoint]
+
+
+@pytest.fixture(scope="module")
+def plain(
+    loaded: Of, dataset: Dataset, model_of: Of, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Trained]:
+    """Trains a trial once, to be read only: plain(kind, way)."""
+    root = tmp_path_factory.mktemp("plain")
+
+    @cache
+    def trained(kind: str, way: str, **changes: Any) -> Trained:
+        folder = root / "-".join([kind, way, *changes])
+        one = make_trial(folder, dataset, model_of(kind), kind, **changes)
+        steps, checkpoints = train(loaded(kind, way), one)
+        return Trained(one, losses(steps["anna"]), checkpoints)
+
+    return trained
 
 
 def train(family: Any, *trials: Trial, **how: Any) -> tuple[dict[str, list[Step]], list[Checkpoint]]:
@@ -87,12 +118,12 @@ def pixels(folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_trains_and_what_is_drawn_is_drawn_from_the_file(
-    kind: str, way: str, loaded: Of, trial: Callable[..., Trial], tmp_path: Path
+    kind: str, way: str, loaded: Of, plain: Callable[..., Trained], tmp_path: Path
 ) -> None:
     family = loaded(kind, way)
-    steps, checkpoints = train(family, trial(kind))
+    _, found, checkpoints = plain(kind, way)
     assert [checkpoint.step for checkpoint in checkpoints] == [2, 4]
-    assert len(set(losses(steps["anna"]))) == 4
+    assert len(set(found)) == 4
     first, last = (read_lora(checkpoint.path, family) for checkpoint in checkpoints)
     start = initial_adapter(family, LoraConfig(rank=4, alpha=2.0, **CHANGES[kind]["lora"]), 0)
     assert set(last) == set(start)
@@ -112,12 +143,12 @@ def test_it_trains_and_what_is_drawn_is_drawn_from_the_file(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_trains_to_the_same_weights_as_its_folder(
-    kind: str, loaded: Of, trial: Callable[..., Trial]
+    kind: str, loaded: Of, plain: Callable[..., Trained]
 ) -> None:
     found = []
     for way in WAYS:
-        steps, checkpoints = train(loaded(kind, way), trial(kind, place=way))
-        found.append((losses(steps["anna"]), read_lora(checkpoints[-1].path, loaded(kind, way))))
+        _, told, checkpoints = plain(kind, way)
+        found.append((told, read_lora(checkpoints[-1].path, loaded(kind, way))))
     (folder_losses, folder), (file_losses, file) = found
     assert folder_losses == file_losses
     assert all(torch.equal(folder[name].down, file[name].down) for name in folder)
@@ -126,17 +157,19 @@ def test_a_single_file_trains_to_the_same_weights_as_its_folder(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stopped_run_goes_on_bit_equal(kind: str, way: str, loaded: Of, trial: Callable[..., Trial]) -> None:
+def test_a_stopped_run_goes_on_bit_equal(
+    kind: str, way: str, loaded: Of, trial: Callable[..., Trial], plain: Callable[..., Trained]
+) -> None:
     family = loaded(kind, way)
-    whole, _ = train(family, trial(kind, place="whole"))
+    whole = plain(kind, way)
     found: list[Step] = []
     for stop_at in (1, 3, 99):
         cohort = Cohort(family, 1)
         assert cohort.admit(trial(kind, place="pieces")) == len(found)
         while cohort.busy and not cohort.stopped:
             cohort.run_interval(found.append, should_stop=lambda stop_at=stop_at: len(found) == stop_at)
-    assert losses(found) == losses(whole["anna"])
-    assert shas(trial(kind, place="pieces")) == shas(trial(kind, place="whole"))
+    assert losses(found) == whole.losses
+    assert shas(trial(kind, place="pieces")) == shas(whole.trial)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -153,12 +186,13 @@ def test_two_side_by_side_are_what_each_is_alone(kind: str, loaded: Of, trial: C
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_text_encoders_learn_at_their_own_rate(kind: str, loaded: Of, trial: Callable[..., Trial]) -> None:
+def test_the_text_encoders_learn_at_their_own_rate(
+    kind: str, loaded: Of, trial: Callable[..., Trial], plain: Callable[..., Trained]
+) -> None:
     family = loaded(kind, "folder")
-    found = {}
-    for rate in (1e-12, 1e-2):
-        _, checkpoints = train(family, trial(kind, place=str(rate), text_encoder_lr=rate))
-        found[rate] = read_lora(checkpoints[-1].path, family)
+    _, still = train(family, trial(kind, text_encoder_lr=1e-12))
+    trainings = {1e-12: still, 1e-2: plain(kind, "folder").checkpoints}
+    found = {rate: read_lora(checkpoints[-1].path, family) for rate, checkpoints in trainings.items()}
     encoders = {name.split(".")[0] for name in found[1e-2] if name.startswith("text")}
     assert encoders == ({"text_encoder", "text_encoder_2"} if kind == "sdxl" else {"text_encoder"})
     for encoder in encoders:
@@ -171,28 +205,28 @@ def test_the_text_encoders_learn_at_their_own_rate(kind: str, loaded: Of, trial:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_checkpointed_activations_give_the_same_training(kind: str, loaded: Of, trial: Callable[..., Trial]) -> None:
-    found = []
-    for checkpointing in (False, True):
-        one = trial(kind, place=str(checkpointing))
-        one.config.hardware.gradient_checkpointing = checkpointing
-        found.append(losses(train(loaded(kind, "folder"), one)[0]["anna"]))
-    assert found[0] == pytest.approx(found[1], abs=1e-6)
+def test_checkpointed_activations_give_the_same_training(
+    kind: str, loaded: Of, trial: Callable[..., Trial], plain: Callable[..., Trained]
+) -> None:
+    kept, one = plain(kind, "folder"), trial(kind)
+    assert not kept.trial.config.hardware.gradient_checkpointing
+    one.config.hardware.gradient_checkpointing = True
+    forgotten = train(loaded(kind, "folder"), one)[0]["anna"]
+    assert kept.losses == pytest.approx(losses(forgotten), abs=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_follows_full_precision(
-    kind: str, precision: str, loaded: Of, trial: Callable[..., Trial], file_of: Of, model_of: Of
+    kind: str, precision: str, trial: Callable[..., Trial], plain: Callable[..., Trained], file_of: Of, model_of: Of
 ) -> None:
     half = load_tiny_kind(kind, file_of(kind), precision=precision, config=str(model_of(kind)))
-    found = []
-    for family, place in ((loaded(kind, "file"), "fp32"), (half, precision)):
-        one = trial(kind, place=place, lr=1e-3)
-        one.config.hardware.precision = place
-        found.append(losses(train(family, one)[0]["anna"]))
-    assert found[1] == pytest.approx(found[0], rel=0.03)
-    assert found[1] != found[0]
+    full, one = plain(kind, "file", lr=1e-3), trial(kind, lr=1e-3)
+    assert full.trial.config.hardware.precision == "fp32"
+    one.config.hardware.precision = precision
+    found = losses(train(half, one)[0]["anna"])
+    assert found == pytest.approx(full.losses, rel=0.03)
+    assert found != full.losses
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -228,10 +262,10 @@ def test_a_file_that_changes_the_second_text_encoder_alone_is_drawn_with_it(load
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_trained_changes_the_answer_of_the_model_it_is_put_on(
-    kind: str, loaded: Of, trial: Callable[..., Trial]
+    kind: str, loaded: Of, plain: Callable[..., Trained]
 ) -> None:
     family = loaded(kind, "folder")
-    _, checkpoints = train(family, trial(kind))
-    learnt = adapted(family, AdapterBank([read_lora(checkpoints[-1].path, family)]))
+    last = plain(kind, "folder").checkpoints[-1]
+    learnt = adapted(family, AdapterBank([read_lora(last.path, family)]))
     latents, timesteps, text = batch(family, 2)
     assert not torch.allclose(learnt.denoise(latents, timesteps, text), family.denoise(latents, timesteps, text))
