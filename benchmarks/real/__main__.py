@@ -1,7 +1,8 @@
 """Do score and pick hold on real LoRA trainings? Held against what a person said of 27 of them before any was scored.
 
-72 SD 1.5 LoRAs of one person, 10 checkpoints each, drawn with fixed prompts and seeds by two other base models: the
-sheets of a public repository (MIT), the only ones found that show real models from under- to over-trained. No picture
+SD 1.5 LoRAs of one person, 10 checkpoints each, drawn with fixed prompts and seeds by two other base models: the sheets
+of a public repository (MIT), the only ones found that show real models from under- to over-trained. Of the 72 runs that
+they show completely, the 27 labelled ones and 17 others are committed; a new measurement takes all. No picture
 of a person is kept: each was measured once, and numbers and labels are committed. Identity is by dlib's network; no
 CLIP weights could be had, so prompt is not judged, and with one seed a prompt diversity is not either.
 
@@ -9,7 +10,7 @@ What to keep in mind: one subject, one labeller who knew the settings, four pict
 of failure; thresholds are chosen on the drawn world.
 
     git clone https://github.com/InfluxOW/Stable-Diffusion-Text-To-Person
-    python -m benchmarks.real CHECKOUT --jobs 2       measures: twenty minutes; goes on where it was stopped
+    python -m benchmarks.real CHECKOUT --jobs 2       measures: half an hour of two cores; goes on where it stopped
     python -m benchmarks.real --replay                the tables of the present score and rule; seconds
 """
 
