@@ -16,7 +16,7 @@ from lorasweep.commands.pick import pick
 from lorasweep.commands.report import report
 from lorasweep.commands.reproduce import reproduce
 from lorasweep.commands.resume import resume
-from lorasweep.records import RunView
+from lorasweep.records import RunVerdict, RunView
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 
@@ -79,7 +79,12 @@ def test_a_finished_run_is_scored_again_beside_its_old_scores(root: Path) -> Non
     assert signatures[: len(before.scores)] == [OLD_SIGNATURE] * len(before.scores)
     assert OLD_SIGNATURE not in signatures[len(before.scores) :]
     assert [scores.step for scores in after.scores if not scores.fresh] == [0, 4, 8, 12]
-    assert after.pick == outcome.pick is not None
+    # What was fine by version 0.1's rule is somebody else by today's: twelve steps teach nobody's face.
+    assert before.pick is not None and before.pick.run_verdict is not RunVerdict.NOTHING_USABLE
+    assert after.pick is not None and outcome.pick is not None
+    assert (after.pick.step, after.pick.run_verdict) == (None, RunVerdict.NOTHING_USABLE)
+    assert after.pick.reason == outcome.pick.reason
+    assert "shows somebody else" in after.pick.reason
     assert (after.status, after.provenance) == ("finished", before.provenance)
 
 
@@ -91,7 +96,7 @@ def test_a_stopped_run_is_resumed_to_the_weights_that_version_0_1_came_to(root: 
     assert (after.status, [step.step for step in after.steps]) == ("finished", list(range(1, 13)))
     assert after.steps[:8] == before.steps
     assert [scores.step for scores in after.scores if not scores.fresh] == [0, 4, 8, 12]
-    assert outcome.pick is not None and outcome.file is not None
+    assert outcome.pick is not None and outcome.pick.run_verdict is RunVerdict.NOTHING_USABLE
     last = after.checkpoints[-1].path
     assert last is not None and norms(last) == pytest.approx(BELLA_AT_12, rel=1e-5)
     assert json.loads((after.folder / "provenance.json").read_text()) == before.provenance
