@@ -1,6 +1,8 @@
 """Every family goes all the way: photos to checkpoints, pictures, scores, a pick, an export, and on from there."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,41 @@ from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 
 KINDS = ("sd15", "sdxl", "flux")
+Unjudged = Callable[[str], tuple[Path, Outcome]]
 
 
 def ignore(_: str) -> None:
     """Says nothing."""
 
 
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos of a person, and held-out ones; drawn once."""
+    folder = tmp_path_factory.mktemp("drawn") / "person"
+    write_person(folder, 3)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_person(person: Path, tmp_path: Path) -> None:
+    shutil.copytree(person, tmp_path / "person")
+
+
+@pytest.fixture(scope="module")
+def unjudged(person: Path, model_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Unjudged:
+    """Trains a family once without judging it; the folder of its runs, and what became of it, to be read only."""
+
+    @cache
+    def trained(kind: str) -> tuple[Path, Outcome]:
+        at = tmp_path_factory.mktemp(kind)
+        shutil.copytree(person, at / "person")
+        return at / "mlruns", run(kind, model_of(kind), at, "evaluate.enabled=false", "lora.alpha=1")
+
+    return trained
+
+
 def typed(kind: str, model: Path, at: Path, *more: str) -> list[str]:
     """What a user would type: four steps, two checkpoints, a sheet of eight pictures."""
-    if not (at / "person").is_dir():
-        write_person(at / "person", 3)
     clip_skip = [] if kind == "flux" else ["sample.clip_skip=0"]
     return [
         *("preset=person_portraits", f"model.family={kind}", "model.resolution=32"),
@@ -79,10 +106,10 @@ def _starts_where_it_ended(longer: Outcome, outcome: Outcome) -> bool:
     return torch.tensor(apart).mean() < 0.2
 
 
-def test_extending_says_which_checkpoints_there_are(model_of: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
+def test_extending_says_which_checkpoints_there_are(unjudged: Unjudged) -> None:
+    root, outcome = unjudged("sd15")
     with pytest.raises(UserError, match=r"has no checkpoint at step 3; it has 2, 4\."):
-        extend(tmp_path / "mlruns", outcome.name, 2, 3, say=ignore)
+        extend(root, outcome.name, 2, 3, say=ignore)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +132,10 @@ def test_what_a_family_cannot_do_is_told_before_a_run_is_named(
     assert not list((tmp_path / "mlruns").glob("runs/*"))
 
 
-def test_a_lora_of_another_family_is_no_start(model_of: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sdxl", model_of("sdxl"), tmp_path, "evaluate.enabled=false")
+def test_a_lora_of_another_family_is_no_start(
+    unjudged: Unjudged, model_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    _, outcome = unjudged("sdxl")
     file = read_run(outcome.folder).checkpoints[-1].path
     words = typed("sd15", model_of("sd15"), tmp_path, as_override("lora.init", str(file)))
     with pytest.raises(UserError, match="a LoRA of another family, sdxl"):
@@ -114,9 +143,9 @@ def test_a_lora_of_another_family_is_no_start(model_of: Callable[[str], Path], t
 
 
 def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
-    model_of: Callable[[str], Path], tmp_path: Path
+    unjudged: Unjudged, model_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
+    _, outcome = unjudged("sd15")
     file = read_run(outcome.folder).checkpoints[-1].path
     start = as_override("lora.init", str(file))
     with pytest.raises(UserError, match=r"changes the text encoder too; train it on with lora\.text_encoder=true"):
@@ -125,10 +154,10 @@ def test_a_text_encoder_in_the_file_to_start_from_must_be_trained_on(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_for_diffusers_changes_the_same_weights(
-    kind: str, model_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, unjudged: Unjudged, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = run(kind, model_of(kind), tmp_path, "evaluate.enabled=false", "lora.alpha=1")
-    path = export(tmp_path / "mlruns", outcome.name, "diffusers", step=4, audit=True)
+    root, outcome = unjudged(kind)
+    path = export(root, outcome.name, "diffusers", step=4, audit=True)
     config = from_plain(read_run(outcome.folder).config)
     family = load_family(config.model, config.hardware)
     source = read_run(outcome.folder).checkpoints[-1].path
@@ -144,12 +173,12 @@ def test_an_export_for_diffusers_changes_the_same_weights(
     assert "4 tell a stranger something of you" in capsys.readouterr().out
 
 
-def test_an_export_asks_which_checkpoint_where_none_was_picked(model_of: Callable[[str], Path], tmp_path: Path) -> None:
-    outcome = run("sd15", model_of("sd15"), tmp_path, "evaluate.enabled=false")
+def test_an_export_asks_which_checkpoint_where_none_was_picked(unjudged: Unjudged, tmp_path: Path) -> None:
+    root, outcome = unjudged("sd15")
     with pytest.raises(UserError, match="has no picked checkpoint; name one with --step"):
-        export(tmp_path / "mlruns", outcome.name)
+        export(root, outcome.name)
     with pytest.raises(UserError, match=r"format='a1111'; it must be one of kohya, diffusers"):
-        export(tmp_path / "mlruns", outcome.name, "a1111")
-    file = export(tmp_path / "mlruns", outcome.name, step=2, to=tmp_path / "comfy")
+        export(root, outcome.name, "a1111")
+    file = export(root, outcome.name, step=2, to=tmp_path / "comfy")
     assert file.parent == tmp_path / "comfy"
     assert file.read_bytes() == (outcome.folder / "checkpoints" / file.name).read_bytes()

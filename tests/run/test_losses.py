@@ -3,11 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts.tiny import tiny_run
+from contracts.fixtures import tiny_overrides
+from contracts.tiny import tiny_run, write_tiny_photos
 
 from lorasweep.commands.resume import resume
 from lorasweep.config.compose import as_override, load_run
@@ -30,6 +32,14 @@ OFTEN = 2
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """DVAR's batch is measured at every other step, so that twelve steps have a curve."""
     monkeypatch.setattr("lorasweep.run.losses.fixed_batch_every", lambda _: OFTEN)
+
+
+@pytest.fixture(scope="module")
+def once(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunView]:
+    """Trains with overrides once, to be read only."""
+    root = tmp_path_factory.mktemp("once")
+    words = tiny_overrides(write_tiny_photos(root / "photos"), model_folder, root / "mlruns")
+    return cache(lambda *more: view_of([*words, *QUIET, *more]))
 
 
 def train(*runs: list[str], **how: Any) -> list[Outcome]:
@@ -62,9 +72,9 @@ def test_a_run_with_losses_trains_to_the_bits_of_one_without(overrides: Override
 
 
 def test_held_out_and_training_photos_are_measured_at_every_checkpoint_and_on_the_base_model(
-    overrides: Overrides,
+    once: Callable[..., RunView],
 ) -> None:
-    view = view_of(overrides(*QUIET, "optim.lr=1e-2"))
+    view = once("optim.lr=1e-2")
     assert (len(view.train), len(view.held_out)) == (3, 2)
     validation, batch = curves(view)
     assert sorted(validation) == [0, 4, 8, 12]
@@ -82,12 +92,13 @@ def test_without_held_out_photos_only_those_trained_on_are_measured(overrides: O
     assert all(math.isnan(held_out) and train > 0 for held_out, train in validation.values())
 
 
-def test_runs_side_by_side_are_measured_as_each_is_alone_and_from_one_base(overrides: Overrides) -> None:
-    rates = ("1e-3", "1e-2")
-    runs = [overrides(*QUIET, f"optim.lr={rate}", f"lora.rank={4 + 2 * n}") for n, rate in enumerate(rates)]
-    together = [curves(read_run(outcome.folder)) for outcome in train(*runs)]
+def test_runs_side_by_side_are_measured_as_each_is_alone_and_from_one_base(
+    overrides: Overrides, once: Callable[..., RunView]
+) -> None:
+    runs = [("optim.lr=1e-3", "lora.rank=6"), ("optim.lr=1e-2",)]
+    together = [curves(read_run(outcome.folder)) for outcome in train(*(overrides(*QUIET, *run) for run in runs))]
     for run, (validation, batch) in zip(runs, together, strict=True):
-        alone = curves(view_of(run))
+        alone = curves(once(*run))
         for step, pair in alone[0].items():
             assert validation[step] == pytest.approx(pair, rel=1e-4)
         assert batch == pytest.approx(alone[1], rel=1e-4)
@@ -97,15 +108,19 @@ def test_runs_side_by_side_are_measured_as_each_is_alone_and_from_one_base(overr
 
 @pytest.mark.parametrize(("call", "left"), [(2, 15), (9, 7), (14, 2)])
 def test_a_run_that_dies_while_it_measures_has_the_same_curves_when_it_went_on(
-    call: int, left: int, overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: int,
+    left: int,
+    overrides: Overrides,
+    once: Callable[..., RunView],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 15 measurements, two a checkpoint and one a batch, those that the journal holds are not made again."""
-    more = (*QUIET, "save.state_minutes=1e-9")  # a state is saved after every step
-    whole = view_of(overrides(*more, "name=whole"))
+    whole, every_step = once(), "save.state_minutes=1e-9"  # when a state is saved
     with monkeypatch.context() as patched:
         patched.setattr("lorasweep.train.validation.FixedLoss.__call__", counted([], dying_at=call))
         with pytest.raises(RuntimeError, match="killed"):
-            train(overrides(*more, "name=cut"))
+            train(overrides(*QUIET, every_step, "name=cut"))
     calls: list[int] = []
     monkeypatch.setattr("lorasweep.train.validation.FixedLoss.__call__", counted(calls))
     (outcome,) = resume(tmp_path / "mlruns", "cut", say=lambda _: None)
@@ -133,9 +148,9 @@ def counted(calls: list[int], dying_at: int | None = None) -> Callable[..., Any]
 
 
 def test_a_training_that_starts_from_a_file_starts_its_curve_there_and_is_compared_with_the_base(
-    overrides: Overrides,
+    overrides: Overrides, once: Callable[..., RunView]
 ) -> None:
-    first = view_of(overrides(*QUIET, "optim.lr=1e-2"))
+    first = once("optim.lr=1e-2")
     file = first.checkpoints[-1].path
     second = view_of(overrides(*QUIET, as_override("lora.init", str(file))))
     assert curves(second)[1][0] == curves(first)[1][12]
