@@ -11,7 +11,7 @@ from lorasweep.config.schema import LoraConfig
 from lorasweep.models import FAMILIES
 from lorasweep.models.loading.reading import skeleton
 from lorasweep.models.lora.initial import hollow
-from lorasweep.models.lora.layer import LoraWeights, module_shapes
+from lorasweep.models.lora.layer import LoraWeights, module_shapes, structural_clone
 
 SCALE = 0.15
 """alpha / rank of the adapters: neither 1 nor a power of two, so that a lost alpha shows."""
@@ -61,7 +61,7 @@ def full_size_pipeline(kind: str) -> Any:
     """diffusers' own pipeline whose every weight is one expanded zero; its layers hold real adapters once loaded."""
     from diffusers import FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    parts = {name: _filled(hollow(module)) for name, module in skeleton(kind).items()}
+    parts = {name: structural_clone(module) for name, module in _filled_parts(kind).items()}
     none = dict.fromkeys(("vae", "tokenizer", "scheduler"))
     if kind == "sd15":
         return StableDiffusionPipeline(
@@ -70,6 +70,11 @@ def full_size_pipeline(kind: str) -> Any:
     if kind == "sdxl":
         return StableDiffusionXLPipeline(**parts, **none, tokenizer_2=None, add_watermarker=False)
     return FluxPipeline(**parts, **none, tokenizer_2=None)
+
+
+@cache
+def _filled_parts(kind: str) -> dict[str, torch.nn.Module]:
+    return {name: _filled(hollow(module)) for name, module in skeleton(kind).items()}
 
 
 def _filled(module: torch.nn.Module) -> torch.nn.Module:
