@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contracts.judged import DROPPED
 from contracts.tiny import write_tiny_photos
 
 from lorasweep import cli
@@ -147,7 +148,8 @@ def test_a_real_search_that_finds_nothing_to_use_says_so(
     overrides: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The tiny model draws noise, so that none of its checkpoints is usable."""
-    short = ("optim.steps=2", "save.count=1", "sample.seeds=[0]", "sample.fresh_seeds=[1]", "sample.steps=2")
+    sheet = ("sample.seeds=[0]", "sample.fresh_seeds=[1]", "sample.steps=2", *(f"~sample.prompts.{p}" for p in DROPPED))
+    short = ("optim.steps=2", "save.count=1", *sheet)
     words = overrides("track.mlflow=false", "evaluate.enabled=true", *short, "trials=2", "sampler=random")
     words = [word for word in words if not word.startswith("data.path")]
     assert cli.main(["sweep", "lr", str(tmp_path / "photos"), *words]) == ExitCode.NO_CHECKPOINT

@@ -21,7 +21,7 @@ from contracts.servers import mlflow_server, postgres, postgres_programs
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder
 
-TRIALS = int(os.environ.get("LORASWEEP_CLUSTER_TRIALS", "4"))
+TRIALS = int(os.environ.get("LORASWEEP_CLUSTER_TRIALS", "3"))
 HEARTBEAT = 2
 PATIENCE = 600.0
 pytestmark = [
