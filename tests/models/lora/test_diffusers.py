@@ -63,7 +63,6 @@ def loaded(pipeline: Any) -> dict[str, LoraWeights]:
 
 FULL_SIZE = {
     "SD 1.5": ("sd15", "linear", 264),
-    "SDXL": ("sdxl", "linear", 986),
     "SDXL with convolutions": ("sdxl", "convolution", 1052),
     "FLUX": ("flux", "linear", 566),
     "FLUX's attention": ("flux", "attention", 314),
@@ -89,6 +88,12 @@ def test_a_full_size_file_is_loaded_whole_and_changes_every_layer_the_same(
     # of a fused layer that is trained in part, diffusers gives the other part an adapter that changes nothing
     assert {module.rsplit(".", 1)[1] for module in theirs} <= {"proj_mlp"}
     assert not any(weights.up.any() for weights in theirs.values())
+
+
+def test_sdxls_layers_with_convolutions_are_all_that_are_linear_and_more() -> None:
+    linear = adapter("sdxl", "linear")
+    assert len(linear) == 986
+    assert set(linear) < set(adapter("sdxl", "convolution"))
 
 
 @pytest.mark.parametrize(("kind", "layout"), TINY)

@@ -1,6 +1,8 @@
 """The cohort layer held to PEFT's own: names, start, answer and gradients."""
 
+import copy
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,23 @@ def peft_unet(family: Any, adapter: dict[str, Any], lora: LoraConfig) -> Any:
     result = set_peft_model_state_dict(module, state)
     assert not result.unexpected_keys
     return module
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "flux"])
+def test_a_clone_is_what_deepcopy_makes_and_shares_tensors_alone(family_of: Any, kind: str) -> None:
+    for module in family_of(kind).components.values():
+        tensors = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+        trees = structural_clone(module), copy.deepcopy(module, tensors), module
+        for found in zip(*(tree.named_modules() for tree in trees), strict=True):
+            (name, ours), (path, theirs), (_, base) = found
+            assert (name, type(ours), ours is base) == (path, type(theirs), False)
+            assert {key: type(value) for key, value in vars(ours).items()} == {
+                key: type(value) for key, value in vars(theirs).items()
+            }
+            for held in ("_parameters", "_buffers"):
+                assert list(map(id, vars(ours)[held].values())) == list(map(id, vars(base)[held].values()))
+            for key, value in vars(ours).items():
+                assert value is not vars(base)[key] or not isinstance(value, dict | list | set), key
 
 
 @pytest.mark.parametrize("targets", ["attention", "linear", "convolution"])
