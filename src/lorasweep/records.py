@@ -40,8 +40,7 @@ class RunVerdict(StrEnum):
     TOO_FAST = "learning rate too high or save more often"
     NOTHING_USABLE = "no usable checkpoint"
     NOT_MEASURABLE = "not measurable"
-    LOOK = "look at the sheet"
-    """No pick is made: nothing measures how well a style is met."""
+    LOOK = "look at the sheet"  # no pick is made: nothing measures how well a style is met
     BY_HAND = "taken by hand"
 
 
@@ -52,8 +51,7 @@ class RunStatus(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     STOPPED = "stopped"
-    KILLED = "killed"
-    """The process is gone and wrote no end."""
+    KILLED = "killed"  # the process is gone and wrote no end
 
 
 class NoteKind(StrEnum):
@@ -62,8 +60,7 @@ class NoteKind(StrEnum):
     STYLE = auto()
     FACE_NOT_ASKED = auto()
     SUBJECT_NOT_ASKED = auto()
-    PHOTO_NOT_ASKED = auto()
-    """Of runs that were scored before every prompt was judged for damage."""
+    PHOTO_NOT_ASKED = auto()  # of runs that were scored before every prompt was judged for damage
     FEW_FACES = auto()
     FEW_PHOTOS = auto()
     STRANGERS_ALIKE = auto()
@@ -214,8 +211,7 @@ class Features:
     other_face: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """[N, D] unit vectors of the second largest face, zero without one; [0, 0] if it was not sought."""
     skin: Floats | None = None
-    """[N, K] the same columns within the largest face alone, NaN without a face that is large enough; None if it was
-    not measured."""
+    """[N, K] the same within the largest face, NaN without a face that is large enough; None if not measured."""
     whole: Floats | None = None
     """[N, F] unit vectors of the whole image by the network that tells the subject; None if faces tell it."""
 
@@ -238,7 +234,7 @@ class Evidence:
     base: Features
     """The base model's samples, prompt-major as in every sample set."""
     spare: Features | None = None
-    """More of them from other seeds, prompt-major: they tell what chance alone changes. None if none were drawn."""
+    """More of them from other seeds, prompt-major, which tell what chance alone changes."""
     mirrored: Features | None = None
     """The training photos mirrored, since a mirrored copy is a copy. None leaves that untested."""
     told_by: str = "face"
