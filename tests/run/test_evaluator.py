@@ -38,11 +38,17 @@ def test_likeness_is_to_photos_that_were_not_trained_on(overrides: Overrides, tm
     run = load_run(overrides(*JUDGED, as_override("data.held_out_path", str(kept_back))))
     family = load_drawing_family(run)
     prompts = fill_prompts(run.sample, run.data)
-    evidence = Evaluator(run, family, dataset_of(run), prompts, scorers_of(run, family)).evidence(fresh=False)
+    evaluator = Evaluator(run, family, dataset_of(run), prompts, scorers_of(run, family))
+    evidence = evaluator.evidence(fresh=False)
     assert (evidence.train.keys, evidence.held_out.keys) == (("0.png", "1.png", "2.png"), ("3.png", "4.png"))
     nearest = (evidence.held_out.image @ evidence.train.image.T).max(axis=1)
     itself = (evidence.train.image @ evidence.train.image.T).max(axis=1)
     assert nearest.max() < 0.999 < itself.min()
+    # Each set of seeds tells what chance changes beside the other.
+    again = evaluator.evidence(fresh=True)
+    assert evidence.base.keys != again.base.keys
+    assert evidence.spare is again.base
+    assert again.spare is evidence.base
 
 
 def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overrides, tmp_path: Path) -> None:
