@@ -270,8 +270,12 @@ def test_a_flawless_stranger_is_not_picked_however_high_the_score_is():
 def test_of_a_run_that_learns_the_person_late_only_the_late_ones_are_picked():
     late = [0.7, 0.6, 0.6, 0.6, 0.6]
     earliest = replace(RULE, prefer="earliest", delta=0.5)
-    nobody = [0.3, 0.95, 1.0, 1.0, 1.0]
-    assert pick(run((nobody, nobody, late, late)), earliest).step == 30
+    assert pick(run((STRANGER, STRANGER, late, late)), earliest).step == 30
+
+
+def test_a_good_checkpoint_between_broken_ones_is_not_taken_for_a_stranger():
+    broken, good = [0.05, 0.3, 0.3, 0.3, 0.9], [0.6, 0.9, 0.9, 0.9, 0.9]
+    assert pick(run((broken, good, broken, broken))).step == 20
 
 
 def test_a_finalist_that_fresh_seeds_show_to_be_somebody_else_gives_way():

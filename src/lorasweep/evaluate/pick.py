@@ -16,7 +16,7 @@ from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import combine, comparable, component_means, exponents, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, Table, smooth
 from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
-from lorasweep.records import COMPONENTS, Bools, Floats, Pick, RunVerdict, Scores
+from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     spread = replicate_scores(shares, weights, draws)
     fit = comparable(judged)
     components = component_means(shares)
-    own = _is_subject(components[:, COMPONENTS.index("identity")], rule)
+    # Not smoothed: a good checkpoint between broken ones is no stranger, and no stranger is a friend's neighbour.
+    own = _is_subject(np.array([part.components["identity"] for part in judged]), rule)
     allowed = fit & own & np.array([not part.vetoes for part in judged])
     means = combine(components, weights)
     row = _decide(means, spread, fit, allowed, rule)

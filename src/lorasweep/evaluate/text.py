@@ -114,7 +114,7 @@ def reason(table: Table, chosen: int, run_verdict: RunVerdict) -> str:
 
 
 def _none_usable(table: Table) -> str:
-    best, identity = table.judged[table.best], table.components[table.best, COMPONENTS.index("identity")]
+    best, identity = table.judged[table.best], table.judged[table.best].components["identity"]
     why = f"scores {table.means[table.best]:.2f}, below {table.rule.floor:.2f}"
     if best.vetoes:
         why = f"is ruled out: {veto_text(best.vetoes[0])}"
