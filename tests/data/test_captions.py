@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lorasweep.config.schema import DataConfig
@@ -32,6 +32,8 @@ def test_a_longer_word_that_holds_the_trigger_is_not_the_trigger():
     assert full_caption("an OHWX man", data()) == "an OHWX man"
 
 
+@example(prefix="_", trigger="_", caption="_1", words="")
+@example(prefix="-", trigger="-", caption="-1", words="")
 @given(WORDS, WORDS.filter(str.strip), WORDS, st.sampled_from(["", "ohwx man", "zwx cat"]))
 def test_the_trigger_is_always_in(prefix, trigger, caption, words):
     made = full_caption(caption, data(caption_prefix=prefix, trigger=trigger.strip()), words)

@@ -155,5 +155,5 @@ def _bare(prefix: str) -> str:
 
 def _begins(caption: str, start: str) -> bool:
     """Return whether the caption begins with ``start``, whose last word must not end inside a longer one."""
-    inside = start[-1:].isalnum() and caption[len(start) :][:1].isalnum()
-    return caption.startswith(start) and not inside
+    # What ends a word is what ``holds_word`` says, or a prefix that holds the trigger would be taken for it in "_1".
+    return not start or (caption.startswith(start) and not re.match(r"\w", caption[len(start) :]))
