@@ -6,6 +6,7 @@ the photos they were trained on are not. Its 68-point predictor may not be used 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from lorasweep.data.hashes import HASHES, known_sha256
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.embedder import unit
-from lorasweep.vision.faces import DetectedFaces
+from lorasweep.vision.embedder import Seen, unit
+from lorasweep.vision.faces import look_at_detected
 
 PREDICTOR = "shape_predictor_5_face_landmarks.dat"
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -30,7 +31,7 @@ STRANGERS = Path(__file__).with_name("strangers.json")
 INSTALL = "pip install 'lorasweep[dlib]'"
 
 
-class DlibFaces(DetectedFaces):
+class DlibFaces:
     """MTCNN, and dlib's ResNet (King 2017): [128] vectors, less those of strangers."""
 
     width = 128
@@ -60,6 +61,10 @@ class DlibFaces(DetectedFaces):
         # The mean is part of the unit: vectors that were centred on other people do not compare.
         self.sha256 = hashlib.sha256("".join(SHA256.values()).encode() + self._mean.tobytes()).hexdigest()
         self.detector: Any = MTCNN(keep_all=True, device=device)
+
+    def look(self, pictures: Sequence[Pixels]) -> Seen:
+        """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
+        return look_at_detected(self, pictures)
 
     def vector(self, picture: Pixels, box: Floats) -> Floats:
         """Return [128] the unit vector of the face in ``box``, [4] in pixels."""

@@ -8,7 +8,7 @@ import numpy as np
 from lorasweep.data.pictures import Pixels
 from lorasweep.errors import UserError
 from lorasweep.records import Floats
-from lorasweep.vision.faces import SURE_OF_ANOTHER, DetectedFaces, FaceNet, find_sure_faces
+from lorasweep.vision.faces import SURE_OF_ANOTHER, FaceNet, OfDetected, find_sure_faces
 
 if TYPE_CHECKING:
     from lorasweep.config.schema import EvaluateConfig
@@ -53,7 +53,7 @@ class FaceFinder(Protocol):
 class PhotoFaces:
     """MTCNN, whose weights come with its library, and a network that tells persons apart if its weights are here."""
 
-    def __init__(self, detector: Any, network: DetectedFaces | None, unknown: str = "") -> None:
+    def __init__(self, detector: Any, network: OfDetected | None, unknown: str = "") -> None:
         self._detector = detector
         self._network = network
         self.unknown = unknown

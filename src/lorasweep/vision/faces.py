@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -31,40 +31,41 @@ LIKELY = 0.5
 """The portraits network's probability from which an image counts as a face; it is trained to split them at one half."""
 
 
-class DetectedFaces:
-    """MTCNN finds faces; what turns one into a vector comes with the subclass."""
+class OfDetected(Protocol):
+    """MTCNN, and a network that turns a face which MTCNN found into a vector."""
 
     detector: Any
-    sha256: str
     width: int
     """Numbers of a vector."""
 
-    def look(self, pictures: Sequence[Pixels]) -> Seen:
-        """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
-        # one image at a time: MTCNN fails on a list in which one image has no face
-        return merge([self._look(picture) for picture in pictures], self.width)
-
-    def _look(self, picture: Pixels) -> Seen | None:
-        found = find_sure_faces(self.detector, picture)
-        if found is None:
-            return None
-        boxes, points, chances = found
-        size = np.array(picture.shape[1::-1], dtype=np.float64)
-        other = _companion(boxes, chances)
-        return Seen(
-            vectors=self.vector(picture, boxes[0])[None],
-            count=np.array([len(boxes)]),
-            boxes=boxes[:1] / np.tile(size, 2),
-            landmarks=points[:1] / size,
-            others=np.zeros((1, self.width)) if other is None else self.vector(picture, boxes[other])[None],
-        )
-
     def vector(self, picture: Pixels, box: Floats) -> Floats:
         """Return [D] the unit vector of the face in ``box``, [4] in pixels."""
-        raise NotImplementedError
+        ...
 
 
-class FaceNet(DetectedFaces):
+def look_at_detected(eyes: OfDetected, pictures: Sequence[Pixels]) -> Seen:
+    """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
+    # one image at a time: MTCNN fails on a list in which one image has no face
+    return merge([_detected(eyes, picture) for picture in pictures], eyes.width)
+
+
+def _detected(eyes: OfDetected, picture: Pixels) -> Seen | None:
+    found = find_sure_faces(eyes.detector, picture)
+    if found is None:
+        return None
+    boxes, points, chances = found
+    size = np.array(picture.shape[1::-1], dtype=np.float64)
+    other = _companion(boxes, chances)
+    return Seen(
+        vectors=eyes.vector(picture, boxes[0])[None],
+        count=np.array([len(boxes)]),
+        boxes=boxes[:1] / np.tile(size, 2),
+        landmarks=points[:1] / size,
+        others=np.zeros((1, eyes.width)) if other is None else eyes.vector(picture, boxes[other])[None],
+    )
+
+
+class FaceNet:
     """MTCNN and InceptionResnetV1 of facenet-pytorch (Schroff et al. 2015, arXiv 1503.03832): [512] vectors."""
 
     width = 512
@@ -94,6 +95,10 @@ class FaceNet(DetectedFaces):
         if missing:
             raise UserError(f"evaluate.face_weights is {str(path)!r}, which is not an InceptionResnetV1 file.")
         self._network = network.eval().requires_grad_(False).to(device)
+
+    def look(self, pictures: Sequence[Pixels]) -> Seen:
+        """Return what is seen in N images, [H, W, 3] uint8 of any sizes."""
+        return look_at_detected(self, pictures)
 
     @torch.no_grad()
     def vector(self, picture: Pixels, box: Floats) -> Floats:
