@@ -11,8 +11,8 @@ stand in for the finalists' fresh seeds; every rule picks from the same samples.
   acceptable one;
 - within one: at most one checkpoint away from the latest acceptable one; no pick is a miss;
 - intervals over people: bootstrap over people, since runs of one person are alike;
-- a score's interval covers if the score of all 32 samples lies in it; prompts count as drawn at random although they
-  are the same ones, so more than the nominal share is expected;
+- a score's interval covers if the score of all 32 samples lies in it; with 4 samples these are of half the prompts, so
+  less than the nominal share is expected there;
 - a false alarm: an acceptable checkpoint that is called under or over;
 - order: of the pairs of a run's checkpoints at least 0.05 apart in soundness the share that the artifact component
   orders alike, ties half, mean over the runs whose soundness falls by 0.1 after its best; before collapse: among
