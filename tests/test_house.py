@@ -20,7 +20,7 @@ ROOMS = {
     *("captioning", "check", "commands", "config", "data", "evaluate", "foreign", "kohya", "models", "plan"),
     *("portraits", "report", "run", "search", "track", "train", "vision"),
 }
-GROUND = {"__init__", "__main__", "cli", "console", "errors", "records"}
+GROUND = {"__init__", "__main__", "cli", "console", "errors", "outcomes", "records"}
 """Modules beside the rooms."""
 
 

@@ -7,6 +7,7 @@ slower than one cohort. Latents are kept in 8 bits, small enough to be carried e
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,7 @@ def sample(plan: Plan, people: Sequence[int]) -> None:
         for name in plan.runs:
             run = plan.config(name, photos, _device())
             place = photos.parent / "runs" / name.replace("/", "-")
+            shutil.rmtree(place, ignore_errors=True)  # half a run whose losses went with the process that watched them
             trials[f"{person} {name}"] = Trial(f"{person} {name}", run, dataset_of(run), place)
     first = next(iter(trials.values())).config
     family = load_family(first.model, first.hardware)

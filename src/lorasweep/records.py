@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lorasweep.outcomes import NoteKind, RunStatus, RunVerdict, VerdictWord, VetoKind
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -20,67 +21,6 @@ TEXTURE = (
     *("overshoot", "saturation", "contrast", "clipped", "grain", "blocking", "lattice"),
 )
 """Columns of ``Features.texture`` and ``Features.skin``; ``lorasweep.vision.texture`` says what each one is."""
-
-
-class VerdictWord(StrEnum):
-    """What a checkpoint is, seen from the best one of its run."""
-
-    BASE = "base"
-    UNDER = "under"
-    GOOD = "good"
-    OVER = "over"
-    UNCERTAIN = "uncertain"
-
-
-class RunVerdict(StrEnum):
-    """What became of a run."""
-
-    FINE = "fine"
-    TRAIN_LONGER = "train longer"
-    TOO_FAST = "learning rate too high or save more often"
-    NOTHING_USABLE = "no usable checkpoint"
-    NOT_MEASURABLE = "not measurable"
-    LOOK = "look at the sheet"  # no pick is made: nothing measures how well a style is met
-    BY_HAND = "taken by hand"
-
-
-class RunStatus(StrEnum):
-    """Whether a run goes on, and how it ended otherwise."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    KILLED = "killed"  # the process is gone and wrote no end
-
-
-class NoteKind(StrEnum):
-    """Why a component could not be judged, or what weakens it; the words are in ``lorasweep.evaluate.text``."""
-
-    STYLE = auto()
-    FACE_NOT_ASKED = auto()
-    SUBJECT_NOT_ASKED = auto()
-    PHOTO_NOT_ASKED = auto()  # of runs that were scored before every prompt was judged for damage
-    FEW_FACES = auto()
-    FEW_PHOTOS = auto()
-    STRANGERS_ALIKE = auto()
-    IMAGES_ALIKE = auto()
-    ONE_TEXT = auto()
-    BASE_IGNORES_TEXT = auto()
-    DAMAGED = auto()
-    FACES_NOT_SOUGHT = auto()
-    NOTHING_TO_COPY = auto()
-    SEEDS_ALIKE = auto()
-    PROMPTS_ALIKE = auto()
-    NO_HELD_OUT = auto()
-
-
-class VetoKind(StrEnum):
-    """Why a checkpoint must not be picked whatever its score."""
-
-    COPIES = auto()
-    NO_FACE = auto()
-    DAMAGED = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +65,7 @@ class Prompt:
     negative: str
     score_text: str
     face: bool
+    """Whether a face is asked for that can be told."""
     subject: bool
     photo: bool
     people: int = 1
@@ -284,7 +225,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class AtStrength:
-    """A finalist, drawn from fresh seeds at another strength than the run's own, and judged."""
+    """The picked checkpoint, drawn from fresh seeds at another strength than the run's own, and judged."""
 
     strength: float
     samples: SampleSet
@@ -328,6 +269,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StrengthRange:
+    """Between which of the strengths that it was drawn at a file works."""
+
+    low: float
+    high: float
+    too_weak: float | None
+    """The next one below ``low``; None if none was drawn."""
+    lost_below: str
+    """The one of COMPONENTS that suffers most there, '' if none was drawn."""
+    too_strong: float | None
+    lost_above: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pick:
     """The chosen checkpoint, and why."""
 
@@ -347,6 +302,8 @@ class Pick:
     """Why this checkpoint and this strength, in a sentence or two."""
     strength: float = 1.0
     """To apply the file at."""
+    strengths: StrengthRange | None = None
+    """Between which it works; None if it was drawn at one only."""
     steady: float = math.nan
     """The pick's fresh score averaged with those of the checkpoints next to it; NaN if none was drawn again."""
 

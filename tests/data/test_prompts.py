@@ -18,6 +18,12 @@ def test_trigger_and_class_noun_are_filled_in():
     assert (prompt.key, prompt.face, prompt.subject, prompt.photo) == ("one", True, True, False)
 
 
+def test_a_face_that_is_meant_to_be_small_is_not_asked_to_be_told():
+    assert [fill(text="x", face=face).face for face in (True, "small", False)] == [True, False, False]
+    with pytest.raises(UserError, match=r"^sample\.prompts\.one\.face is tiny; it must be true, false or small\."):
+        fill(text="x", face="tiny")
+
+
 def test_a_given_score_text_is_kept():
     assert fill(text="{trigger}", score_text="a {class_noun}").score_text == "a man"
 

@@ -10,7 +10,8 @@ from lorasweep.evaluate.artifact import FAULTS, NOTICEABLE
 from lorasweep.evaluate.identity import likeness
 from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
-from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features, Note, NoteKind, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features, Note
 
 BAD = {
     "identity": {"likeness": 0.2},

@@ -11,7 +11,8 @@ from lorasweep.evaluate.bootstrap import combine, component_means, exponents
 from lorasweep.evaluate.explain import explain
 from lorasweep.evaluate.explain_text import own_words
 from lorasweep.evaluate.score import score
-from lorasweep.records import COMPONENTS, Note, NoteKind, Prompt, Scores, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import COMPONENTS, Note, Prompt, Scores, Veto
 
 SEEDS = (0, 1)
 WEIGHTS = {"identity": 0.4, "prompt": 0.2, "artifact": 0.15, "geometry": 0.1, "novelty": 0.15}

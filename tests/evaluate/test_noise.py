@@ -9,8 +9,9 @@ from PIL import Image
 from lorasweep.config.compose import load_run
 from lorasweep.data.prompts import fill_prompts
 from lorasweep.evaluate.artifact import artifact
+from lorasweep.outcomes import NoteKind
 from lorasweep.portraits.folder import write_person
-from lorasweep.records import TEXTURE, Evidence, Features, NoteKind
+from lorasweep.records import TEXTURE, Evidence, Features
 from lorasweep.vision.texture import texture
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "noise"

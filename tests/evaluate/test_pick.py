@@ -11,7 +11,8 @@ from lorasweep.config.schema import PickConfig
 from lorasweep.errors import UserError
 from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
 from lorasweep.evaluate.table import smooth
-from lorasweep.records import COMPONENTS, RunVerdict, Scores, VerdictWord, Veto, VetoKind
+from lorasweep.outcomes import RunVerdict, VerdictWord, VetoKind
+from lorasweep.records import COMPONENTS, Scores, Veto
 
 RULE = PickConfig(replicates=300)
 COPIES = (Veto(VetoKind.COPIES, 0.4),)

@@ -7,7 +7,9 @@ from contracts import metric, subject
 from lorasweep.config.schema import WeightsConfig
 from lorasweep.errors import UserError
 from lorasweep.evaluate.score import score
-from lorasweep.records import COMPONENTS, NoteKind
+from lorasweep.evaluate.text import note_text
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import COMPONENTS
 
 WEIGHTS = vars(WeightsConfig())
 
@@ -107,3 +109,35 @@ def test_pictures_of_another_sheet_are_refused():
         judge(replace(drawn, keys=drawn.keys[::-1]), known)
     with pytest.raises(ValueError, match="a sheet of 15 images was given; prompts x seeds makes 16"):
         judge(metric.take(drawn, np.arange(15)), known)
+
+
+def test_a_prompt_whose_face_is_meant_to_be_small_says_how_much_of_the_score_has_no_witness():
+    known = subject.evidence(0)
+    (first, *others) = known.prompts
+    known = replace(known, prompts=(replace(first, face=False), *others))
+    judged = judge(subject.sheet(known), known)
+    asked = [prompt for prompt in known.prompts if prompt.subject and prompt.photo]
+    untold = [prompt.key for prompt in asked if not prompt.face]
+    (note,) = (note for note in judged.notes if note.kind is NoteKind.NO_WITNESS)
+    assert first.key in untold
+    assert note.values["prompts"] == ", ".join(untold)
+    assert note.values["part"] == pytest.approx(WEIGHTS["identity"] * len(untold) / len(asked))
+    assert note_text(note).startswith(f"likeness is not judged at {first.key}")
+
+
+def test_pictures_whose_faces_came_out_too_small_say_so_too():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    drawn.face_size[1] = 0.01
+    (note,) = (note for note in judge(drawn, known).notes if note.kind is NoteKind.NO_WITNESS)
+    asked = sum(prompt.subject and prompt.photo for prompt in known.prompts)
+    assert (note.values["prompts"], note.values["part"]) == (
+        known.prompts[0].key,
+        pytest.approx(WEIGHTS["identity"] * 0.5 / asked),
+    )
+
+
+def test_a_sheet_whose_faces_can_all_be_told_needs_no_such_note():
+    known = subject.evidence(0)
+    judged = judge(subject.sheet(known), known)
+    assert NoteKind.NO_WITNESS not in {note.kind for note in judged.notes}

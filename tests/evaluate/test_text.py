@@ -1,7 +1,8 @@
 import pytest
 
 from lorasweep.evaluate.text import NOTES, VETOES, note_text, read_notes, read_veto, veto_text
-from lorasweep.records import Note, NoteKind, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import Note, Veto
 
 OF_VERSION_0_1 = {
     (
@@ -51,7 +52,7 @@ def test_a_sentence_of_an_old_journal_is_the_fact_that_it_was_made_from(sentence
     assert "; ".join(note_text(note) for note in read_notes(sentence)) == sentence
 
 
-SINCE = {NoteKind.PROMPTS_ALIKE}
+SINCE = {NoteKind.PROMPTS_ALIKE, NoteKind.NO_WITNESS}
 """Notes that no journal of version 0.1 holds."""
 
 

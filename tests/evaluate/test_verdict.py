@@ -4,7 +4,8 @@ import pytest
 from lorasweep.config.schema import PickConfig
 from lorasweep.evaluate.bootstrap import component_means
 from lorasweep.evaluate.pick import choose, finalists
-from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores
+from lorasweep.outcomes import NoteKind, RunVerdict
+from lorasweep.records import COMPONENTS, Note, Scores
 
 RULE = PickConfig(replicates=300)
 ORDER = dict(zip(COMPONENTS, range(5), strict=True))

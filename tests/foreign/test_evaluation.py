@@ -285,22 +285,20 @@ def test_a_folder_that_was_not_evaluated_yet_has_no_pick(
     assert "was not evaluated yet" in capsys.readouterr().err
 
 
-def test_the_finalists_are_drawn_at_other_strengths_and_the_cost_is_said_before(
+def test_the_pick_is_drawn_at_other_strengths_and_the_cost_is_said_before(
     evaluated: Evaluated, checkpoints: list[Path], folder: Path, words: list[str]
 ) -> None:
     view, pick = view_of(evaluated.outcome), evaluated.outcome.pick
     assert pick is not None
-    finalists = {step for step in (pick.step, pick.best_step, pick.runner_up) if step is not None}
-    drawn = {(each.scores.step, each.strength) for each in view.strengths}
-    assert drawn == {(step, strength) for step in finalists for strength in (0.7, 0.85)}
-    assert pick.strength in (0.7, 0.85, 1.0)
-    assert all(sample.path.parent.parent.name in ("strength-0.7", "strength-0.85") for each in view.strengths
-               for sample in each.samples.samples)  # fmt: skip
+    others = {0.5, 0.65, 0.8, 1.15, 1.3}
+    assert {(each.scores.step, each.strength) for each in view.strengths} == {(pick.step, each) for each in others}
+    folders = {sample.path.parent.parent.name for each in view.strengths for sample in each.samples.samples}
+    assert folders == {f"strength-{each:g}" for each in others}
     own = {s.sha256 for sheet in view.samples if sheet.fresh and sheet.step for s in sheet.samples}
     assert own.isdisjoint(s.sha256 for each in view.strengths for s in each.samples.samples)
     assert (
         "Drawing 2 pictures with each of 3 files and the base model, 8 in all, then at most 8 of the finalists on "
-        "fresh seeds and 12 more at other strengths (pick.strengths)."
+        "fresh seeds and 10 more of the pick at other strengths (pick.strengths)."
     ) in evaluated.said
     kohya(folder, checkpoints, None)
     quiet, said = evaluate(folder, words, "pick.strengths=[]", "sample.strength=0.8")

@@ -137,13 +137,13 @@ def test_glimpses_are_the_steps_asked_for_less_those_that_are_drawn_anyway() -> 
     assert glimpsed_steps(config, ()) == ()
 
 
-def test_the_announcement_counts_three_finalists_at_each_strength_that_is_not_the_runs_own() -> None:
+def test_the_announcement_counts_the_pick_at_each_strength_that_is_not_the_runs_own() -> None:
     config = run(None)
     sheet = sheet_cost(config) / training_cost(config)
-    assert f"and {6 * sheet:.0%} for those at other strengths (pick.strengths)." in announcement(config)
+    assert f"and {5 * sheet:.0%} for the pick at other strengths (pick.strengths)." in announcement(config)
     config.sample.strength = 0.7
     config.pick.strengths = [0.7, 0.85]
-    assert f"and {3 * sheet:.0%} for those at other strengths" in announcement(config)
+    assert f"and {sheet:.0%} for the pick at other strengths" in announcement(config)
     config.pick.strengths = []
     assert announcement(config).endswith("for the finalists on fresh seeds.")
 
@@ -151,5 +151,5 @@ def test_the_announcement_counts_three_finalists_at_each_strength_that_is_not_th
 def test_a_folder_of_files_is_announced_in_pictures() -> None:
     assert folder_announcement(run(None), 12) == (
         "Drawing 16 pictures with each of 12 files and the base model, 208 in all, then at most 96 of the finalists on "
-        "fresh seeds and 96 more at other strengths (pick.strengths)."
+        "fresh seeds and 80 more of the pick at other strengths (pick.strengths)."
     )

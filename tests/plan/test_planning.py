@@ -343,7 +343,7 @@ def test_every_picture_of_a_judged_run_is_counted(photos):
     assert schedule.pictures == pictures_in_all(run, schedule.drawn)
     between = len([step for step in range(30, 501, 30) if step not in schedule.drawn])
     standing = (len(schedule.drawn) + between + 1) * 8 * 2
-    fresh = (5 + 1 + 3) * 8 * 2
+    fresh = (5 + 1 + 1) * 8 * 2
     assert schedule.pictures == standing + fresh
 
 

@@ -7,21 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorasweep.records import (
-    Checkpoint,
-    Photo,
-    Pick,
-    Prompt,
-    RunStatus,
-    RunVerdict,
-    RunView,
-    Sample,
-    SampleSet,
-    Scores,
-    Step,
-    Verdict,
-    VerdictWord,
-)
+from lorasweep.outcomes import RunStatus, RunVerdict, VerdictWord
+from lorasweep.records import Checkpoint, Photo, Pick, Prompt, RunView, Sample, SampleSet, Scores, Step, Verdict
 
 EVIL = "<img src=x onerror=alert(1)>"
 NAMES = ("identity", "prompt")

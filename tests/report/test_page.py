@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from lorasweep.records import AtStrength, RunStatus, RunVerdict, RunView, Validation, Veto, VetoKind
+from lorasweep.outcomes import RunStatus, RunVerdict, VetoKind
+from lorasweep.records import AtStrength, RunView, Validation, Veto
 from lorasweep.report.charts import draw
 from lorasweep.report.images import contact_sheet, data_uri
 from lorasweep.report.page import render, render_comparison, validation_chart, write_comparison, write_report

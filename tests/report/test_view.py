@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorasweep.records import AtStrength, RunView, VerdictWord
+from lorasweep.outcomes import VerdictWord
+from lorasweep.records import AtStrength, RunView
 from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed, strengths_of
 
 

@@ -51,15 +51,19 @@ def test_likeness_is_to_photos_that_were_not_trained_on(overrides: Overrides, tm
     assert again.spare is evidence.base
 
 
-def test_the_pick_of_a_run_is_a_pair_of_checkpoint_and_strength(overrides: Overrides, tmp_path: Path) -> None:
+def test_the_pick_is_drawn_at_every_strength_and_says_between_which_it_works(
+    overrides: Overrides, tmp_path: Path
+) -> None:
     view, said = train(overrides(*JUDGED))
     assert view.pick is not None
     assert view.pick.step is not None
-    finalists = {step for step in (view.pick.step, view.pick.best_step, view.pick.runner_up) if step is not None}
-    assert {(each.scores.step, each.strength) for each in view.strengths} == {
-        (step, strength) for step in finalists for strength in (0.7, 0.85)
-    }
-    assert any("for those at other strengths (pick.strengths)." in line for line in said)
+    others = {0.5, 0.65, 0.8, 1.15, 1.3}
+    assert {(each.scores.step, each.strength) for each in view.strengths} == {(view.pick.step, each) for each in others}
+    reach = view.pick.strengths
+    assert reach is not None
+    assert reach.low <= view.pick.strength <= reach.high
+    assert {reach.low, reach.high, view.pick.strength} <= {1.0, *others}
+    assert any("for the pick at other strengths (pick.strengths)." in line for line in said)
     lines: list[str] = []
     pick(tmp_path / "mlruns", "last", say=lines.append)
     assert f"Use {view.name}-{view.pick.step:06d}.safetensors at strength {view.pick.strength:g}." in lines

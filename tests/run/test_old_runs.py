@@ -16,7 +16,8 @@ from lorasweep.commands.pick import pick
 from lorasweep.commands.report import report
 from lorasweep.commands.reproduce import reproduce
 from lorasweep.commands.resume import resume
-from lorasweep.records import RunVerdict, RunView
+from lorasweep.outcomes import RunVerdict
+from lorasweep.records import RunView
 from lorasweep.track.journal import read
 from lorasweep.track.recall import read_run
 

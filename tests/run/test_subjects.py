@@ -13,7 +13,8 @@ from lorasweep import cli
 from lorasweep.commands.pick import pick
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.errors import UserError
-from lorasweep.records import Note, NoteKind
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import Note
 from lorasweep.report.page import render
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run

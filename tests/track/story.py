@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lorasweep.outcomes import RunVerdict, VerdictWord
 from lorasweep.records import (
     AtStrength,
     Checkpoint,
@@ -14,14 +15,12 @@ from lorasweep.records import (
     Photo,
     Pick,
     Prompt,
-    RunVerdict,
     Sample,
     SampleSet,
     Scores,
     Step,
     Validation,
     Verdict,
-    VerdictWord,
 )
 from lorasweep.track.run_folder import RunFolder
 from lorasweep.track.tracker import JournalTracker, RunMeta

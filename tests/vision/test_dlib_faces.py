@@ -14,7 +14,7 @@ from lorasweep import cli
 from lorasweep.config.compose import as_override, load_run
 from lorasweep.data.atomic import write_atomically
 from lorasweep.errors import UserError
-from lorasweep.records import RunVerdict
+from lorasweep.outcomes import RunVerdict
 from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 from lorasweep.vision import dlib_faces

@@ -9,10 +9,11 @@ import pytest
 from benchmarks.world.faults import blend
 from lorasweep.evaluate.identity import identity, likeness
 from lorasweep.evaluate.text import note_text
+from lorasweep.outcomes import NoteKind
 from lorasweep.portraits.networks import load_face_network
 from lorasweep.portraits.people import Scene, caption, sample_identity, sample_scene
 from lorasweep.portraits.render import render
-from lorasweep.records import Evidence, Note, NoteKind, Prompt
+from lorasweep.records import Evidence, Note, Prompt
 from lorasweep.vision.describe import Scorers, describe, describe_texts, open_scorers, shipped_weights
 from lorasweep.vision.embedder import unit
 

@@ -9,9 +9,10 @@ import pytest
 from benchmarks.world.faults import plant
 from lorasweep.config.schema import WeightsConfig
 from lorasweep.evaluate.score import score
+from lorasweep.outcomes import VetoKind
 from lorasweep.portraits.people import Scene, caption, sample_identity, sample_scene
 from lorasweep.portraits.render import render
-from lorasweep.records import Evidence, Features, Prompt, Scores, VetoKind
+from lorasweep.records import Evidence, Features, Prompt, Scores
 from lorasweep.vision.describe import describe, describe_texts, open_scorers
 
 pytestmark = pytest.mark.slow

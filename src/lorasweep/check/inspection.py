@@ -51,7 +51,7 @@ def finder_for(run: RunConfig) -> tuple["FaceFinder | None", tuple[str, ...]]:
     """Return the finder of ``evaluate.face``, and what it cannot do, in sentences; None if the subject has no face."""
     from lorasweep.vision.describe import open_finder
 
-    if told_by(run) != "face" or not any(prompt.face for prompt in run.sample.prompts.values()):
+    if told_by(run) != "face" or not any(prompt.face is True for prompt in run.sample.prompts.values()):
         return None, (f"Faces were not looked for: {run.preset} is about {run.data.class_noun}.",)
     finder = open_finder(run.evaluate, planned_device(run.hardware.device))
     if finder.unknown:

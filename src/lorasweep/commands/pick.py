@@ -16,7 +16,8 @@ from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.errors import ExitCode, UserError
 from lorasweep.evaluate.explain import Explanation
-from lorasweep.records import Pick, RunVerdict, RunView
+from lorasweep.outcomes import RunVerdict
+from lorasweep.records import Pick, RunView
 from lorasweep.run.picking import pick_rule
 from lorasweep.run.recorder import picked_file
 from lorasweep.track.recall import read_run
@@ -95,11 +96,16 @@ def pick(
 def tell_pick(view: RunView, name: str, file: Path | None, say: Say) -> None:
     """Print the table, the reason and what to use: ``name`` is what the picked file is called, ``file`` its path."""
     from lorasweep.report.table import checkpoint_table
+    from lorasweep.report.view import cautions, good_range
 
     _print_table(checkpoint_table(view))
     chosen = view.pick
     if chosen is not None:
         say(chosen.reason)
+        if between := good_range(view):
+            say(between)
+        for caution in cautions(view):
+            say(caution)
         for note in view.notes:
             say(note)
         if chosen.step is None or math.isfinite(chosen.confidence):

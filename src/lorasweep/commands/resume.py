@@ -10,7 +10,8 @@ from lorasweep.config.compose import from_plain
 from lorasweep.console import Say
 from lorasweep.errors import ExitCode, UserError
 from lorasweep.foreign.evaluation import evaluate_again
-from lorasweep.records import RunStatus, RunView
+from lorasweep.outcomes import RunStatus
+from lorasweep.records import RunView
 from lorasweep.run.entries import entries_of
 from lorasweep.run.multirun import Multirun, children_of
 from lorasweep.run.recorder import Outcome

@@ -4,7 +4,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from lorasweep.errors import ExitCode, UserError, exit_code_of
-from lorasweep.records import Checkpoint, RunVerdict, RunView
+from lorasweep.outcomes import RunVerdict
+from lorasweep.records import Checkpoint, RunView
 from lorasweep.run.recorder import Outcome
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import find_run

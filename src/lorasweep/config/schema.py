@@ -5,6 +5,7 @@ file, a device or a model to be checked is checked when that is opened.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -208,9 +209,9 @@ class PromptConfig:
     """What to keep out of these samples; empty means ``sample.negative``."""
     score_text: str = ""
     """What a CLIP scorer reads instead of ``text``: plain words without the trigger. Empty means ``text`` less it."""
-    face: bool = True
-    """Whether a face of the subject is asked for (identity and geometry are judged on these only). False for objects,
-    styles and drawn characters: the face network knows photographed faces."""
+    face: Any = True  # bool or str: OmegaConf 2.3 has no union in a dict of dataclasses
+    """Whether a face of the subject is asked for: identity and geometry are judged on these only. False if it is hidden
+    or drawn, since the face network knows photographed faces; ``small`` if it is too small to tell whose it is."""
     subject: bool = True
     """False for a prompt that names the class without the trigger: it must stay what the base draws."""
     photo: bool = True
@@ -342,8 +343,8 @@ class PickConfig:
     """A best score below this means that no checkpoint is usable."""
     least_likeness: float = 0.5  # drawn runs that fall apart at once still come to 0.59; real strangers came to 0.43
     """Identity below which a checkpoint shows somebody else and is not picked, for a subject told by the face."""
-    strengths: list[float] = field(default_factory=lambda: [0.7, 0.85, 1.0])
-    """The pick, the best one and the runner-up are drawn at these too, and one of them is advised. Empty: none are."""
+    strengths: list[float] = field(default_factory=lambda: [0.5, 0.65, 0.8, 1.15, 1.3])
+    """The pick is drawn at these too: one of them may be advised, and they say between which it works. Empty: no."""
 
     def __post_init__(self) -> None:
         among("pick.prefer", self.prefer, ("latest", "best", "earliest"))

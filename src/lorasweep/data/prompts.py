@@ -33,13 +33,15 @@ def _fill(key: str, prompt: "PromptConfig", data: "DataConfig", prefix: str, neg
         raise UserError(
             f"sample.prompts.{key}.people is {prompt.people}; it must be 1, or 2 for the subject and another."
         )
+    if prompt.face not in (True, False, "small"):
+        raise UserError(f"sample.prompts.{key}.face is {prompt.face}; it must be true, false or small.")
     given = _insert(f"sample.prompts.{key}.score_text", prompt.score_text, data).strip()
     return Prompt(
         key=key,
         text=f"{prefix}, {text}" if prefix else text,
         negative=_insert(f"sample.prompts.{key}.negative", prompt.negative, data) or negative,
         score_text=given or without_trigger(text, data.trigger),
-        face=prompt.face,
+        face=prompt.face is True,
         subject=prompt.subject,
         photo=prompt.photo,
         people=prompt.people,

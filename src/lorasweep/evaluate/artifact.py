@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged
-from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import TEXTURE, Bools, Evidence, Features, Floats, Note, Veto
 
 NOTICEABLE: dict[str, float] = {
     **{"mid_energy": 0.25, "high_energy": 0.22, "local_std": 0.45, "flat_fraction": 0.2, "block_peak": 0.7},

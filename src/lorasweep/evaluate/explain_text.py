@@ -9,7 +9,8 @@ import numpy as np
 
 from lorasweep.evaluate.text import capital, veto_text
 from lorasweep.evaluate.verdict import LEAST_EFFECT
-from lorasweep.records import Bools, Floats, Note, NoteKind, Prompt, Scores
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import Bools, Floats, Note, Prompt, Scores
 
 UNRECOGNISED = 0.5
 """Half-way from the base model's strangers to the photos; below it a face is nearer to the strangers."""

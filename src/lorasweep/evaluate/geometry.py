@@ -8,7 +8,8 @@ neither a pose nor another person's proportions count as damage.
 import numpy as np
 
 from lorasweep.evaluate.shares import Judged, asked, face_expected, has_face, recognisable, unjudged
-from lorasweep.records import Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import Evidence, Features, Floats, Note, Veto
 
 SMALLEST_TOLERANCE = 0.03
 """Procrustes distance that a mere change of view reaches (0.02 to 0.04 with MTCNN)."""

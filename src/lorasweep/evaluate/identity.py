@@ -13,7 +13,8 @@ import numpy as np
 
 from lorasweep.evaluate.companion import subject_first
 from lorasweep.evaluate.shares import Judged, asked, face_expected, has_face, recognisable, unjudged
-from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import Bools, Evidence, Features, Floats, Note
 
 ENOUGH_FACES = 5
 """Photos with a face below which the scale's upper end is a guess."""

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
-from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, VetoKind
+from lorasweep.records import Bools, Evidence, Features, Floats, Note, Veto
 
 SLACK = 0.35
 """Share of the way from the nearest held-out photo to an exact copy that is not yet suspicious: samples are typical

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from lorasweep.errors import UserError
 from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import combine, comparable, component_means, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.table import Rule, Table, smooth
+from lorasweep.evaluate.table import Rule, Table, smooth, usable
 from lorasweep.evaluate.verdict import judge_checkpoints, judge_run
-from lorasweep.records import Bools, Floats, Pick, RunVerdict, Scores
+from lorasweep.outcomes import RunVerdict
+from lorasweep.records import Bools, Floats, Pick, Scores
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     fit = comparable(judged)
     components = component_means(shares)
     # Not smoothed: a good checkpoint between broken ones is no stranger, and no stranger is a friend's neighbour.
-    own = _is_subject(np.array([part.components["identity"] for part in judged]), rule)
-    allowed = fit & own & np.array([not part.vetoes for part in judged])
+    allowed = usable(judged, rule)
     means = combine(components, weights)
     row = _decide(means, spread, fit, allowed, rule)
     table = Table(
@@ -89,13 +89,7 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     if pick.step is None or pick.step not in again:
         return pick
     chosen = again[pick.step]
-    fit = dict(zip(again, comparable(list(again.values())), strict=True))
-    sound = {
-        step: part
-        for step, part in again.items()
-        if fit[step] and not part.vetoes and not np.isnan(part.score)
-        if _is_subject(np.array(part.components["identity"]), rule)
-    }
+    sound = {step: again[step] for step, good in zip(again, usable(list(again.values()), rule), strict=True) if good}
     if not sound:
         return _unusable(pick, chosen, text.none_confirmed(chosen, rule))
     # The pick was measured against the standing best; if that is ruled out, against the best finalist that is not.
@@ -109,11 +103,6 @@ def confirm(pick: Pick, fresh: Sequence[Scores], rule: Rule) -> Pick:
     runner_up = pick.step if pick.step in sound else others[0].step if others else None
     why = text.gave_way(chosen, final, rule, sound=pick.step in sound)
     return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why)
-
-
-def _is_subject(identity: Floats, rule: Rule) -> Bools:
-    """Return whether each likeness is enough for the subject; what was not judged passes."""
-    return ~(identity < rule.least_likeness)
 
 
 def _unusable(pick: Pick, judged: Scores, why: str) -> Pick:

@@ -10,7 +10,8 @@ import numpy as np
 from lorasweep.evaluate.companion import companions, in_company, subject_first
 from lorasweep.evaluate.identity import Likeness, likeness
 from lorasweep.evaluate.shares import Judged, asked, recognisable, unjudged
-from lorasweep.records import Bools, Evidence, Features, Floats, Note, NoteKind
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import Bools, Evidence, Features, Floats, Note
 
 SAME_TEXT = 0.999
 """Cosine from which two texts say the same, so that neither can lose to the other."""

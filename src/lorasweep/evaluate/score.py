@@ -11,7 +11,8 @@ from lorasweep.evaluate.identity import identity
 from lorasweep.evaluate.novelty import novelty
 from lorasweep.evaluate.prompt import prompt
 from lorasweep.evaluate.shares import Judged
-from lorasweep.records import COMPONENTS, Evidence, Features, Scores
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import COMPONENTS, Evidence, Features, Floats, Note, Scores
 
 JUDGES: dict[str, Callable[[Features, Evidence], Judged]] = {
     "identity": identity,
@@ -73,10 +74,22 @@ def score(
         high=float(high),
         by_prompt=shares,
         weights=dict(zip(COMPONENTS, exact.tolist(), strict=True)),
-        notes=tuple(note for part in judged.values() for note in part.notes),
+        notes=(*(note for part in judged.values() for note in part.notes), *_without_witness(shares, evidence, exact)),
         vetoes=tuple(part.veto for part in judged.values() if part.veto),
         fresh=fresh,
     )
+
+
+def _without_witness(shares: Floats, evidence: Evidence, weights: Floats) -> tuple[Note, ...]:
+    """Return a note on the prompts with the subject at which nobody can tell whose face is drawn, if there are any."""
+    place = COMPONENTS.index("identity")
+    asks = np.array([prompt.subject and prompt.photo for prompt in evidence.prompts])
+    untold = np.isnan(shares[..., place]).mean(axis=1) * asks
+    if not untold.any() or np.isnan(shares[..., place]).all():  # a component that was judged nowhere says so itself
+        return ()
+    names = ", ".join(prompt.key for prompt, share in zip(evidence.prompts, untold, strict=True) if share > 0)
+    part = float(weights[place] * untold.sum() / asks.sum())
+    return (Note(NoteKind.NO_WITNESS, {"prompts": names, "part": part}),)
 
 
 def _check(features: Features, evidence: Evidence) -> None:

@@ -1,91 +1,99 @@
-"""The strength at which to apply a LoRA file: the one it was judged at, unless another is shown to be better.
+"""The strength at which to apply the picked LoRA file, and between which strengths it works.
 
-A LoRA that was trained a little too far is often good at 0.7 or 0.85; one that was not gains nothing there.
+A LoRA that was trained a little too far is often good at 0.65 or 0.8; one that was not gains nothing there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from lorasweep.evaluate.bootstrap import comparable, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.table import Rule
-from lorasweep.evaluate.text import veto_text
-from lorasweep.evaluate.verdict import LEAST_EFFECT
-from lorasweep.records import Pick, Scores
+from lorasweep.evaluate.bootstrap import FLOOR, comparable, exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.table import Rule, usable
+from lorasweep.evaluate.text import strength_advice, strength_range
+from lorasweep.evaluate.verdict import CAUSES, LEAST_EFFECT
+from lorasweep.records import Pick, Scores, StrengthRange
 
 ByStrength = Mapping[float, Scores]
 """One file's scores on the same prompts and seeds, by strength."""
+TOLERATED = 2.0
+"""How many ``rule.delta`` a strength may score below the advised one and still work: a strength is set by hand for each
+picture and weighed against what else is in it, a checkpoint is taken once and must be right."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """A strength, and why."""
+def with_strength(pick: Pick, scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> Pick:
+    """Return the pick with the strength to use it at, and those between which it works.
 
-    strength: float
-    reason: str
+    Args:
+        pick: of a checkpoint.
+        scores: the picked file's on fresh seeds; must hold ``own``.
+        own: the strength that every checkpoint was judged at (``sample.strength``).
+        rng: of the bootstrap over prompts.
+    """
+    strength = advise(scores, own, rule, rng)
+    words = [pick.reason, strength_advice(scores, own, strength)]
+    reach = None
+    if len(scores) > 1:
+        reach = reach_of(scores, strength, rule)
+        words.append(strength_range(reach, scores))
+    return replace(pick, strength=strength, strengths=reach, reason=" ".join(filter(None, words)))
 
 
-def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> Advice:
+def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> float:
     """Return the strength to use one file at.
 
     A strength replaces ``own`` if its score is higher by at least ``LEAST_EFFECT`` and shown to be higher at
     ``rule.confidence``, or if ``own`` is vetoed and it is not.
-
-    Args:
-        scores: the file's; must hold ``own``.
-        own: the strength that every checkpoint was judged at (``sample.strength``).
-        rng: of the bootstrap over prompts.
     """
     standing = scores[own]
-    others = [strength for strength in sorted(scores) if strength != own]
+    judged = list(scores.values())
+    good = dict(zip(scores, usable(judged, rule), strict=True))
     # Fewer recognisable faces at one strength than at another can leave identity without an image.
-    fit = dict(zip(scores, comparable(list(scores.values())), strict=True))
-    allowed = [strength for strength in others if fit[own] and fit[strength] and not scores[strength].vetoes]
-    if standing.vetoes and allowed:
-        best = max(allowed, key=lambda strength: _worth(scores[strength]))
-        text = f"At strength {own:g} it is ruled out ({veto_text(standing.vetoes[0])}), at {best:g} it is not"
-        return Advice(strength=best, reason=f"{text} and scores {scores[best].score:.2f}.")
-    # Shown, not only measured: the highest of three noisy scores would name another strength by chance.
-    better = [strength for strength in allowed if _is_better(scores[strength], standing, rule, rng)]
-    if not better:
-        named = " or ".join(f"{strength:g}" for strength in others)
-        return Advice(strength=own, reason=f"Strength {named} is not shown to be better than {own:g}." if named else "")
-    best = max(better, key=lambda strength: scores[strength].score)
-    text = f"At strength {best:g} it scores {scores[best].score:.2f} against {standing.score:.2f} at {own:g}."
-    return Advice(strength=best, reason=text)
+    compares = comparable(judged)[list(scores).index(own)]
+    allowed = [strength for strength in sorted(scores) if strength != own and compares and good[strength]]
+    if not standing.vetoes:
+        # Shown, not only measured: the highest of six noisy scores would name another strength by chance.
+        allowed = [strength for strength in allowed if _is_better(scores[strength], standing, rule, rng)]
+    return max(allowed, key=lambda strength: scores[strength].score, default=own)
 
 
-def strength_finalists(pick: Pick) -> tuple[int, ...]:
-    """Return the steps to draw at other strengths, ascending: the pick, the best and the runner-up."""
-    if pick.step is None:
-        return ()
-    return tuple(sorted({step for step in (pick.step, pick.best_step, pick.runner_up) if step is not None}))
+def reach_of(scores: ByStrength, advised: float, rule: Rule) -> StrengthRange:
+    """Return the unbroken row of strengths around ``advised`` at which a file works, and what ends it on either side.
 
-
-def advise_pair(pick: Pick, scores: Mapping[int, ByStrength], own: float, rule: Rule, rng: np.random.Generator) -> Pick:
-    """Return the pick with a strength, or another finalist if, each at its strength, it is better by ``rule.delta``.
-
-    ``scores`` are the finalists', by step and strength, and must hold the picked step's.
+    A file works at a strength that has no veto, shows the subject and scores no more than ``TOLERATED`` times
+    ``rule.delta`` below the advised one.
     """
-    if pick.step is None:
-        return pick
-    advice = {step: advise(found, own, rule, rng) for step, found in scores.items()}
-    at_best = {step: scores[step][advice[step].strength] for step in scores}
-    fit = dict(zip(at_best, comparable(list(at_best.values())), strict=True))
-    rivals = [step for step in at_best if fit[step]] if fit[pick.step] else [pick.step]
-    rival = max(rivals, key=lambda step: _worth(at_best[step]))
-    # The pick stood on the standing seeds too, so a rival must beat it by more than the pick rule lets pass.
-    if _worth(at_best[rival]) <= _worth(at_best[pick.step]) + rule.delta:
-        chosen = advice[pick.step]
-        return replace(pick, strength=chosen.strength, reason=f"{pick.reason} {chosen.reason}".strip())
-    strength, beaten = advice[rival].strength, advice[pick.step].strength
-    text = (
-        f"Checkpoint {rival} at strength {strength:g} scores {at_best[rival].score:.2f}, {pick.step} at strength "
-        f"{beaten:g} only {at_best[pick.step].score:.2f}, so {rival} it is."
+    order = sorted(scores)
+    place, best = order.index(advised), scores[advised]
+    good = usable([scores[strength] for strength in order], rule)
+    works = good & np.array([scores[strength].score >= best.score - TOLERATED * rule.delta for strength in order])
+    first = last = place
+    while first > 0 and works[first - 1]:
+        first -= 1
+    while last < len(order) - 1 and works[last + 1]:
+        last += 1
+    weaker = order[first - 1] if first else None
+    stronger = order[last + 1] if last < len(order) - 1 else None
+    return StrengthRange(
+        low=order[first],
+        high=order[last],
+        too_weak=weaker,
+        lost_below="" if weaker is None else _lost(scores[weaker], best),
+        too_strong=stronger,
+        lost_above="" if stronger is None else _lost(scores[stronger], best),
     )
-    score = scores[rival][own].score  # at the run's own strength, so that runs compare
-    return replace(pick, step=rival, runner_up=pick.step, score=score, strength=strength, reason=text)
+
+
+def _lost(found: Scores, best: Scores) -> str:
+    """Return the component that its veto comes from, or else that takes most from its score."""
+    if found.vetoes:
+        return CAUSES[found.vetoes[0].kind]
+    names = tuple(found.components)
+    logs = [
+        np.log(np.maximum(np.nan_to_num([part.components[name] for name in names], nan=1.0), FLOOR))
+        for part in (best, found)
+    ]
+    return names[int(np.argmax(exponents(names, found.weights) * (logs[0] - logs[1])))]
 
 
 def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Generator) -> bool:
@@ -95,8 +103,3 @@ def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Gener
     shares = np.stack([standing.by_prompt, other.by_prompt])
     spread = replicate_scores(shares, weights, prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng))
     return float(np.quantile(spread[:, 1] - spread[:, 0], 1 - rule.confidence)) > 0
-
-
-def _worth(scores: Scores) -> float:
-    """Return the score, or less than any score if nothing was judged or it is ruled out."""
-    return -1.0 if np.isnan(scores.score) or scores.vetoes else scores.score

@@ -7,7 +7,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasweep.records import Bools, Floats, Scores
+from lorasweep.evaluate.bootstrap import comparable, component_means
+from lorasweep.records import COMPONENTS, Bools, Floats, Scores
+
+IDENTITY = COMPONENTS.index("identity")
+HARD, FEW = 0.5, 0.25
+"""A prompt is hard to be like at if its best likeness at any checkpoint is below this share of the other prompts', and
+if no more than so many of all prompts are: more of them, and it is the subject that was not learned."""
 
 
 class Rule(Protocol):
@@ -42,6 +48,31 @@ class Table:
     eligible: Bools
     """[E] the unbroken row around ``best`` that is shown to be within ``rule.delta`` of it."""
     rule: Rule
+
+
+def hard_prompts(judged: Sequence[Scores]) -> Bools:
+    """Return [P] the prompts at which likeness stays low at every checkpoint although a face is found.
+
+    Behind sunglasses, or as an old man, nobody looks like the photos. What chance and training change there still
+    orders checkpoints; how high it is says nothing of whether they show the subject.
+    """
+    shares = np.stack([part.by_prompt[..., IDENTITY] for part in judged])  # [E, P, S]
+    found = (shares != 0) & ~np.isnan(shares)  # identity gives exactly 0 to an image that lacks its face
+    told = found.mean(axis=(0, 2)) > 0.5
+    if told.sum() < 1 / FEW:
+        return np.zeros(len(told), dtype=np.bool_)
+    means = np.where(found, shares, 0.0).sum(axis=2) / np.maximum(found.sum(axis=2), 1)
+    top = np.where(told, means.max(axis=0), np.nan)
+    hard = told & (top < HARD * np.nanmedian(top))
+    return hard if hard.sum() <= FEW * told.sum() else np.zeros_like(hard)
+
+
+def usable(judged: Sequence[Scores], rule: Rule) -> Bools:
+    """Return [E] which compare with the others, have a score and no veto, and show the subject as far as is known."""
+    kept = ~hard_prompts(judged)
+    likeness = component_means(np.stack([part.by_prompt[kept] for part in judged]))[:, IDENTITY]
+    sound = np.array([not part.vetoes and not np.isnan(part.score) for part in judged])
+    return comparable(judged) & sound & ~(likeness < rule.least_likeness)
 
 
 def smooth(shares: Floats, steps: Sequence[int] | NDArray[np.int64]) -> Floats:

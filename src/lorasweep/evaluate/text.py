@@ -7,7 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from lorasweep.evaluate.table import Rule, Table
-from lorasweep.records import COMPONENTS, Note, NoteKind, RunVerdict, Scores, VerdictWord, Veto, VetoKind
+from lorasweep.outcomes import NoteKind, RunVerdict, VerdictWord, VetoKind
+from lorasweep.records import COMPONENTS, Note, Scores, StrengthRange, Veto
 
 Kind = TypeVar("Kind", NoteKind, VetoKind)
 
@@ -37,6 +38,7 @@ NOTES = {
     NoteKind.SEEDS_ALIKE: "pictures of one prompt hardly differ",
     NoteKind.PROMPTS_ALIKE: "pictures of different prompts hardly differ",
     NoteKind.NO_HELD_OUT: "no held-out photos: copying cannot be ruled out",
+    NoteKind.NO_WITNESS: "likeness is not judged at {prompts}: {part:.0%} of the score has no witness there",
 }
 VETOES = {
     VetoKind.COPIES: "{share:.0%} of it is copied from training photos",
@@ -168,6 +170,30 @@ def _unsound(judged: Scores, rule: Rule) -> str:
         return f"is ruled out ({veto_text(judged.vetoes[0])})"
     identity = judged.components["identity"]
     return _somebody_else(identity, rule) if identity < rule.least_likeness else "is not comparable"
+
+
+def strength_advice(scores: Mapping[float, Scores], own: float, advised: float) -> str:
+    """Return why a file is to be used at the strength ``advised``; '' if it was drawn at its own alone."""
+    standing, there = scores[own], scores[advised]
+    if advised != own and standing.vetoes:
+        vetoed = f"At strength {own:g} it is ruled out ({veto_text(standing.vetoes[0])}), at {advised:g} it is not"
+        return f"{vetoed} and scores {there.score:.2f}."
+    if advised != own:
+        return f"At strength {advised:g} it scores {there.score:.2f} against {standing.score:.2f} at {own:g}."
+    return f"No other strength is shown to be better than {own:g}." if len(scores) > 1 else ""
+
+
+def strength_range(reach: StrengthRange, scores: Mapping[float, Scores]) -> str:
+    """Return between which strengths a file works, and what is wrong with the next ones."""
+    works = f"from {reach.low:g} to {reach.high:g}" if reach.low < reach.high else f"at {reach.low:g} only"
+    ends = ((reach.too_weak, reach.lost_below), (reach.too_strong, reach.lost_above))
+    faults = [f"at {end:g} it {_fault(scores[end], lost)}" for end, lost in ends if end is not None]
+    return f"It works {works}{''.join(f'; {fault}' for fault in faults)}."
+
+
+def _fault(scores: Scores, lost: str) -> str:
+    named = [note_text(note) for note in scores.notes if note.kind is NoteKind.DAMAGED]
+    return named[0] if named and lost == "artifact" else DECLINE[lost]
 
 
 def capital(text: str) -> str:

@@ -4,10 +4,10 @@ import numpy as np
 
 from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import FLOOR
-from lorasweep.evaluate.table import Table
-from lorasweep.records import COMPONENTS, Floats, NoteKind, RunVerdict, Verdict, VerdictWord, VetoKind
+from lorasweep.evaluate.table import IDENTITY, Table
+from lorasweep.outcomes import NoteKind, RunVerdict, VerdictWord, VetoKind
+from lorasweep.records import COMPONENTS, Floats, Verdict
 
-IDENTITY = COMPONENTS.index("identity")
 CAUSES = {VetoKind.COPIES: "novelty", VetoKind.NO_FACE: "geometry", VetoKind.DAMAGED: "artifact"}
 """The component that each veto comes from."""
 NOT_ASKED = {NoteKind.FACE_NOT_ASKED, NoteKind.SUBJECT_NOT_ASKED}

@@ -92,7 +92,7 @@ def photos_of(run: RunConfig) -> Dataset:
         dataset = read_dataset(data)
     count = len(dataset.train) + len(dataset.held_out)
     needed = {"face": ENOUGH_FACES, "image": ENOUGH_PHOTOS, "none": 0}[told_by(run)]
-    asks = (prompt.face or told_by(run) == "image" for prompt in run.sample.prompts.values() if prompt.subject)
+    asks = (prompt.face is True or told_by(run) == "image" for prompt in run.sample.prompts.values() if prompt.subject)
     if count < needed and any(asks):
         raise UserError(
             f"There are {count} photos to judge by; {needed} or more are needed, those of references=DIR and of "

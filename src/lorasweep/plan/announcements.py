@@ -109,8 +109,8 @@ def announcement(run: RunConfig) -> str:
     fresh_sheet = sheet * len(run.sample.fresh_seeds) / len(run.sample.seeds)
     # upper bounds: which checkpoints become finalists is known only once all are scored
     again = fresh_sheets(run, len(drawn) + finer) * fresh_sheet
-    stronger = strength_sheets(run, len(drawn) + finer) * fresh_sheet
-    strengths = f", and {stronger:.0%} for those at other strengths (pick.strengths)" if stronger else ""
+    stronger = strength_sheets(run) * fresh_sheet
+    strengths = f", and {stronger:.0%} for the pick at other strengths (pick.strengths)" if stronger else ""
     fewer = f" and at {finer} more next to the pick (evaluate.budget={run.evaluate.budget})" if finer else ""
     finalists = f", and at most {again:.0%} for the finalists on fresh seeds{strengths}" if again else ""
     between = f", and at {glimpsed} steps between to look at only" if glimpsed else ""
@@ -127,8 +127,8 @@ def folder_announcement(run: RunConfig, files: int) -> str:
     pictures = len(run.sample.prompts) * len(run.sample.seeds)
     fresh = len(run.sample.prompts) * len(run.sample.fresh_seeds)
     again = fresh_sheets(run, files) * fresh
-    strengths = strength_sheets(run, files) * fresh
-    other = f" and {strengths} more at other strengths (pick.strengths)" if strengths else ""
+    strengths = strength_sheets(run) * fresh
+    other = f" and {strengths} more of the pick at other strengths (pick.strengths)" if strengths else ""
     then = f", then at most {again} of the finalists on fresh seeds{other}" if again else ""
     return (
         f"Drawing {pictures} pictures with each of {files} files and the base model, {(files + 1) * pictures} in all"

@@ -26,8 +26,6 @@ FINER = 2
 """Checkpoints, of those that a budget pays for, that are drawn last, next to the pick; the others are evenly spread."""
 FINALISTS = 5
 """Checkpoints, at most, that are drawn again on fresh seeds: the pick, its neighbours, the best and the runner-up."""
-STRENGTH_FINALISTS = 3
-"""Checkpoints, at most, that are drawn at other strengths: the pick, the best and the runner-up."""
 VALIDATION_ROWS = 8
 """Photos, each at one noise level, whose loss is measured at a checkpoint: so many held-out and so many training
 ones."""
@@ -42,11 +40,9 @@ def fresh_sheets(run: "RunConfig", checkpoints: int) -> int:
     return 0 if told_by(run) == "none" else min(FINALISTS, checkpoints) + 1
 
 
-def strength_sheets(run: "RunConfig", checkpoints: int) -> int:
-    """Return how many sheets of finalists are drawn at other strengths than the run's own at most."""
-    if told_by(run) == "none":
-        return 0
-    return min(STRENGTH_FINALISTS, checkpoints) * len(set(run.pick.strengths) - {run.sample.strength})
+def strength_sheets(run: "RunConfig") -> int:
+    """Return how many sheets of the pick are drawn at other strengths than the run's own; 0 if nothing is picked."""
+    return 0 if told_by(run) == "none" else len(set(run.pick.strengths) - {run.sample.strength})
 
 
 def sheet_cost(run: "RunConfig") -> float:

@@ -133,7 +133,7 @@ def pictures_in_all(run: RunConfig, drawn: Sequence[int]) -> int:
         return glimpsed * prompts * len(run.sample.seeds)
     looked_at = len(drawn) + finer_sheets(run, len(checkpoint_steps(run)))
     standing = looked_at + glimpsed + 1
-    fresh = fresh_sheets(run, looked_at) + strength_sheets(run, looked_at)
+    fresh = fresh_sheets(run, looked_at) + strength_sheets(run)
     return prompts * (standing * len(run.sample.seeds) + fresh * len(run.sample.fresh_seeds))
 
 

@@ -14,10 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorasweep.data.atomic import write_atomically
 from lorasweep.evaluate.text import veto_text
-from lorasweep.records import RunStatus, RunVerdict, RunView, Scores
+from lorasweep.outcomes import RunStatus, RunVerdict
+from lorasweep.records import RunView, Scores
 from lorasweep.report.charts import Chart, Line, Mark, draw, thinned
 from lorasweep.report.images import contact_sheet, data_uri
-from lorasweep.report.view import Row, bands, prompts_of, rows_of, smoothed, strengths_of, varied
+from lorasweep.report.view import Row, bands, cautions, good_range, prompts_of, rows_of, smoothed, strengths_of, varied
 from lorasweep.report.why import cards_of, picture_id
 
 PAGE, SHEET, COMPARISON = "report.html", "contact_sheet.png", "comparison.html"
@@ -54,6 +55,8 @@ def render(view: RunView) -> str:
         best_picture=_portrait(view, picked),
         prompts=prompts_of(view),
         labels={row.step: row.label for row in rows},
+        good_range=good_range(view),
+        cautions=cautions(view),
         strengths=strengths_of(view),
         at_strengths=[each for each in view.strengths if picked and each.scores.step == picked.step],
         seeds=max((len(cell.pictures) for row in rows for cell in row.cells), default=1),

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from lorasweep.data.lora_folder import short_name
 from lorasweep.evaluate.explain import Contribution, Explanation
-from lorasweep.records import RunView, VerdictWord
+from lorasweep.outcomes import VerdictWord
+from lorasweep.records import RunView
 from lorasweep.report.view import Row, rows_of
 
 STYLES = {

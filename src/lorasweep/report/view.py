@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorasweep.evaluate.text import capital, note_text
 from lorasweep.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
 
@@ -115,6 +116,28 @@ def rows_of(view: RunView) -> tuple[Row, ...]:
         )
         for step in sorted({*sheets, *scores, *files})
     )
+
+
+def good_range(view: RunView) -> str:
+    """Return from which to which checkpoint a run is good, in a sentence; '' if no other than the pick is.
+
+    An end is called most flexible or most alike only if its own scores say so.
+    """
+    if view.pick is None or view.pick.step not in view.pick.eligible or len(view.pick.eligible) < 2:
+        return ""
+    scores = {scores.step: scores.components for scores in view.scores if not scores.fresh}
+    names = {row.step: row.label for row in rows_of(view)}
+    first, last = view.pick.eligible[0], view.pick.eligible[-1]
+    flexible = " (most flexible)" if scores[first]["prompt"] > scores[last]["prompt"] else ""
+    alike = " (most alike)" if scores[last]["identity"] > scores[first]["identity"] else ""
+    return f"Good from {names[first]}{flexible} to {names[last]}{alike}."
+
+
+def cautions(view: RunView) -> tuple[str, ...]:
+    """Return what weakens the picked checkpoint's score, in sentences."""
+    row = next((row for row in rows_of(view) if row.picked), None)
+    judged = (row.fresh or row.scores) if row else None
+    return tuple(f"{capital(note_text(note))}." for note in judged.notes) if judged else ()
 
 
 def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:

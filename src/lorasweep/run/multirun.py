@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from lorasweep.config.compose import to_plain
 from lorasweep.config.schema import RunConfig
-from lorasweep.records import RunStatus, RunView
+from lorasweep.outcomes import RunStatus
+from lorasweep.records import RunView
 from lorasweep.run.session import Purpose, Session
 from lorasweep.track.recall import read_run
 from lorasweep.track.run_folder import RunFolder, all_runs, claim_name, parent_of

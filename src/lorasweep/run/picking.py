@@ -64,17 +64,17 @@ def _choose(config: RunConfig, scores: Mapping[int, Scores]) -> Pick:
 
 
 def _with_strength(config: RunConfig, pick: Pick, fresh: Mapping[int, Scores], score: ScoreStep) -> Pick:
-    """Score the pick, the best and the runner-up at ``pick.strengths``, and choose checkpoint and strength together."""
-    from lorasweep.evaluate.strength import advise_pair, strength_finalists
+    """Score the pick at ``pick.strengths``; return it with the one to use it at, and those between which it works."""
+    from lorasweep.evaluate.strength import with_strength
 
     own = config.sample.strength
-    others = [strength for strength in config.pick.strengths if strength != own]
-    scores = {
-        step: {own: fresh[step], **{strength: score(step, fresh=True, strength=strength) for strength in others}}
-        for step in strength_finalists(pick)
-    }
     pick = replace(pick, strength=own)
-    return advise_pair(pick, scores, own, pick_rule(config), np.random.default_rng(config.seed)) if others else pick
+    if pick.step is None:
+        return pick
+    others = [strength for strength in config.pick.strengths if strength != own]
+    scores = {strength: score(pick.step, fresh=True, strength=strength) for strength in others}
+    scores[own] = fresh[pick.step]
+    return with_strength(pick, scores, own, pick_rule(config), np.random.default_rng(config.seed))
 
 
 def mixed_sides(sheets: Sequence[SampleSet], prompts: Sequence[Prompt], faces: "Embedder | None") -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasweep.errors import RunFailedError
+from lorasweep.outcomes import RunStatus
 from lorasweep.plan.budget import drawn_steps, finer_sheets, glimpsed_steps
-from lorasweep.records import AtStrength, Checkpoint, Failure, Pick, Prompt, RunStatus, Scores, Step
+from lorasweep.records import AtStrength, Checkpoint, Failure, Pick, Prompt, Scores, Step
 from lorasweep.run.evaluator import Evaluator
 from lorasweep.run.losses import LossWatch
 from lorasweep.run.picking import mixed_sides, pick_checkpoint

@@ -20,7 +20,7 @@ from lorasweep.config.search import SearchConfig, key_of
 from lorasweep.config.signature import leaves, telling_leaves
 from lorasweep.console import Say
 from lorasweep.errors import TryAgainError, UserError
-from lorasweep.records import RunStatus
+from lorasweep.outcomes import RunStatus
 from lorasweep.run.entries import Entry, entry_of
 from lorasweep.run.loop import train_side_by_side
 from lorasweep.run.multirun import Multirun

@@ -8,7 +8,8 @@ from pathlib import Path
 from lorasweep.config.schema import RunConfig
 from lorasweep.config.search import SearchConfig
 from lorasweep.errors import TryAgainError, UserError
-from lorasweep.records import RunStatus, RunView
+from lorasweep.outcomes import RunStatus
+from lorasweep.records import RunView
 from lorasweep.run.entries import Entry, entry_of
 from lorasweep.run.loop import Decision
 from lorasweep.run.recorder import RunRecorder

@@ -12,7 +12,8 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from lorasweep.evaluate.text import read_notes, read_veto
-from lorasweep.records import Dataset, Floats, JsonDict, Note, NoteKind, Photo, Validation, Veto
+from lorasweep.outcomes import NoteKind
+from lorasweep.records import Dataset, Floats, JsonDict, Note, Photo, Validation, Veto
 from lorasweep.track.journal import encode
 
 Record = TypeVar("Record")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lorasweep.errors import UserError
 from lorasweep.evaluate.dvar import dvar_step
+from lorasweep.outcomes import RunStatus, RunVerdict
 from lorasweep.records import (
     AtStrength,
     Checkpoint,
@@ -13,8 +14,6 @@ from lorasweep.records import (
     JsonDict,
     Pick,
     Prompt,
-    RunStatus,
-    RunVerdict,
     RunView,
     SampleSet,
     Scores,
