@@ -187,29 +187,29 @@ def _ridden(picture: Image.Image) -> Image.Image:
 
 
 WAYS: dict[str, Way] = {
-    "outfit": Way(wrong=Wrong.ONE_OUTFIT, photos=in_one_outfit, rate=2e-3, steps=3000),
+    "outfit": Way(wrong=Wrong.ONE_OUTFIT, photos=in_one_outfit, rate=2e-3, steps=1200),
     "long": Way(wrong=Wrong.TOO_LONG, photos=varied, rate=4e-3, steps=2500),
-    "few": Way(wrong=Wrong.FEW_PHOTOS, photos=partial(varied, count=5), rate=3e-3, steps=2000),
-    "bare": Way(wrong=Wrong.BARE_CAPTIONS, photos=partial(varied, told=bare_caption), rate=3e-3, steps=1500),
+    "few": Way(wrong=Wrong.FEW_PHOTOS, photos=partial(varied, count=5), rate=3e-3, steps=1200),
+    "bare": Way(wrong=Wrong.BARE_CAPTIONS, photos=partial(varied, told=bare_caption), rate=3e-3, steps=1200),
     "text_encoder": Way(
         wrong=Wrong.HOT_TEXT_ENCODER,
         photos=varied,
         rate=2e-3,
-        steps=900,
+        steps=720,
         others=("lora.text_encoder=true", "optim.text_encoder_lr=4e-3"),
     ),
-    "repeated": Way(wrong=Wrong.REPEATED_PHOTO, photos=with_one_repeated, rate=3e-3, steps=1500),
+    "repeated": Way(wrong=Wrong.REPEATED_PHOTO, photos=with_one_repeated, rate=3e-3, steps=1200),
     "headshots": Way(
         wrong=Wrong.ONE_FRAMING,
         photos=partial(varied, told=unframed_caption, framing="close-up"),
-        rate=3e-3,
-        steps=1200,
+        rate=4e-3,
+        steps=960,
     ),
-    "soft": Way(wrong=Wrong.SOFT_PHOTOS, photos=in_poor_quality, rate=3e-3, steps=1200),
-    "strangers": Way(wrong=Wrong.STRANGERS, photos=with_strangers, rate=3e-3, steps=1200),
-    "mirrored": Way(wrong=Wrong.MIRRORED_PHOTOS, photos=partly_mirrored, rate=3e-3, steps=1200),
-    "one_pose": Way(wrong=Wrong.ONE_POSE, photos=in_one_pose, rate=3e-3, steps=1200),
-    "rank128": Way(wrong=Wrong.HIGH_RANK, photos=varied, rate=4e-3, steps=900, rank=128),
+    "soft": Way(wrong=Wrong.SOFT_PHOTOS, photos=in_poor_quality, rate=4e-3, steps=960),
+    "strangers": Way(wrong=Wrong.STRANGERS, photos=with_strangers, rate=4e-3, steps=960),
+    "mirrored": Way(wrong=Wrong.MIRRORED_PHOTOS, photos=partly_mirrored, rate=4e-3, steps=960),
+    "one_pose": Way(wrong=Wrong.ONE_POSE, photos=in_one_pose, rate=4e-3, steps=960),
+    "rank128": Way(wrong=Wrong.HIGH_RANK, photos=varied, rate=4e-3, steps=720, rank=128),
 }
 """In order of importance."""
 

@@ -81,6 +81,7 @@ PERSON_BESIDE = {
     "character_flux": "person_flux",
 }
 NAMES = tuple(RECIPES)
+PEOPLE = tuple(name for name in NAMES if name.startswith("person_"))
 
 
 @cache
@@ -163,15 +164,14 @@ def test_every_checkpoint_is_drawn_for_about_what_training_costs(name: str) -> N
     steps = checkpoint_steps(run)
     assert len(steps) == 12
     assert drawn_steps(run, steps) == steps
-    assert len(steps) * sheet_cost(run) <= 1.25 * training_cost(run)
+    assert len(steps) * sheet_cost(run) <= 1.3 * training_cost(run)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sheet_has_eight_pictures_and_the_finalists_twice_as_many(name: str) -> None:
+def test_a_sheet_has_eight_pictures_or_nine_and_the_finalists_twice_as_many(name: str) -> None:
     sample = composed(name).sample
     assert list(sample.prompts) == sorted(sample.prompts)
-    assert [key[:3] for key in sample.prompts] == [f"p{number}_" for number in range(1, 9)]
-    assert len(sample.prompts) * len(sample.seeds) >= 8
+    assert [key[:3] for key in sample.prompts] == [f"p{number}_" for number in range(1, 10 if name in PEOPLE else 9)]
     assert len(sample.fresh_seeds) >= 2
 
 
@@ -186,7 +186,10 @@ def test_one_prompt_goes_without_the_trigger_and_the_others_have_it(name: str) -
 @pytest.mark.parametrize("name", NAMES)
 def test_only_people_are_asked_for_a_face_and_no_sheet_is_all_in_another_medium(name: str) -> None:
     judged = [prompt for prompt in sheet(name) if prompt.subject]
-    assert {prompt.face for prompt in judged} == {name.startswith("person_")}
+    faceless = {"p3_street", "p9_sunglasses"}  # too small, and hidden
+    assert {prompt.key for prompt in judged if not prompt.face} == (
+        faceless if name in PEOPLE else {prompt.key for prompt in judged}
+    )
     assert sum(prompt.photo for prompt in judged) >= 6
 
 
@@ -200,7 +203,7 @@ def test_scorers_read_plain_words(name: str) -> None:
         assert "_" not in prompt.score_text
         assert len(prompt.score_text.split()) >= 5
         assert not [tag for tag in tags if re.search(rf"\b{re.escape(tag)}\b", prompt.score_text)]
-    assert len({prompt.score_text for prompt in sheet(name)}) == 8
+    assert len({prompt.score_text for prompt in sheet(name)}) == len(sheet(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

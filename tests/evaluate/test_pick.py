@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lorasweep.config.schema import PickConfig
 from lorasweep.errors import UserError
 from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
-from lorasweep.evaluate.table import smooth
+from lorasweep.evaluate.table import hard_prompts, smooth
 from lorasweep.outcomes import RunVerdict, VerdictWord, VetoKind
 from lorasweep.records import COMPONENTS, Scores, Veto
 
@@ -277,6 +277,35 @@ def test_of_a_run_that_learns_the_person_late_only_the_late_ones_are_picked():
 def test_a_good_checkpoint_between_broken_ones_is_not_taken_for_a_stranger():
     broken, good = [0.05, 0.3, 0.3, 0.3, 0.9], [0.6, 0.9, 0.9, 0.9, 0.9]
     assert pick(run((broken, good, broken, broken))).step == 20
+
+
+def hidden(part: Scores, prompts: int, likeness: float) -> Scores:
+    """The same checkpoint with so many prompts at which the face is like nobody."""
+    part.by_prompt[:prompts, :, 0] = likeness
+    return replace(part, components={**part.components, "identity": float(part.by_prompt[..., 0].mean())})
+
+
+def test_a_prompt_at_which_likeness_is_low_at_every_checkpoint_does_not_make_them_strangers():
+    rising = [hidden(part, 2, 0.1) for part in run((0.3, 0.5, 0.56, 0.57))]
+    assert rising[-1].components["identity"] < RULE.least_likeness
+    assert list(hard_prompts(rising)) == [True, True] + [False] * 6
+    assert pick(rising).step == 40
+
+
+def test_likeness_that_is_low_at_many_prompts_is_the_subjects_that_was_not_learned():
+    assert not hard_prompts([hidden(part, 3, 0.1) for part in run((0.5, 0.57))]).any()
+    assert pick([hidden(part, 3, 0.1) for part in run((0.5, 0.57))]).step is None
+
+
+def test_a_prompt_without_a_face_at_any_checkpoint_is_no_hard_one():
+    faceless = [hidden(part, 2, 0.0) for part in run((0.5, 0.57))]
+    assert not hard_prompts(faceless).any()
+    assert pick(faceless).step is None
+
+
+def test_a_prompt_that_was_like_the_subject_once_is_no_hard_one():
+    fallen = [*run((0.9,)), hidden(scored(20, 0.9), 2, 0.1)]
+    assert not hard_prompts(fallen).any()
 
 
 def test_a_finalist_that_fresh_seeds_show_to_be_somebody_else_gives_way():

@@ -455,7 +455,7 @@ def test_sample_prompts_are_drawn_beside_the_sheet_and_do_not_sway_the_pick(tmp_
     first = sheet["q1_kohya"]
     assert (first.text, first.negative) == ("photo of {trigger} man", "blurry, {trigger}")
     assert (first.face, first.photo, first.subject) == (False, False, True)
-    assert len(sheet) == 10
+    assert len(sheet) == 11
     said = lines_of(made)
     assert said["sample_prompts"] == ("carried", "sample.prompts.q1_kohya to q2_kohya, drawn beside the sheet")
     assert said["sample_prompts …"][1].startswith("1 of 3 left out")

@@ -5,9 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorasweep.outcomes import VerdictWord
-from lorasweep.records import AtStrength, RunView
-from lorasweep.report.view import Band, bands, cell_score, prompts_of, rows_of, smoothed, strengths_of
+from lorasweep.outcomes import NoteKind, VerdictWord
+from lorasweep.records import AtStrength, Note, RunView
+from lorasweep.report.view import (
+    Band,
+    bands,
+    cautions,
+    cell_score,
+    good_range,
+    prompts_of,
+    rows_of,
+    smoothed,
+    strengths_of,
+)
 
 
 def test_the_base_model_is_the_first_row_and_the_picked_row_is_marked(view: RunView) -> None:
@@ -39,6 +49,28 @@ def test_strengths_stand_beside_the_runs_own_in_order(view: RunView) -> None:
     assert list(found) == [200]
     assert list(found[200]) == [0.7, 0.85, 1.0]
     assert strengths_of(view) == {}
+
+
+def test_a_range_is_named_by_its_ends_and_by_what_their_scores_say(view: RunView) -> None:
+    assert view.pick is not None
+    assert good_range(view) == ""  # the pick alone is good
+    wide = replace(view, pick=replace(view.pick, eligible=(100, 200)))
+    assert good_range(wide) == "Good from step 100 to step 200."
+    first, second = view.scores[0], view.scores[1]
+    flexible = replace(first, components={"identity": 0.2, "prompt": 0.9})
+    told = replace(wide, scores=(flexible, second, *view.scores[2:]))
+    assert good_range(told) == "Good from step 100 (most flexible) to step 200 (most alike)."
+    by_hand = replace(view, pick=replace(view.pick, step=300, eligible=(100, 200)))
+    assert good_range(by_hand) == ""
+
+
+def test_what_weakens_the_picked_score_is_said(view: RunView) -> None:
+    note = Note(NoteKind.NO_WITNESS, {"prompts": "hat", "part": 0.2})
+    noted = tuple(replace(scores, notes=(note,)) if scores.step == 200 else scores for scores in view.scores)
+    assert cautions(replace(view, scores=noted)) == (
+        "Likeness is not judged at hat: 20% of the score has no witness there.",
+    )
+    assert cautions(view) == ()
 
 
 def test_rows_of_another_trainers_files_are_called_by_their_names(view: RunView, tmp_path: Path) -> None:
