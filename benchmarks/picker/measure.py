@@ -19,7 +19,8 @@ stand in for the finalists' fresh seeds; every rule picks from the same samples.
   checkpoints with soundness 0.1 and more;
 - caught: artifact at most 0.7 where soundness is below half of the run's best; kept: at least 0.9 within 0.05 of it;
 - cause: at a checkpoint that is over-trained and called so, the component whose part of the oracle's quality fell most
-  since the run's best (likeness: identity, scene: prompt, soundness: artifact or geometry, copying: novelty);
+  since the run's best, or one of which less than a tenth is left (likeness: identity, scene: prompt, soundness:
+  artifact or geometry, copying: novelty);
 - goals are those of `figures.goals`, at 16 samples, half B, all runs together and each way to over-train on its own.
 
 Thresholds and rules were chosen on half A alone.

@@ -68,7 +68,7 @@ class Choice:
         if self.part.fresh is None:
             return pick
         again = [self._again(self.run.steps.index(step)) for step in finalists(pick)]
-        pick = confirm(pick, again, rule)
+        pick = confirm(pick, [*self.scores, *again], rule)
         return replace(pick, steady=steady_score(pick, again))
 
     def standing(self, rule: PickConfig, places: Collection[int] | None = None) -> Pick:

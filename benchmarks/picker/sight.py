@@ -31,6 +31,8 @@ COLLAPSED = 0.1
 """Soundness below which all is lost, and an order of little worth."""
 DAMAGED, SOUND = 0.7, 0.9
 """Artifact at a damaged checkpoint is to be no more than the first, at a sound one no less than the second."""
+GONE = 0.1
+"""Share of what the best checkpoint had below which a part of the quality is called lost."""
 FAINT = 1e-3
 """Keeps logarithms finite."""
 
@@ -55,7 +57,8 @@ def pooled(seen: Sequence[Mapping[str, Any]], run: Trajectory, whole: Sequence[f
         for true, word, cause, fell in zip(truth, each["words"], each["causes"], fallen, strict=True):
             _count(verdicts, f"{true}/{word}")
             if true == word == "over":
-                _count(causes, f"{fell}/{'artifact' if cause == 'geometry' else cause}")
+                named = "artifact" if cause == "geometry" else cause
+                _count(causes, f"{named if named in fell else fell[0]}/{named}")
     low, high = np.moveaxis(np.array([each["intervals"] for each in seen]), 2, 0)
     covered = (low <= np.array(whole)) & (np.array(whole) <= high)
     return {
@@ -96,18 +99,28 @@ def true_words(run: Trajectory) -> list[str]:
     return ["good" if fine else word for fine, word in zip(run.acceptable, side, strict=True)]
 
 
-def true_causes(run: Trajectory) -> list[str]:
-    """Return for each checkpoint the component whose part of the oracle's quality fell most since the run's best."""
+def true_causes(run: Trajectory) -> list[tuple[str, ...]]:
+    """Return for each checkpoint what fell since the run's best: the component whose part of the oracle's quality fell
+    most, and after it those of which next to nothing is left."""
+    # Of a destroyed sheet neither likeness nor soundness is left. Which of the two fell farther then says only which of
+    # them the best checkpoint had more of, and nobody who looks at noise would call one of the two wrong.
     k, seen = CONSTANTS, run.parts
-    likeness = ((k.stranger - seen["distance"]) / (k.stranger - k.same)).clip(FAINT, 1)
-    logs = {
-        "identity": k.likeness_power * np.log(likeness),
-        "prompt": k.scene_power * np.log(seen["scene_match"].clip(FAINT, 1)),
-        "artifact": k.soundness_power * np.log(run.soundness.clip(FAINT, 1)),
-        "novelty": np.log(1 - seen["copy"] / 2),
+    likeness = (k.stranger - seen["distance"]) / (k.stranger - k.same)
+    parts = {
+        "identity": (likeness, k.likeness_power),
+        "prompt": (seen["scene_match"], k.scene_power),
+        "artifact": (run.soundness, k.soundness_power),
+        "novelty": (1 - seen["copy"] / 2, 1.0),
     }
-    falls = np.array([values[run.best] - values for values in logs.values()])
-    return [list(logs)[place] for place in falls.argmax(axis=0)]
+    left = {name: values.clip(FAINT, 1) for name, (values, _) in parts.items()}
+    falls = {name: -parts[name][1] * np.log(values / values[run.best]) for name, values in left.items()}
+    return [_fallen({n: float(f[e]) for n, f in falls.items()}, {n: float(v[e] / v[run.best]) for n, v in left.items()})
+            for e in range(len(run.steps))]  # fmt: skip
+
+
+def _fallen(falls: Mapping[str, float], left: Mapping[str, float]) -> tuple[str, ...]:
+    first = max(falls, key=lambda name: falls[name])
+    return (first, *(name for name, share in left.items() if share <= GONE and name != first))
 
 
 def on_noise(run: Trajectory, folder: Path = NOISE) -> float:

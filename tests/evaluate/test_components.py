@@ -126,9 +126,22 @@ def test_a_face_turned_the_other_way_than_all_references_is_well_formed():
 
 def test_losing_more_faces_than_the_base_model_rules_a_checkpoint_out():
     known = subject.evidence(0)
-    assert JUDGES["geometry"](faceless(subject.sheet(known), [0]), known).veto is None
-    veto = JUDGES["geometry"](faceless(subject.sheet(known), [0, 2]), known).veto
-    assert (veto.kind, veto.share) == (VetoKind.NO_FACE, pytest.approx(2 / 12))
+    veto = JUDGES["geometry"](faceless(subject.sheet(known), [0, 2, 4, 6]), known).veto
+    assert (veto.kind, veto.share) == (VetoKind.NO_FACE, pytest.approx(4 / 12))
+
+
+def test_a_face_or_two_that_the_finder_may_have_missed_rule_nothing_out():
+    known = subject.evidence(0)
+    for rows in ([0], [0, 2]):
+        judged = JUDGES["geometry"](faceless(subject.sheet(known), rows), known)
+        assert judged.veto is None
+        assert np.nansum(judged.shares == 0) == len(rows)  # each still costs its share
+
+
+def test_faces_that_the_base_model_misses_as_often_rule_nothing_out():
+    known = subject.evidence(0)
+    faceless(known.base, [0, 2, 4, 6])
+    assert JUDGES["geometry"](faceless(subject.sheet(known), [0, 2, 4, 6]), known).veto is None
 
 
 def test_four_photos_are_too_few_to_measure_a_likeness():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
 from lorasweep.errors import UserError
-from lorasweep.evaluate.pick import choose, confirm, finalists, steady_score
+from lorasweep.evaluate.pick import choose, finalists, steady_score
+from lorasweep.evaluate.pick import confirm as confirm_on
 from lorasweep.evaluate.table import hard_prompts, smooth
 from lorasweep.outcomes import RunVerdict, VerdictWord, VetoKind
 from lorasweep.records import COMPONENTS, Scores, Veto
@@ -47,7 +48,13 @@ def pick(scores, rule=RULE, seed=0):
     return choose(scores, rule, np.random.default_rng(seed))
 
 
+def confirm(chosen, fresh, rule=RULE, standing=None):
+    return confirm_on(chosen, [*(standing or run(PLATEAU)), *fresh], rule)
+
+
 ARC = (0.3, 0.5, 0.7, 0.85, 0.9, 0.9, 0.88, 0.7, 0.5, 0.3)
+PLATEAU = (0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)
+"""Best at 50, picked at 70; 60 and 80 are the pick's neighbours."""
 levels = st.lists(st.floats(0.05, 0.95), min_size=3, max_size=9)
 
 
@@ -55,13 +62,13 @@ def test_the_latest_one_that_still_works_is_picked():
     chosen = pick(run(ARC))
     assert chosen.best_step == 60
     assert (chosen.step, chosen.eligible, chosen.runner_up) == (60, (50, 60), 50)
-    flat = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    flat = pick(run(PLATEAU))
     assert (flat.best_step, flat.step, flat.runner_up) == (50, 70, 50)
     assert flat.reason.startswith("Checkpoint 70 is the latest one shown to be within 0.05 of the best, 50")
 
 
 def test_best_and_earliest_are_to_be_had_too():
-    scores = run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3))
+    scores = run(PLATEAU)
     assert pick(scores, PickConfig(prefer="best", replicates=300)).step == 50
     assert pick(scores, PickConfig(prefer="earliest", replicates=300)).step == 40
     assert pick(scores, PickConfig(prefer="earliest", delta=0.15, replicates=300)).step == 30
@@ -134,13 +141,13 @@ def test_where_every_checkpoint_is_vetoed_none_is_usable():
 
 
 def test_finalists_are_the_pick_the_best_and_their_neighbours():
-    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    chosen = pick(run(PLATEAU))
     assert finalists(chosen) == (50, 60, 70, 80)
     assert finalists(replace(chosen, step=None)) == ()
 
 
 def test_fresh_seeds_give_the_score_or_take_a_step_back():
-    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    chosen = pick(run(PLATEAU))
     assert np.isnan(chosen.score)
     held = confirm(chosen, [scored(70, 0.86, 1, fresh=True), scored(50, 0.89, 1, fresh=True)], RULE)
     assert held.step == 70
@@ -148,17 +155,13 @@ def test_fresh_seeds_give_the_score_or_take_a_step_back():
     back = confirm(chosen, [scored(70, 0.6, 1, fresh=True), scored(50, 0.89, 1, fresh=True)], RULE)
     assert (back.step, back.runner_up) == (50, 70)
     assert back.score == pytest.approx(0.89, abs=0.02)
-    assert "On fresh seeds 70 fell behind 50 (0." in back.reason
+    assert "Both sets of seeds together prefer 50 to 70 (0." in back.reason
 
 
 def test_a_veto_on_fresh_seeds_takes_a_step_back_too():
-    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    chosen = pick(run(PLATEAU))
     fresh = [scored(70, 0.9, fresh=True, vetoes=NO_FACE), scored(50, 0.9, fresh=True)]
     assert confirm(chosen, fresh, RULE).step == 50
-
-
-PLATEAU = (0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)
-"""Best at 50, picked at 70; 60 and 80 are the pick's neighbours."""
 
 
 def again(**changed: dict) -> list[Scores]:
@@ -204,7 +207,7 @@ def test_where_every_finalist_is_ruled_out_on_fresh_seeds_none_is_usable():
 def test_a_pick_that_fresh_seeds_cannot_judge_gives_way_to_a_finalist_that_they_can():
     chosen = pick(run(PLATEAU))
     fresh = [replace(part, score=np.nan) if part.step == 70 else part for part in again()]
-    assert confirm(chosen, fresh, RULE).step == 50
+    assert confirm(chosen, fresh, RULE).step == 60
 
 
 WEAK = [0.6, 0.9, 0.9, 0.9, 0.9]
@@ -241,14 +244,36 @@ def test_where_all_that_compare_are_ruled_out_one_that_does_not_is_no_way_out():
 
 
 def test_a_finalist_whose_identity_fresh_seeds_cannot_judge_takes_nothing_over_and_is_not_kept():
-    chosen = pick(run([[level, 0.9, 0.9, 0.9, 0.9] for level in PLATEAU]))
+    standing = run([[level, 0.9, 0.9, 0.9, 0.9] for level in PLATEAU])
+    chosen = pick(standing)
     assert (chosen.best_step, chosen.step) == (50, 80)
     fresh = [scored(step, WEAK, fresh=True) for step in (50, 70, 80, 90)]
     lucky = [scored(50, UNKNOWN, fresh=True), *fresh[1:]]
-    assert confirm(chosen, lucky, RULE).step == 80
+    assert confirm(chosen, lucky, RULE, standing).step == 80
     unknown = [*fresh[:2], scored(80, UNKNOWN, fresh=True), fresh[3]]
-    assert confirm(chosen, unknown, RULE).step == 50
-    assert "80 is not comparable" in confirm(chosen, unknown, RULE).reason
+    assert confirm(chosen, unknown, RULE, standing).step == 70
+    unknown = [*fresh[:1], scored(70, UNKNOWN, fresh=True), scored(80, UNKNOWN, fresh=True)]
+    assert confirm(chosen, unknown, RULE, standing).step == 50
+    assert "80 is not comparable" in confirm(chosen, unknown, RULE, standing).reason
+
+
+def test_of_the_finalists_both_sets_of_seeds_together_choose_as_it_is_preferred():
+    level = run((0.3, 0.88, 0.9, 0.9, 0.88, 0.3))
+    chosen = pick(level)
+    fresh = [scored(step, value, fresh=True) for step, value in ((20, 0.9), (30, 0.93), (40, 0.9), (50, 0.895))]
+    found = {prefer: confirm(chosen, fresh, PickConfig(prefer=prefer), level).step
+             for prefer in ("latest", "best", "earliest")}  # fmt: skip
+    assert found == {"latest": 40, "best": 30, "earliest": 30}
+    even = [scored(step, 0.9, fresh=True) for step in (30, 40)]
+    assert confirm(chosen, even, PickConfig(prefer="earliest"), level).step == 30
+
+
+def test_a_finalist_that_standing_seeds_rule_out_takes_nothing_over():
+    standing = [scored(part.step, 0.9, vetoes=COPIES) if part.step == 80 else part for part in run(PLATEAU)]
+    chosen = pick(standing)
+    assert chosen.step < 80
+    lucky = [scored(step, 0.99 if step == 80 else 0.9, fresh=True) for step in (50, 60, 70, 80)]
+    assert confirm(chosen, lucky, RULE, standing).step < 80
 
 
 def test_runs_are_not_compared_by_neighbours_whose_identity_is_unknown():
@@ -339,7 +364,7 @@ def test_confirming_without_the_picks_fresh_score_changes_nothing():
 
 
 def test_runs_are_compared_by_the_pick_and_its_neighbours_on_fresh_seeds():
-    chosen = pick(run((0.3, 0.6, 0.88, 0.9, 0.9, 0.89, 0.89, 0.88, 0.6, 0.3)))
+    chosen = pick(run(PLATEAU))
     fresh = [replace(scored(step, 0.9, fresh=True), score=score) for step, score in ((60, 0.8), (70, 0.9), (80, 0.4))]
     assert chosen.step == 70
     assert steady_score(chosen, fresh) == pytest.approx(0.25 * 0.8 + 0.5 * 0.9 + 0.25 * 0.4)

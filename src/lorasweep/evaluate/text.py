@@ -161,8 +161,8 @@ def gave_way(chosen: Scores, final: Scores, rule: Rule, *, sound: bool) -> str:
     """Return why fresh seeds replaced the chosen checkpoint by ``final``; ``sound`` is whether it could have stayed."""
     if not sound:
         return f"On fresh seeds {chosen.step} {_unsound(chosen, rule)}, so {final.step} it is: {final.score:.2f}."
-    scores = f"{chosen.score:.2f} against {final.score:.2f}"
-    return f"On fresh seeds {chosen.step} fell behind {final.step} ({scores}), so {final.step} it is."
+    scores = f"{final.score:.2f} on fresh seeds against {chosen.score:.2f}"
+    return f"Both sets of seeds together prefer {final.step} to {chosen.step} ({scores}), so {final.step} it is."
 
 
 def _unsound(judged: Scores, rule: Rule) -> str:

@@ -39,7 +39,8 @@ def _judge(table: Table, place: int) -> Verdict:
         return Verdict(step=step, word=VerdictWord.GOOD, cause="", text=text.praise(table, place))
     # "Worse" takes two things: replicates that agree, and a loss that anybody would care about.
     sure = float(np.mean(table.spread[:, place] < table.spread[:, table.best]))
-    if sure < SURE or table.means[table.best] - table.means[place] < LEAST_EFFECT:
+    least = max(LEAST_EFFECT, table.rule.delta)
+    if sure < SURE or table.means[table.best] - table.means[place] < least:
         return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.UNCERTAIN)
     cause, side = COMPONENTS[int(np.argmax(_losses(table, place)))], _side(table, place)
     return Verdict(step=step, word=side, cause=cause, text=text.blame(table, place, side, cause))

@@ -46,7 +46,7 @@ def pick_checkpoint(
         pick = _choose(config, scores)
     # a maximum over checkpoints flatters its own score; seeds that nothing was chosen on do not
     fresh = [score(step, fresh=True) for step in finalists(pick)]
-    pick = confirm(pick, fresh, pick_rule(config))
+    pick = confirm(pick, [*scores.values(), *fresh], pick_rule(config))
     pick = _with_strength(config, pick, {found.step: found for found in fresh}, score)
     return replace(pick, steady=steady_score(pick, fresh))
 
