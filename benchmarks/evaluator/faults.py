@@ -5,6 +5,7 @@ over-sharpening are added here and not there, since the oracle's constants rest 
 Written down before anything was measured.
 """
 
+import functools
 import io
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image, ImageFilter
 from benchmarks.world import faults
 from benchmarks.world.faults import STRENGTHS
 from lorasweep.data.pictures import Pixels
+from lorasweep.vision.describe import shipped_weights
+from lorasweep.vision.drawn_faces import DrawnFaces
 
 DOSES = (0, *STRENGTHS)
 MIDDLE = 3
@@ -35,13 +38,122 @@ def sharpen(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(Image.fromarray(picture).filter(mask))
 
 
+STRIPES = (3.0, 6.0, 11.0, 20.0, 36.0)
+"""Grey levels of the wave's amplitude; its period is a sixteenth of 64 pixels."""
+TONES = (28, 16, 9, 5, 3)
+"""Levels a channel of a dithered image."""
+BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - 0.47
+"""Ordered thresholds."""
+MORE = (0.12, 0.25, 0.45, 0.8, 1.4)
+"""How much contrast, or saturation, is raised; those of a burn."""
+SMOOTHED = (0.4, 0.6, 0.9, 1.4, 2.2)
+"""Radius of the blur within a face, of 64 pixels."""
+OPACITY = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Of a second pair of eyes."""
+ASIDE = (0.8, 1.6, 2.4, 3.6, 5.4)
+"""Pixels of 64 by which a face's second image lies beside the first."""
+
+
+def stripes(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Lay a wave over all of it, as a broken sampler or VAE does."""
+    rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    turn, start = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
+    along = (columns * np.cos(turn) + rows * np.sin(turn)) * 16 * 2 * np.pi / picture.shape[0]
+    return _bytes(picture + STRIPES[strength - 1] * np.sin(along + start)[..., None])
+
+
+def dither(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Leave few levels a channel, mixed in a screen of 4 by 4."""
+    levels = TONES[strength - 1] - 1
+    tiles = [-(-side // 4) for side in picture.shape[:2]]
+    screen = np.tile(BAYER, tiles)[: picture.shape[0], : picture.shape[1], None]
+    return _bytes(np.round(picture / 255 * levels + screen) / levels * 255)
+
+
+def contrast(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Raise contrast alone."""
+    gray = picture.mean(2, keepdims=True)
+    return _bytes(picture + (gray - 127.5) * MORE[strength - 1])
+
+
+def saturate(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Raise saturation alone."""
+    return _bytes(picture + (picture - picture.mean(2, keepdims=True)) * MORE[strength - 1])
+
+
+def smooth_face(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Smooth the face alone, as wax is smooth."""
+    radius = SMOOTHED[strength - 1] * picture.shape[0] / 64
+    return _within_face(picture, np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius))))
+
+
+def four_eyes(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Draw a second pair of eyes below the first."""
+    face = _face(picture)
+    if face is None:
+        return picture
+    down = round(float(face[3:].mean(axis=0)[1] - face[:2].mean(axis=0)[1]) * 0.45)
+    moved = np.roll(picture, down, axis=0)
+    reach = float(np.linalg.norm(face[1] - face[0]))
+    rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    share = np.zeros(picture.shape[:2])
+    for x, y in face[:2]:
+        far = ((columns - x) / (0.42 * reach)) ** 2 + ((rows - y - down) / (0.22 * reach)) ** 2
+        share = np.maximum(share, np.clip(1.5 - far, 0, 1))
+    share = share[..., None] * OPACITY[strength - 1]
+    return _bytes(picture * (1 - share) + moved * share)
+
+
+def doubled(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
+    """Draw the features of the face twice, side by side, each half as strong."""
+    aside = max(1, round(ASIDE[strength - 1] * picture.shape[0] / 64))
+    return _within_face(picture, _bytes((picture.astype(float) + np.roll(picture, aside, axis=1)) / 2))
+
+
+def _within_face(picture: Pixels, changed: Pixels) -> Pixels:
+    """Return the image with the middle of its face from another one; the image itself without a face."""
+    face = _face(picture)
+    if face is None:
+        return picture
+    reach = float(np.linalg.norm(face[1] - face[0]))
+    middle = face.mean(axis=0)
+    rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    far = ((columns - middle[0]) / (1.15 * reach)) ** 2 + ((rows - middle[1]) / (1.35 * reach)) ** 2
+    share = np.clip(3 * (1 - far), 0, 1)[..., None]
+    return _bytes(picture * (1 - share) + changed * share)
+
+
+def _face(picture: Pixels) -> np.ndarray | None:
+    """Return [5, 2] the landmarks of the largest face in pixels."""
+    found = _finder().find(picture)
+    return found.landmarks[0] if len(found.landmarks) else None
+
+
+@functools.cache
+def _finder() -> DrawnFaces:
+    return DrawnFaces(shipped_weights())
+
+
+def _bytes(values: np.ndarray) -> Pixels:
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
 FAULTS: dict[str, faults.Fault] = {
     **{name: faults.FAULTS[name] for name in ("blur", "clay", "posterise", "mosaic")},
     "jpeg": jpeg,
     "sharpen": sharpen,
     **{name: faults.FAULTS[name] for name in ("burn", "noise", "warp")},
+    "stripes": stripes,
+    "dither": dither,
+    "contrast": contrast,
+    "saturation": saturate,
+    "smooth face": smooth_face,
+    "four eyes": four_eyes,
+    "doubled": doubled,
 }
-RESPONSIBLE = dict.fromkeys(FAULTS, "artifact") | {"warp": "geometry"}
+RESPONSIBLE = dict.fromkeys(FAULTS, "artifact") | dict.fromkeys(("warp", "four eyes", "doubled"), "geometry")
+IN_FACES = ("warp", "smooth face", "four eyes", "doubled")
+"""Those that need a face to be planted in."""
 
 
 def plant(name: str, pictures: list[Pixels], dose: int, seed: int) -> list[Pixels]:

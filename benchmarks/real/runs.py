@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.picker.packing import pack, unpack
 from benchmarks.real.grids import CHECKPOINTS, KINDS, Row, base_name
 from lorasweep.records import TEXTURE, Evidence, Features, Floats, Prompt
+from lorasweep.vision.strangers import turned_shapes
 
 RESULTS = Path(__file__).parents[1] / "results" / "real.json"
 LABELS = Path(__file__).with_name("labels.json")
@@ -102,6 +103,7 @@ class RealRun:
             train=_photo_features(self.photos, self.length),
             held_out=_photo_features(self.photos.take(slice(0)), self.length),
             base=_features(self.base, self.length, KEYS),
+            shapes=turned_shapes(),
         )
 
     @property

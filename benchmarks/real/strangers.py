@@ -1,4 +1,4 @@
-"""What strangers' faces look like to dlib and to MTCNN: the aggregates that ship beside ``vision/dlib_faces.py``.
+"""What strangers' faces look like to dlib and to MTCNN: the aggregates that ship beside ``vision/strangers.py``.
 
 dlib's vectors of all people point one way, so a mean is taken off them before cosines are compared; and whether a face
 is bent is told by how other people's landmarks lie. Both need people whom nothing here measures, one face each.
@@ -26,8 +26,9 @@ from PIL import Image
 
 from benchmarks.printing import write_json
 from lorasweep.records import Floats
-from lorasweep.vision.dlib_faces import STRANGERS, DlibFaces
+from lorasweep.vision.dlib_faces import DlibFaces
 from lorasweep.vision.faces import find_sure_faces
+from lorasweep.vision.strangers import STRANGERS
 
 SOURCE = {
     "people": "members of the US Congress, official portraits, one a person",

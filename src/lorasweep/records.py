@@ -178,6 +178,8 @@ class Evidence:
     """More of them from other seeds, prompt-major, which tell what chance alone changes."""
     mirrored: Features | None = None
     """The training photos mirrored, since a mirrored copy is a copy. None leaves that untested."""
+    shapes: Floats | None = None
+    """[M, 5, 2] landmarks of other people's sound faces in all directions; None if the finder's are not known."""
     told_by: str = "face"
     """What tells the subject: ``face``, ``image`` (the whole image) or ``none`` (a style)."""
 

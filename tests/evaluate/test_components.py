@@ -12,6 +12,7 @@ from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
 from lorasweep.outcomes import NoteKind, VetoKind
 from lorasweep.records import COMPONENTS, TEXTURE, Evidence, Features, Note
+from lorasweep.vision.strangers import HEADS, PITCHES, YAWS, turned_shapes
 
 BAD = {
     "identity": {"likeness": 0.2},
@@ -122,6 +123,22 @@ def test_a_face_turned_the_other_way_than_all_references_is_well_formed():
     drawn = subject.sheet(known)
     drawn.landmarks[:] = mirrored
     assert metric.value(JUDGES["geometry"], drawn, known) > 0.98
+
+
+def test_a_head_turned_farther_than_any_reference_is_well_formed_if_it_is_known_how_heads_turn():
+    known = subject.evidence(0)
+    drawn = subject.sheet(known)
+    profile = turned_shapes()[YAWS.argmax() * len(PITCHES) * HEADS + HEADS * (len(PITCHES) // 2)]
+    drawn.landmarks[:] = 0.5 + 0.2 * profile
+    assert metric.value(JUDGES["geometry"], drawn, known) < 0.5
+    assert metric.value(JUDGES["geometry"], drawn, replace(known, shapes=turned_shapes())) == 1
+
+
+def test_a_bent_face_is_deformed_however_heads_turn():
+    known = replace(subject.evidence(0), shapes=turned_shapes())
+    drawn = subject.sheet(known)
+    drawn.landmarks[:, 0] = drawn.landmarks[:, 3]  # an eye in the corner of the mouth
+    assert metric.value(JUDGES["geometry"], drawn, known) < 0.2
 
 
 def test_losing_more_faces_than_the_base_model_rules_a_checkpoint_out():

@@ -19,6 +19,7 @@ from lorasweep.run.training import train_together
 from lorasweep.track.recall import read_run
 from lorasweep.vision import dlib_faces
 from lorasweep.vision.describe import Scorers, describe, open_finder, open_scorers
+from lorasweep.vision.strangers import strangers
 
 skimage = pytest.importorskip("skimage")
 pytest.importorskip("dlib")
@@ -75,7 +76,7 @@ def test_without_the_strangers_mean_everybody_is_alike(photo: Image.Image, eyes:
 
 
 def test_what_ships_of_strangers_are_aggregates_over_enough_people() -> None:
-    found = dlib_faces.strangers()
+    found = strangers()
     assert found["count"] >= 200
     assert np.array(found["mean"]).shape == (128,)
     shape, spread = np.array(found["shape"]), np.array(found["shape_covariance"])

@@ -46,6 +46,8 @@ def geometry(features: Features, evidence: Evidence) -> Judged:
 def _well_formed(features: Features, evidence: Evidence) -> Floats:
     """Return [N] 1 within the range of undamaged faces, 0.5 at CLEARLY_DEFORMED beyond it; NaN for too small a face."""
     known = [_shapes(part.landmarks[recognisable(part)]) for part in (evidence.train, evidence.held_out, evidence.base)]
+    if evidence.shapes is not None:
+        known.append(_shapes(evidence.shapes))
     references = np.concatenate(known)
     # A face turned the other way is as sound, and photos of one person rarely show both sides.
     references = np.concatenate([references, _mirrored(references)])

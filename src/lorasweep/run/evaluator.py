@@ -88,6 +88,7 @@ class Evaluator:
                 base=self._base[fresh],
                 # the finalists' seeds are drawn on the base model in any case; drawn now, they tell what chance changes
                 spare=self._base[not fresh],
+                shapes=self._shapes,
                 told_by=told_by(self.run),
                 **self._photos,
             )
@@ -145,6 +146,12 @@ class Evaluator:
             sheet = self.base_sheet("base", self._root / "base" / place / self.signature, fresh=fresh)
             seen[fresh] = self._describe([each.path for each in sheet.samples], _keys(sheet), self.shared_features)
         return seen
+
+    @cached_property
+    def _shapes(self) -> np.ndarray | None:
+        from lorasweep.vision.strangers import turned_shapes
+
+        return None if self.run.evaluate.face == "portraits" else turned_shapes()  # drawn faces have other shapes
 
     @cached_property
     def _photos(self) -> dict[str, Features]:

@@ -5,7 +5,6 @@ the photos they were trained on are not. Its 68-point predictor may not be used 
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from lorasweep.errors import UserError
 from lorasweep.records import Floats
 from lorasweep.vision.embedder import Seen, unit
 from lorasweep.vision.faces import look_at_detected
+from lorasweep.vision.strangers import strangers
 
 PREDICTOR = "shape_predictor_5_face_landmarks.dat"
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -26,8 +26,6 @@ SHA256 = {
     PREDICTOR: "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
     NETWORK: "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 }
-STRANGERS = Path(__file__).with_name("strangers.json")
-"""Aggregates over people whom no benchmark measures; ``benchmarks.real.strangers`` writes them."""
 INSTALL = "pip install 'lorasweep[dlib]'"
 
 
@@ -77,11 +75,6 @@ class DlibFaces:
         pixels = np.ascontiguousarray(picture)
         shape = self._align(pixels, self._rectangle(*np.round(box).astype(int).tolist()))
         return np.array(self._network.compute_face_descriptor(pixels, shape), dtype=np.float64)
-
-
-def strangers() -> dict[str, Any]:
-    """Return the shipped aggregates: ``mean`` [128], ``shape`` [5, 2], ``shape_covariance`` [10, 10], and of whom."""
-    return json.loads(STRANGERS.read_text(encoding="utf-8"))
 
 
 def _checked(name: str) -> Path:
