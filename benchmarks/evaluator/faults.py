@@ -1,8 +1,7 @@
-"""What is planted: nine faults in five doses, ways to copy a photo, and images that try to cheat a score.
+"""What is planted: sixteen faults in five doses, ways to copy a photo, and images that try to cheat a score.
 
-Doses are those of `world.faults`: 1 just visible when looked for, 3 clearly visible, 5 ruins the image. JPEG and
-over-sharpening are added here and not there, since the oracle's constants rest on the seven faults of `world.faults`.
-Written down before anything was measured.
+Doses are those of `world.faults`: 1 just visible when looked for, 3 clearly visible, 5 ruins the image. The others
+are added here and not there, since the oracle's constants rest on the seven faults of `world.faults`.
 """
 
 import functools
@@ -50,7 +49,7 @@ SMOOTHED = (0.4, 0.6, 0.9, 1.4, 2.2)
 """Radius of the blur within a face, of 64 pixels."""
 OPACITY = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Of a second pair of eyes."""
-ASIDE = (0.8, 1.6, 2.4, 3.6, 5.4)
+ASIDE = (1.0, 2.0, 3.0, 4.0, 6.0)
 """Pixels of 64 by which a face's second image lies beside the first."""
 
 

@@ -31,7 +31,12 @@ EXCEPTIONS = (
     ("mosaic", "geometry"),
     ("warp", "identity"),
     ("burn", "identity"),
+    ("contrast", "identity"),
+    ("saturation", "identity"),
     ("posterise", "identity"),
+    ("smooth face", "identity"),
+    ("four eyes", "identity"),
+    ("doubled", "identity"),
     ("copies", "prompt"),
 )
 FACTORS = dict(RESPONSIBLE) | {"another person": "identity", "other prompts": "prompt", "copies": "novelty"}

@@ -1,6 +1,7 @@
 """Would an expert believe the scores? Known faults in known doses, known anchors, and images made to cheat.
 
-Everything below was written down before anything was measured.
+Everything below was written down before anything was measured, but for the last seven faults (stripes to doubled
+features): they were added when the first nine were known, and changed nothing.
 
 Faults are planted in these images, 16 per set (8 of the sheet's prompts x 2 seeds) unless something else is said:
 - base: samples of the drawn world's base model, compared with the same samples unharmed.
@@ -16,10 +17,11 @@ Goals, each on every person of a half unless it says "mean":
   prompts (other seeds; the same photographs framed and exposed a little differently) compared with the same base. At
   least 0.95 for every fault on base, renders and photos. Unharmed twins themselves would score 1: too easy.
 - matrix: in the run, the mean loss that a factor at its middle dose causes in every other component is less than a
-  third of that in its own. Factors: the nine faults at dose 3, six tenths of another person (identity), prompts changed
+  third of that in its own. Factors: the faults at dose 3, six tenths of another person (identity), prompts changed
   over (prompt), training photos instead of samples (novelty). Exceptions, which are true of the images and no error:
-  mosaic on identity and geometry (cells hide a face); warp on identity (proportions are who one is); burn and posterise
-  on identity (skin and hair colour are most of who a drawn person is); copies on prompt (a training photo does not show
+  mosaic on identity and geometry (cells hide a face); warp, a smooth face, four eyes and doubled features on identity
+  (features are who one is); burn, contrast, saturation and posterise on identity (skin and hair colour are most of who
+  a drawn person is); copies on prompt (a training photo does not show
   what was asked for).
 - anchors: held-out photos (judged in their own scenes, and further photos in the sheet's) score at least 0.9 and are
   called good; base samples score below the pick's floor and are called under. The base's own samples lose nothing:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evaluator import faults as planted
-from benchmarks.evaluator.faults import DOSES, FAULTS, MIDDLE, RESPONSIBLE, plant
+from benchmarks.evaluator.faults import DOSES, FAULTS, IN_FACES, MIDDLE, plant
 from benchmarks.evaluator.people import Person, seen, the_run
 from benchmarks.evaluator.photos import PhotoSet, textured
 from benchmarks.world.faults import blend
@@ -72,7 +72,7 @@ def eights(sheet: Features, known: Evidence) -> list[list[float | None]]:
 def photo_doses(photos: PhotoSet) -> dict[str, Any]:
     """Return the artifact component of real photographs by fault and dose, and of the same photographs taken again."""
     pictures, known = photos.crops(0, 8), photos.evidence
-    faults = [fault for fault in FAULTS if RESPONSIBLE[fault] == "artifact"]
+    faults = [fault for fault in FAULTS if fault not in IN_FACES]
 
     def of(crops: list[Pixels]) -> float | None:
         return components(textured(crops), known, ("artifact",))[0]

@@ -388,6 +388,12 @@ def test_a_last_checkpoint_has_one_neighbour_and_standing_scores_do_not_count():
     assert steady_score(chosen, [*fresh, scored(20, 0.1)]) == pytest.approx((0.25 * 0.6 + 0.5 * 0.9) / 0.75)
 
 
+def test_a_neighbour_that_is_ruled_out_takes_no_part_in_what_runs_are_compared_by():
+    chosen = pick(run((0.3, 0.6, 0.88)))
+    fresh = [scored(20, 0.2, fresh=True, vetoes=COPIES), scored(30, 0.9, fresh=True)]
+    assert steady_score(chosen, fresh) == pytest.approx(fresh[1].score)
+
+
 def test_a_run_without_a_pick_or_fresh_scores_is_worth_nothing_known():
     chosen = pick(run((0.3, 0.6, 0.88)))
     assert np.isnan(steady_score(replace(chosen, step=None), [scored(30, 0.9, fresh=True)]))

@@ -73,6 +73,18 @@ def test_what_weakens_the_picked_score_is_said(view: RunView) -> None:
     assert cautions(view) == ()
 
 
+def test_prompts_at_which_likeness_is_low_at_every_checkpoint_are_named(view: RunView) -> None:
+    keys = [f"p{place}" for place in range(8)]
+    shares = np.full((8, 1, 2), 0.9)
+    shares[3, :, 0] = 0.1
+    drawn = tuple(replace(view.prompts[0], key=key) for key in keys)
+    scores = tuple(replace(scores, by_prompt=shares) for scores in view.scores)
+    assert cautions(replace(view, prompts=drawn, scores=scores)) == (
+        "Likeness is low at every checkpoint at p3: it orders checkpoints there, and does not decide whether they show "
+        "the subject.",
+    )
+
+
 def test_rows_of_another_trainers_files_are_called_by_their_names(view: RunView, tmp_path: Path) -> None:
     rows = rows_of(replace(view, source=tmp_path))
     assert [row.label for row in rows] == ["base model", *(f"step-{step}.safetensors" for step in (100, 200, 300))]

@@ -132,7 +132,8 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
 
     Args:
         pick: after ``confirm``.
-        fresh: scores on fresh seeds at the run's own strength; neighbours that are not among them take no part.
+        fresh: scores on fresh seeds at the run's own strength; neighbours that are not among them, or are ruled out,
+            take no part.
     """
     # Runs are compared by it: among equally good runs the luckiest single checkpoint would win, and neighbours, which
     # learned nearly the same, do not share its luck. On 12 drawn people the best of five runs by it lacks 0.010 of the
@@ -141,7 +142,8 @@ def steady_score(pick: Pick, fresh: Sequence[Scores]) -> float:
     if pick.step not in steps or not any(part.fresh for part in fresh):
         return math.nan
     again = [part for part in fresh if part.fresh]
-    scores = {part.step: part.score for part, fit in zip(again, comparable(again), strict=True) if fit}
+    compares = zip(again, comparable(again), strict=True)
+    scores = {part.step: part.score for part, fit in compares if fit and (not part.vetoes or part.step == pick.step)}
     return float(smooth(np.array([scores.get(step, math.nan) for step in steps]), steps)[steps.index(pick.step)])
 
 

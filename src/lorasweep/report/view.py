@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorasweep.evaluate.table import hard_prompts
 from lorasweep.evaluate.text import capital, note_text
 from lorasweep.records import Floats, Prompt, RunView, SampleSet, Scores, Verdict
 
@@ -137,7 +138,18 @@ def cautions(view: RunView) -> tuple[str, ...]:
     """Return what weakens the picked checkpoint's score, in sentences."""
     row = next((row for row in rows_of(view) if row.picked), None)
     judged = (row.fresh or row.scores) if row else None
-    return tuple(f"{capital(note_text(note))}." for note in judged.notes) if judged else ()
+    if judged is None:
+        return ()
+    noted = [f"{capital(note_text(note))}." for note in judged.notes]
+    standing = [scores for scores in view.scores if scores.step > 0 and not scores.fresh]
+    hard = hard_prompts(standing) if standing and "identity" in standing[0].components else []
+    names = [prompt.key for prompt, low in zip(view.prompts, hard, strict=False) if low]
+    if names:
+        noted.append(
+            f"Likeness is low at every checkpoint at {', '.join(names)}: it orders checkpoints there, and does not "
+            "decide whether they show the subject."
+        )
+    return tuple(noted)
 
 
 def strengths_of(view: RunView) -> dict[int, dict[float, Scores]]:
