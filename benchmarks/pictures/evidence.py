@@ -1,6 +1,7 @@
-"""The pictures of docs/evaluator.md: what the planted faults look like, and what one person's five runs drew.
+"""The pictures of docs/evaluator.md: what the planted faults look like, and what one person's runs drew.
 
-    python -m benchmarks.pictures.evidence     both, a minute; the runs from `benchmarks.picker.trajectories --anew`
+    python -m benchmarks.pictures.evidence             all, some minutes; runs from what `--draw` and `ways` leave
+    python -m benchmarks.pictures.evidence faults ways     only these
 
 Numbers below an image are those of the committed results. The person is the first of half B, the faults are planted in
 the first image of the first person of half B, so neither was chosen for its looks.
@@ -11,6 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.evaluator.faults import DOSES, FAULTS, RESPONSIBLE, plant
@@ -20,14 +22,21 @@ from benchmarks.evaluator.measure import RESULTS as FAULT_RESULTS
 from benchmarks.evaluator.people import Person
 from benchmarks.picker.looks import decoded
 from benchmarks.picker.measure import RESULTS_ANEW
-from benchmarks.picker.runs import DELTA
+from benchmarks.picker.rules import WEIGHTS, Choice
+from benchmarks.picker.runs import DELTA, redraw
 from benchmarks.picker.shards import sheet_of
 from benchmarks.picker.trajectories import HALVES, PLAN
+from benchmarks.picker.ways import HALVES as WAY_HALVES
+from benchmarks.picker.ways import plan_of, read_ways
+from lorasweep.config.schema import PickConfig
 from lorasweep.data.pictures import Pixels
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 TILE, LEFT, TOP, BELOW, GAP = 80, 96, 24, 17, 6
 INK, PAPER, PICKED, LATEST = "#20242b", "#ffffff", "#1f9d55", "#000000"
+
+TOLD_BY = "p3_scene"
+"""The prompt that is shown of the ways: another background and shirt than most photos have."""
 
 Cell = tuple[Pixels, str, Sequence[str]]
 """An image, what stands below it, and the colours of its frames from the outside in."""
@@ -70,6 +79,10 @@ def faults_sheet() -> Image.Image:
 def runs_sheet() -> Image.Image:
     """Draw rates down, checkpoints across, the first prompt and seed; below, the oracle's mean of the checkpoint."""
     person = HALVES["B"][0]
+    if not PLAN.latents(person).exists():
+        raise SystemExit(
+            f"{PLAN.latents(person)} is not there; 'python -m benchmarks.picker.trajectories --draw' makes it."
+        )
     outcomes = json.loads(RESULTS_ANEW.read_text(encoding="utf-8"))["runs"]
     size = len(sheet_of(PLAN.config(PLAN.first)).cells)
     base = decoded(PLAN, person, "base", slice(0, 1))[0]
@@ -87,18 +100,44 @@ def runs_sheet() -> Image.Image:
     return grid(["base", *(f"step {step}" for step in steps)], rows)
 
 
+def ways_sheet() -> Image.Image:
+    """Draw ways to over-train down, checkpoints across, one prompt and seed; below, the oracle's mean.
+
+    Steps differ from way to way, so that columns are checkpoints.
+    """
+    person = WAY_HALVES["B"][0]
+    rows: list[tuple[str, list[Cell]]] = []
+    for run in read_ways([person]):
+        plan = plan_of(run.way)
+        if not plan.latents(person).exists():
+            raise SystemExit(
+                f"{plan.latents(person)} is not there; 'python -m benchmarks.picker.ways --anew' makes it."
+            )
+        prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
+        first = [prompt.key for prompt in run.evidence.prompts].index(TOLD_BY) * seeds
+        base = decoded(plan, person, "base", slice(first, first + 1))[0]
+        drawn = decoded(plan, person, run.way, slice(first, None, prompts * seeds))
+        whole = Choice(run=run, part=redraw(prompts, seeds, prompts * seeds, np.random.default_rng(0)), weights=WEIGHTS)
+        picked = whole.standing(PickConfig()).step
+        cells: list[Cell] = [(base, f"{run.base_quality:.2f}", ())]
+        for place, picture in enumerate(drawn):
+            frames = [PICKED] * (run.steps[place] == picked) + [LATEST] * (place == run.latest_acceptable)
+            cells.append((picture, f"{run.quality[place]:.2f}", frames))
+        rows.append((f"{run.way.replace('_', ' ')}\n({run.steps[-1]} steps)", cells))
+    return grid(["base", *(str(place) for place in range(1, len(rows[0][1])))], rows)
+
+
+SHEETS = {"faults": faults_sheet, "runs": runs_sheet, "ways": ways_sheet}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=(*SHEETS, []), help="which pictures, all by default")
     parser.add_argument("--to", type=Path, default=FOLDER)
     chosen = parser.parse_args()
-    faults_sheet().save(chosen.to / "faults.webp", quality=90, method=6)
-    person = HALVES["B"][0]
-    if not PLAN.latents(person).exists():
-        raise SystemExit(
-            f"{PLAN.latents(person)} is not there; 'python -m benchmarks.picker.trajectories --draw' makes it."
-        )
-    runs_sheet().save(chosen.to / "runs.webp", quality=90, method=6)
+    for name in chosen.names or SHEETS:
+        SHEETS[name]().save(chosen.to / f"{name}.webp", quality=90, method=6)
 
 
 if __name__ == "__main__":
