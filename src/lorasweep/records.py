@@ -306,6 +306,10 @@ class Pick:
     """To apply the file at."""
     strengths: StrengthRange | None = None
     """Between which it works; None if it was drawn at one only."""
+    open_steps: tuple[int, ...] = ()
+    """Checkpoints beyond the eligible ones that score as well, which so few pictures cannot show."""
+    settled_by: int = 0
+    """Pictures a checkpoint that would show it; 0 if nothing is open."""
     steady: float = math.nan
     """The pick's fresh score averaged with those of the checkpoints next to it; NaN if none was drawn again."""
 

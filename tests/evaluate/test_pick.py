@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lorasweep.config.schema import PickConfig
 from lorasweep.errors import UserError
-from lorasweep.evaluate.pick import choose, finalists, steady_score
+from lorasweep.evaluate.pick import MOST_PICTURES, choose, finalists, steady_score
 from lorasweep.evaluate.pick import confirm as confirm_on
 from lorasweep.evaluate.table import hard_prompts, smooth
 from lorasweep.outcomes import RunVerdict, VerdictWord, VetoKind
@@ -132,6 +132,29 @@ def test_a_vetoed_checkpoint_is_not_picked_and_ends_the_row():
     words = {verdict.step: verdict for verdict in chosen.verdicts}
     assert words[50].text == "Ruled out: 40% of it is copied from training photos."
     assert words[50].cause == "novelty"
+
+
+def blurred(step: int, level: float, rng: np.random.Generator) -> Scores:
+    """A checkpoint whose prompts scatter by themselves, so that little is shown."""
+    part = scored(step, level)
+    part.by_prompt[:] = level + 0.5 * rng.normal(size=(8, 1, 1))
+    part.by_prompt[:] += level - part.by_prompt.mean()
+    return part
+
+
+def test_a_later_checkpoint_that_scores_as_well_is_left_open_with_the_pictures_that_would_settle_it():
+    rng = np.random.default_rng(1)
+    level = [*run((0.72, 0.72)), *(blurred(step, 0.68, rng) for step in (30, 40, 50, 60)), *run((0.3,) * 7)[6:]]
+    found = pick(level)
+    assert (found.best_step, found.step, found.open_steps) == (10, 20, (30, 40))
+    assert 16 < found.settled_by <= MOST_PICTURES
+    assert found.reason.endswith(
+        f" Checkpoints 30 to 40 may be as good: {found.settled_by} pictures a checkpoint would show it "
+        "(more sample.seeds)."
+    )
+    sharp = pick(run((0.7, 0.7, 0.7, 0.3)))
+    assert (sharp.open_steps, sharp.settled_by) == ((), 0)
+    assert pick(level, PickConfig(prefer="best")).open_steps == ()
 
 
 def test_where_every_checkpoint_is_vetoed_none_is_usable():

@@ -36,7 +36,7 @@ def through_json(record: object, folder: Path = WHERE) -> dict:
     return json.loads(json.dumps(to_json(record, folder), allow_nan=False))
 
 
-ADDED = ("strengths",)
+ADDED = ("strengths", "open_steps", "settled_by")
 """What later versions write down besides."""
 
 

@@ -19,6 +19,9 @@ from lorasweep.evaluate.verdict import LEAST_EFFECT, judge_checkpoints, judge_ru
 from lorasweep.outcomes import RunVerdict
 from lorasweep.records import Bools, Floats, Pick, Scores
 
+MOST_PICTURES = 64
+"""A checkpoint; if more would be needed to settle a question, nobody will draw them."""
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -199,6 +202,7 @@ def _to_pick(table: Table, row: _Row, allowed: Bools) -> Pick:
     usable = run_verdict not in (RunVerdict.NOT_MEASURABLE, RunVerdict.NOTHING_USABLE, RunVerdict.LOOK)
     steps = [part.step for part in table.judged]
     chosen = steps[row.chosen] if usable else None
+    undecided, pictures = _unsettled(table, row, allowed) if usable else ([], 0)
     return Pick(
         trial=table.judged[0].trial,
         step=chosen,
@@ -209,8 +213,34 @@ def _to_pick(table: Table, row: _Row, allowed: Bools) -> Pick:
         confidence=_confidence(table, row, allowed) if usable else 0.0,
         verdicts=judge_checkpoints(table),
         run_verdict=run_verdict,
-        reason=text.reason(table, row.chosen, run_verdict),
+        reason=text.reason(table, row.chosen, run_verdict)
+        + text.unsettled([steps[place] for place in undecided], pictures),
+        open_steps=tuple(steps[place] for place in undecided),
+        settled_by=pictures,
     )
+
+
+def _unsettled(table: Table, row: _Row, allowed: Bools) -> tuple[list[int], int]:
+    """Return the places beyond the eligible row that lie within ``rule.delta`` of the best without being shown to, in
+    order from it, and how many pictures a checkpoint would show it of all of them."""
+    places = np.flatnonzero(row.eligible)
+    beyond = {"latest": range(places[-1] + 1, len(table.means)), "earliest": range(places[0] - 1, -1, -1)}
+    fall = table.spread[:, [row.best]] - table.spread
+    # A margin shrinks with the root of the number of pictures, what is left to the bar does not.
+    margin = np.quantile(fall, table.rule.confidence, axis=0) - fall.mean(axis=0)
+    left = table.rule.delta - (table.means[row.best] - table.means)
+    drawn = table.judged[0].by_prompt[..., 0].size
+    found: list[int] = []
+    needed = drawn + 1
+    for place in beyond.get(table.rule.prefer, ()):
+        if not allowed[place] or left[place] <= 0:
+            break
+        wanted = math.ceil(drawn * float(margin[place] / left[place]) ** 2)
+        if wanted > MOST_PICTURES:
+            break
+        found.append(place)
+        needed = max(needed, wanted)
+    return found, needed if found else 0
 
 
 def _runner_up(table: Table, row: _Row, allowed: Bools) -> int | None:

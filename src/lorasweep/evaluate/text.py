@@ -1,7 +1,7 @@
 """The sentences of notes, vetoes, verdicts, picks and strengths. Everything here is read by people, nothing decides."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -145,6 +145,15 @@ def _why_no_other(table: Table) -> str:
     ends = {"latest": ("later", len(table.judged) - 1), "earliest": ("earlier", 0)}
     side, end = ends.get(table.rule.prefer, ("", table.best))
     return "" if table.best == end else f", and no {side} one is shown to be within {table.rule.delta:g} of it"
+
+
+def unsettled(steps: Sequence[int], pictures: int) -> str:
+    """Return what more pictures would settle, '' if nothing; it follows a reason."""
+    if not steps:
+        return ""
+    low, high = min(steps), max(steps)
+    named = f"Checkpoint {low}" if low == high else f"Checkpoints {low} to {high}"
+    return f" {named} may be as good: {pictures} pictures a checkpoint would show it (more sample.seeds)."
 
 
 def below_floor(final: Scores, rule: Rule) -> str:
