@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contracts import metric, subject
 
-from lorasweep.evaluate.artifact import FAULTS, NOTICEABLE
+from lorasweep.evaluate.artifact import FAULTS, NOTICEABLE, reference
 from lorasweep.evaluate.identity import likeness
 from lorasweep.evaluate.novelty import rank_test
 from lorasweep.evaluate.score import JUDGES
@@ -354,6 +354,20 @@ def test_each_image_is_compared_with_the_base_models_images_of_its_own_prompt():
     assert metric.value(JUDGES["artifact"], drawn, known) > 0.98
     drawn.texture[:] = np.roll(drawn.texture, 2, axis=0)
     assert metric.value(JUDGES["artifact"], drawn, known) < 0.3
+
+
+def test_more_seeds_of_a_prompt_do_not_turn_another_backdrop_into_destruction():
+    known = subject.evidence(0)
+    known = replace(known, spare=metric.take(known.base, np.arange(16)))  # four base images a prompt, as below
+    twice = np.repeat(np.arange(16).reshape(8, 2), 2, axis=1).ravel()
+    more = replace(known, seeds=(0, 1, 2, 3), base=metric.take(known.base, twice), spare=None)
+    drawn = subject.sheet(known)
+    spread = reference(known).spread
+    drawn.texture[4:6] += 2.6 * spread * np.where(np.arange(len(spread)) % 2, 1, -1)
+    shares = JUDGES["artifact"](drawn, known).shares[4:6]
+    again = JUDGES["artifact"](metric.take(drawn, twice), more).shares[8:12]
+    assert 0.3 < shares.mean() < 0.95
+    assert again.mean() > shares.mean() - 0.1
 
 
 def test_the_order_of_seeds_within_a_prompt_does_not_matter_to_damage():
