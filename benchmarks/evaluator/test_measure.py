@@ -3,6 +3,8 @@
 Strangers through the base model's own autoencoder stand in for its samples, since drawing takes longer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,11 @@ from benchmarks.evaluator.faults import DOSES, FAULTS, plant
 from benchmarks.evaluator.people import Person
 from benchmarks.statistics import auroc, rank_correlation
 from lorasweep.evaluate import score as scoring
+from lorasweep.evaluate.novelty import novelty
 from lorasweep.evaluate.shares import Judged
+from lorasweep.outcomes import NoteKind
 from lorasweep.portraits.people import sample_identity
+from lorasweep.records import Note
 
 PEOPLE = (731, 732)
 PLANTED = ("blur", "jpeg")
@@ -149,3 +154,19 @@ def test_ranks_and_areas_count_ties_half():
     assert rank_correlation(np.array([1.0, 2, 3, 4])) == pytest.approx(1)
     assert rank_correlation(np.array([3.0, 3, 3])) == 0
     assert auroc([0.5, 0.9], [0.1, 0.5]) == 0.875
+
+
+def alike(person: Person, pictures) -> bool:
+    """Return whether a sheet of one seed is said to show the same under all words."""
+    known = person.evidence
+    first = replace(known, seeds=known.seeds[:1], base=sheets.one_seed(known.base, 0))
+    return Note(NoteKind.PROMPTS_ALIKE) in novelty(people.seen(pictures, person.keys[::2]), first).notes
+
+
+def test_previews_of_one_seed_that_all_show_one_scene_are_told_and_honest_ones_are_not():
+    for person in map(Person, PEOPLE):
+        assert not alike(person, person.pictures()[::2])
+        assert not alike(person, person.pictures(take=3)[1::2])
+        for place in (0, 2, 4):
+            scene = people.scene_of(people.sheet_prompts()[place])
+            assert alike(person, [people.taken(person.identity, scene, 9000 + seed) for seed in range(8)])
