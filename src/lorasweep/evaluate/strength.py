@@ -16,9 +16,6 @@ from lorasweep.records import Pick, Scores, StrengthRange
 
 ByStrength = Mapping[float, Scores]
 """One file's scores on the same prompts and seeds, by strength."""
-TOLERATED = 2.0
-"""How many ``rule.delta`` a strength may score below the advised one and still work: a strength is set by hand for each
-picture and weighed against what else is in it, a checkpoint is taken once and must be right."""
 
 
 def with_strength(pick: Pick, scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator) -> Pick:
@@ -60,13 +57,13 @@ def advise(scores: ByStrength, own: float, rule: Rule, rng: np.random.Generator)
 def reach_of(scores: ByStrength, advised: float, rule: Rule) -> StrengthRange:
     """Return the unbroken row of strengths around ``advised`` at which a file works, and what ends it on either side.
 
-    A file works at a strength that has no veto, shows the subject and scores no more than ``TOLERATED`` times
-    ``rule.delta`` below the advised one.
+    A file works at a strength that has no veto, shows the subject and scores no more than ``rule.delta`` below the
+    advised one.
     """
     order = sorted(scores)
     place, best = order.index(advised), scores[advised]
     good = usable([scores[strength] for strength in order], rule)
-    works = good & np.array([scores[strength].score >= best.score - TOLERATED * rule.delta for strength in order])
+    works = good & np.array([scores[strength].score >= best.score - rule.delta for strength in order])
     first = last = place
     while first > 0 and works[first - 1]:
         first -= 1
