@@ -66,6 +66,7 @@ def make_shard(person: int, kept: Path) -> dict[str, Any]:
         as_override("track.root", str(root / "mlruns")),
         "track.mlflow=false",
         "hardware.threads=1",
+        "pick.strengths=[]",  # as in the demo
     ]
     outcomes = train_together([load_run([*base, f"optim.lr={rate}"]) for rate in RATES[1:]])
     runs = {}

@@ -58,9 +58,18 @@ def perfect_regret(runs: Runs) -> float:
     return _round(np.mean([_outcome(run, _latest(run))[0] for run in runs]))
 
 
+def stand_ins(runs: Runs) -> dict[str, dict[str, float]]:
+    """Return the same by what sheets are compared with instead of all that is known of the base model."""
+    names = list(dict.fromkeys(name for run in runs for name in run.get("stand_ins", {})))
+    return {name: _sight([run["stand_ins"][name] for run in runs if name in run["stand_ins"]]) for name in names}
+
+
 def sight(runs: Runs, size: int = WHOLE) -> dict[str, float]:
     """Return what the artifact component sees; NaN if no run falls, or none was looked at."""
-    found = [run["seen"][str(size)] for run in runs if str(size) in run.get("seen", {})]
+    return _sight([run["seen"][str(size)] for run in runs if str(size) in run.get("seen", {})])
+
+
+def _sight(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     named = {"artifact_soundness_order": "order", "artifact_soundness_order_before": "order_before"}
     orders = {name: [each[kept] for each in found if each.get(kept) is not None] for name, kept in named.items()}
     shares = {"artifact_caught": "caught", "artifact_kept": "kept"}
@@ -207,6 +216,7 @@ def summary(runs: Runs, noise: float = float("nan")) -> dict[str, Any]:
         "baselines": {name: figures(runs, name) for name in RULES if name != OURS},
         "by_pictures": {str(size): {**figures(runs, OURS, size), **by_goal(runs, size)} for size in sizes},
         "by_budget": {name: figures(runs, name) for name in BUDGETS},
+        "stand_ins": stand_ins(runs),
         "reliability": reliability(runs),
         "verdicts": verdicts(runs),
         "met": met(runs, noise),

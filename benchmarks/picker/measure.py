@@ -45,7 +45,7 @@ import numpy as np
 from benchmarks.picker.figures import WHOLE, summary
 from benchmarks.picker.rules import BUDGETS, OURS, OURS_BEST, RULES, WEIGHTS, Choice
 from benchmarks.picker.runs import Trajectory, read_shards, redraw
-from benchmarks.picker.sight import of_redraw, on_noise, pooled
+from benchmarks.picker.sight import by_stand_in, of_redraw, on_noise, pooled
 from benchmarks.picker.tables import tables
 from benchmarks.picker.trajectories import HALVES, PLAN, made_anew
 from benchmarks.picker.trajectories import RESULTS as SHARDS
@@ -59,7 +59,8 @@ RESULTS_ANEW = RESULTS.with_name("picker_anew.json")
 PAGE = Path(__file__).parents[2] / "docs" / "evaluator.md"
 MARKS = ("<!-- figures: python -m benchmarks.picker --replay --docs -->", "<!-- end of the picker's figures -->")
 SIZES = (16, 8, 4)
-REDRAWS = 200
+REDRAWS, STOOD_IN = 200, 20
+"""Redraws of everything, and of what only says what something else than the base model's own images would do."""
 
 
 def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def judge_run(run: Trajectory, redraws: int, sizes: Sequence[int] = SIZES) -> di
         "base_quality": round(run.base_quality, 4),
         "picks": picks,
         "seen": seen,
+        "stand_ins": by_stand_in(run, min(redraws, STOOD_IN), WHOLE),
         **_reliability(run),
     }
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from benchmarks.picker.looks import scorers
 from benchmarks.picker.rules import Choice
-from benchmarks.picker.runs import Trajectory
+from benchmarks.picker.runs import Trajectory, redraw
 from benchmarks.world.oracle import CONSTANTS
+from lorasweep.evaluate.artifact import artifact
 from lorasweep.evaluate.score import score
 from lorasweep.records import COMPONENTS, Features, Floats
 from lorasweep.vision.describe import describe
@@ -33,6 +34,7 @@ DAMAGED, SOUND = 0.7, 0.9
 """Artifact at a damaged checkpoint is to be no more than the first, at a sound one no less than the second."""
 GONE = 0.1
 """Share of what the best checkpoint had below which a part of the quality is called lost."""
+STAND_INS = ("the base model, same seeds", "the base model, other seeds", "the run's first checkpoint")
 FAINT = 1e-3
 """Keeps logarithms finite."""
 
@@ -83,6 +85,26 @@ def _damage(artifact: Floats, soundness: Floats) -> dict[str, Any]:
             shares = [ordered(each[looked], soundness[looked]) for each in artifact]
             found[name] = None if np.isnan(shares).all() else _round(np.mean(shares))
     return found
+
+
+def by_stand_in(run: Trajectory, redraws: int, size: int) -> dict[str, dict[str, Any]]:
+    """Return what the artifact component sees, by what its sheets are compared with: the base model's images of the
+    same seeds alone, of other seeds alone, or the run's first checkpoint. Other trainers' samples come so."""
+    prompts, seeds = len(run.evidence.prompts), len(run.evidence.seeds)
+    found: dict[str, list[list[float]]] = {name: [] for name in STAND_INS}
+    rng = np.random.default_rng([run.person, round(1e6 * run.rate), size, 2])
+    for _ in range(redraws):
+        part = redraw(prompts, seeds, size, rng)
+        if part.fresh is None:
+            return {}
+        sheets = [part.sheet(features) for features in run.sheets]
+        known = replace(part.evidence(run.evidence), spare=None)
+        other = replace(known, base=part.evidence(run.evidence, fresh=True).base)
+        first = replace(known, base=sheets[0])
+        for name, evidence in zip(STAND_INS, (known, other, first), strict=True):
+            values = [float(np.clip(artifact(sheet, evidence).shares.mean(), 0, 1)) for sheet in sheets]
+            found[name].append(values)
+    return {name: _damage(np.array(values), run.soundness) for name, values in found.items()}
 
 
 def ordered(values: Floats, truth: Floats) -> float:

@@ -18,6 +18,8 @@ from benchmarks.picker.figures import (
     met,
     missed,
     reliability,
+    sight,
+    stand_ins,
     verdicts,
     ways_of,
 )
@@ -29,7 +31,16 @@ Table = tuple[str, list[str], Sequence[Sequence[object]]]
 
 def tables(runs: Runs, noise: float = float("nan")) -> list[Table]:
     """Return title, heads and rows of everything there is to print."""
-    return [_rules(runs), _sizes(runs), _goals(runs, noise), _ways(runs), _baselines(runs), _runs(runs)]
+    shown = [
+        _rules(runs),
+        _sizes(runs),
+        _goals(runs, noise),
+        _stand_ins(runs),
+        _ways(runs),
+        _baselines(runs),
+        _runs(runs),
+    ]
+    return [table for table in shown if table[2]]
 
 
 def _rules(runs: Runs) -> Table:
@@ -102,6 +113,15 @@ def _goals(runs: Runs, noise: float) -> Table:
     told["share of curves with split-half below 0.8"] = steady["split_half_below_0_8"]
     rows += [[_words(name), _told(value), "", "", *blank] for name, value in told.items()]
     return "Figures and goals", ["figure", "measured", "goal", "met", *(f"at {size}" for size in sizes[1:])], rows
+
+
+def _stand_ins(runs: Runs) -> Table:
+    """Return what the artifact component sees if less is known of the base model."""
+    found = {"all of the base model's images": sight(runs), **stand_ins(runs)}
+    named = ("artifact_soundness_order", "artifact_soundness_order_before", "artifact_caught", "artifact_kept")
+    rows = [[name, *(_told(each[figure]) for figure in named)] for name, each in found.items()]
+    heads = ["compared with", "order", "before collapse", "caught", "kept"]
+    return f"Artifact at {WHOLE} pictures by what they are compared with", heads, rows if len(rows) > 1 else []
 
 
 def _ways(runs: Runs) -> Table:

@@ -111,3 +111,11 @@ def test_a_run_is_judged_at_every_size(hot):
     assert (found["way"], set(found["seen"])) == ("rate", {"16", "4"})
     assert all(len(each["artifact"]) == len(hot.steps) for each in found["seen"].values())
     assert sum(found["seen"]["4"]["verdicts"].values()) == 2 * len(hot.steps)
+
+
+def test_what_stands_in_for_the_base_model_is_told_for_each(hot):
+    found = sight.by_stand_in(hot, 2, 16)
+    assert list(found) == list(sight.STAND_INS)
+    assert all(each["caught"][1] > 0 for each in found.values())
+    assert found["the run's first checkpoint"]["artifact"][0] == 1.0  # nothing has moved yet
+    assert sight.by_stand_in(hot, 2, 32) == {}  # no other seeds are left
