@@ -209,7 +209,7 @@ WAYS: dict[str, Way] = {
     "strangers": Way(wrong=Wrong.STRANGERS, photos=with_strangers, rate=4e-3, steps=960),
     "mirrored": Way(wrong=Wrong.MIRRORED_PHOTOS, photos=partly_mirrored, rate=4e-3, steps=960),
     "one_pose": Way(wrong=Wrong.ONE_POSE, photos=in_one_pose, rate=4e-3, steps=960),
-    "rank128": Way(wrong=Wrong.HIGH_RANK, photos=varied, rate=4e-3, steps=720, rank=128),
+    "rank128": Way(wrong=Wrong.HIGH_RANK, photos=varied, rate=1e-3, steps=720, rank=128),
 }
 """In order of importance."""
 

@@ -20,7 +20,7 @@ def test_a_grid_frames_the_pick_outside_and_the_latest_acceptable_one_inside():
 
 def test_the_page_shows_its_pictures():
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
-    assert len(shown) == 2
+    assert len(shown) == 3
     for name in shown:
         with Image.open(PAGE.parent / name) as picture:
             assert min(picture.size) > 400
