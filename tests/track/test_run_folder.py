@@ -109,6 +109,15 @@ def test_last_is_the_run_that_began_last_whatever_was_touched_since(root: Path) 
     assert [run.name for run in all_runs(root)] == ["b-0001", "a-0002"]
 
 
+def test_of_runs_that_began_in_one_millisecond_the_last_has_the_highest_number(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorasweep.track.journal.time.time_ns", lambda: 1_796_000_000_000_000_000)
+    for name in ("b-0001", "a-0002"):
+        started(root, name)
+    assert find_run(root, "last").name == "a-0002"
+
+
 def test_a_run_is_found_by_name_by_number_and_by_folder(root: Path) -> None:
     run = started(root, "me-sdxl-lr1e-4-0007")
     for what in ("me-sdxl-lr1e-4-0007", "0007", run.path):

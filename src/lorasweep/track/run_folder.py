@@ -258,9 +258,11 @@ def _begun(root: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in runs.iterdir() if (path / JOURNAL).exists()] if runs.is_dir() else []
 
 
-def _age(run: RunFolder) -> tuple[int, str]:
+def _age(run: RunFolder) -> tuple[int, int, str]:
     # not the folder's own time: a report that is written again would make an old run the last one
-    return int(_first_line(run).get("time", 0)), run.name
+    number = run.name.rpartition("-")[2]
+    # of two that began in one millisecond the later one has the higher number
+    return int(_first_line(run).get("time", 0)), int(number) if number.isdecimal() else 0, run.name
 
 
 def _first_line(run: RunFolder) -> JsonDict:
