@@ -152,6 +152,8 @@ def test_a_later_checkpoint_that_scores_as_well_is_left_open_with_the_pictures_t
         f" Checkpoints 30 to 40 may be as good: {found.settled_by} pictures a checkpoint would show it "
         "(more sample.seeds)."
     )
+    answered = confirm(found, [scored(step, 0.7, fresh=True) for step in (10, 20, 30)], RULE, level)
+    assert (answered.step, answered.open_steps, answered.settled_by) == (30, (), 0)
     sharp = pick(run((0.7, 0.7, 0.7, 0.3)))
     assert (sharp.open_steps, sharp.settled_by) == ((), 0)
     assert pick(level, PickConfig(prefer="best")).open_steps == ()

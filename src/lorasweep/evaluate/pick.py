@@ -109,7 +109,8 @@ def confirm(pick: Pick, scores: Sequence[Scores], rule: Rule) -> Pick:
     others = sorted((part for part in sound.values() if part is not final), key=lambda part: -part.score)
     runner_up = pick.step if pick.step in sound else others[0].step if others else None
     why = text.gave_way(chosen, final, rule, sound=pick.step in sound)
-    return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why)
+    settled = {"open_steps": (), "settled_by": 0}  # twice the pictures have answered it
+    return replace(pick, step=final.step, runner_up=runner_up, score=final.score, reason=why, **settled)
 
 
 def _of_both(sound: Mapping[int, Scores], standing: Sequence[Scores], rule: Rule) -> int:
@@ -199,18 +200,18 @@ def _confidence(table: Table, row: _Row, allowed: Bools) -> float:
 
 def _to_pick(table: Table, row: _Row, allowed: Bools) -> Pick:
     run_verdict = judge_run(table, bool(allowed.any()))
-    usable = run_verdict not in (RunVerdict.NOT_MEASURABLE, RunVerdict.NOTHING_USABLE, RunVerdict.LOOK)
+    picks = run_verdict not in (RunVerdict.NOT_MEASURABLE, RunVerdict.NOTHING_USABLE, RunVerdict.LOOK)
     steps = [part.step for part in table.judged]
-    chosen = steps[row.chosen] if usable else None
-    undecided, pictures = _unsettled(table, row, allowed) if usable else ([], 0)
+    chosen = steps[row.chosen] if picks else None
+    undecided, pictures = _unsettled(table, row, allowed) if picks else ([], 0)
     return Pick(
         trial=table.judged[0].trial,
         step=chosen,
         best_step=steps[row.best],
-        runner_up=_runner_up(table, row, allowed) if usable else None,
-        eligible=tuple(step for step, good in zip(steps, row.eligible, strict=True) if good) if usable else (),
+        runner_up=_runner_up(table, row, allowed) if picks else None,
+        eligible=tuple(step for step, good in zip(steps, row.eligible, strict=True) if good) if picks else (),
         score=float("nan"),
-        confidence=_confidence(table, row, allowed) if usable else 0.0,
+        confidence=_confidence(table, row, allowed) if picks else 0.0,
         verdicts=judge_checkpoints(table),
         run_verdict=run_verdict,
         reason=text.reason(table, row.chosen, run_verdict)
