@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.world import faults
-from benchmarks.world.faults import STRENGTHS
+from benchmarks.world.faults import STRENGTHS, to_bytes
 from lorasweep.data.pictures import Pixels
 from lorasweep.vision.describe import shipped_weights
 from lorasweep.vision.drawn_faces import DrawnFaces
@@ -58,7 +58,7 @@ def stripes(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
     turn, start = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
     along = (columns * np.cos(turn) + rows * np.sin(turn)) * 16 * 2 * np.pi / picture.shape[0]
-    return _bytes(picture + STRIPES[strength - 1] * np.sin(along + start)[..., None])
+    return to_bytes(picture + STRIPES[strength - 1] * np.sin(along + start)[..., None])
 
 
 def dither(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
@@ -66,18 +66,18 @@ def dither(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     levels = TONES[strength - 1] - 1
     tiles = [-(-side // 4) for side in picture.shape[:2]]
     screen = np.tile(BAYER, tiles)[: picture.shape[0], : picture.shape[1], None]
-    return _bytes(np.round(picture / 255 * levels + screen) / levels * 255)
+    return to_bytes(np.round(picture / 255 * levels + screen) / levels * 255)
 
 
 def contrast(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     """Raise contrast alone."""
     gray = picture.mean(2, keepdims=True)
-    return _bytes(picture + (gray - 127.5) * MORE[strength - 1])
+    return to_bytes(picture + (gray - 127.5) * MORE[strength - 1])
 
 
 def saturate(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     """Raise saturation alone."""
-    return _bytes(picture + (picture - picture.mean(2, keepdims=True)) * MORE[strength - 1])
+    return to_bytes(picture + (picture - picture.mean(2, keepdims=True)) * MORE[strength - 1])
 
 
 def smooth_face(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
@@ -100,13 +100,13 @@ def four_eyes(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixel
         far = ((columns - x) / (0.42 * reach)) ** 2 + ((rows - y - down) / (0.22 * reach)) ** 2
         share = np.maximum(share, np.clip(1.5 - far, 0, 1))
     share = share[..., None] * OPACITY[strength - 1]
-    return _bytes(picture * (1 - share) + moved * share)
+    return to_bytes(picture * (1 - share) + moved * share)
 
 
 def doubled(picture: Pixels, strength: int, rng: np.random.Generator) -> Pixels:
     """Draw the features of the face twice, side by side, each half as strong."""
     aside = max(1, round(ASIDE[strength - 1] * picture.shape[0] / 64))
-    return _within_face(picture, _bytes((picture.astype(float) + np.roll(picture, aside, axis=1)) / 2))
+    return _within_face(picture, to_bytes((picture.astype(float) + np.roll(picture, aside, axis=1)) / 2))
 
 
 def _within_face(picture: Pixels, changed: Pixels) -> Pixels:
@@ -119,7 +119,7 @@ def _within_face(picture: Pixels, changed: Pixels) -> Pixels:
     rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
     far = ((columns - middle[0]) / (1.15 * reach)) ** 2 + ((rows - middle[1]) / (1.35 * reach)) ** 2
     share = np.clip(3 * (1 - far), 0, 1)[..., None]
-    return _bytes(picture * (1 - share) + changed * share)
+    return to_bytes(picture * (1 - share) + changed * share)
 
 
 def _face(picture: Pixels) -> np.ndarray | None:
@@ -131,10 +131,6 @@ def _face(picture: Pixels) -> np.ndarray | None:
 @functools.cache
 def _finder() -> DrawnFaces:
     return DrawnFaces(shipped_weights())
-
-
-def _bytes(values: np.ndarray) -> Pixels:
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 FAULTS: dict[str, faults.Fault] = {

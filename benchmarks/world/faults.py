@@ -20,7 +20,8 @@ def _of(table: tuple[float, ...], strength: int) -> float:
     return table[strength - 1]
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Return the values rounded and cut to what eight bits hold."""
     return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
@@ -37,7 +38,7 @@ def clay(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.nda
 def posterise(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
     """Leave few levels a channel."""
     levels = _of((16, 10, 7, 5, 3), strength) - 1
-    return _bytes(np.round(picture / 255 * levels) / levels * 255)
+    return to_bytes(np.round(picture / 255 * levels) / levels * 255)
 
 
 def mosaic(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
@@ -52,7 +53,7 @@ def burn(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.nda
     """Raise contrast and saturation too far."""
     more = 1 + _of((0.12, 0.25, 0.45, 0.8, 1.4), strength)
     gray = picture.mean(2, keepdims=True)
-    return _bytes(127.5 + (gray - 127.5) * more + (picture - gray) * more * more**0.5)
+    return to_bytes(127.5 + (gray - 127.5) * more + (picture - gray) * more * more**0.5)
 
 
 def warp(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +70,7 @@ def blur(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.nda
 
 def noise(picture: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
     """Add grain to every channel."""
-    return _bytes(picture + rng.normal(0, 255 * _of((0.02, 0.04, 0.07, 0.12, 0.2), strength), picture.shape))
+    return to_bytes(picture + rng.normal(0, 255 * _of((0.02, 0.04, 0.07, 0.12, 0.2), strength), picture.shape))
 
 
 FAULTS: dict[str, Fault] = {
@@ -107,4 +108,4 @@ def displaced(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
     values = picture.astype(np.float32)
     upper = values[top, left] * (1 - right) + values[top, left + 1] * right
     lower = values[top + 1, left] * (1 - right) + values[top + 1, left + 1] * right
-    return _bytes(upper * (1 - down) + lower * down)
+    return to_bytes(upper * (1 - down) + lower * down)

@@ -42,6 +42,12 @@ def combine(components: Floats, weights: Floats) -> Floats:
     return np.where(total > 0, np.exp(logs / np.where(total > 0, total, 1.0)), np.nan)
 
 
+def losses(best: Floats, other: Floats, weights: Floats) -> Floats:
+    """Return [C] what each component takes from log(score) of ``other``, compared with ``best``; 0 if not judged."""
+    values = np.log(np.maximum(np.nan_to_num([best, other], nan=1.0), FLOOR))
+    return weights * (values[0] - values[1])
+
+
 def comparable(scores: Sequence[Scores]) -> Bools:
     """Return [E] whether each was judged on every component that the most fully judged one was.
 

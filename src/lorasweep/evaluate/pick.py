@@ -46,8 +46,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     """
     judged = sorted((part for part in scores if part.step > 0 and not part.fresh), key=lambda part: part.step)
     _check(judged)
-    weights = exponents(tuple(judged[0].components), judged[0].weights)
-    shares = smooth(np.stack([part.by_prompt for part in judged]), [part.step for part in judged])
+    shares, weights = _smoothed(judged)
     draws = prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
     fit = comparable(judged)
@@ -68,6 +67,12 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
         rule=rule,
     )
     return _to_pick(table, row, allowed)
+
+
+def _smoothed(judged: Sequence[Scores]) -> tuple[Floats, Floats]:
+    """Return [E, P, S, C] shares averaged with their neighbours', and [C] weights; ``judged`` are in order of steps."""
+    shares = smooth(np.stack([part.by_prompt for part in judged]), [part.step for part in judged])
+    return shares, exponents(tuple(judged[0].components), judged[0].weights)
 
 
 def finalists(pick: Pick) -> tuple[int, ...]:
@@ -115,10 +120,9 @@ def confirm(pick: Pick, scores: Sequence[Scores], rule: Rule) -> Pick:
 
 def _of_both(sound: Mapping[int, Scores], standing: Sequence[Scores], rule: Rule) -> int:
     """Return the step of the finalist, ``sound`` on fresh seeds, that both sets of seeds together prefer."""
-    steps = [part.step for part in standing]
-    shares = smooth(np.stack([part.by_prompt for part in standing]), steps)
-    means = combine(component_means(shares), exponents(tuple(standing[0].components), standing[0].weights))
-    known = {step: mean for step, mean, good in zip(steps, means, usable(standing, rule), strict=True) if good}
+    shares, weights = _smoothed(standing)
+    means = combine(component_means(shares), weights)
+    known = {part.step: mean for part, mean, good in zip(standing, means, usable(standing, rule), strict=True) if good}
     # A neighbour may be ruled out on standing seeds; of finalists that all are, fresh seeds alone decide.
     worth = {step: (known[step] + part.score) / 2 for step, part in sound.items() if step in known}
     worth = worth or {step: part.score for step, part in sound.items()}

@@ -11,6 +11,7 @@ from lorasweep.evaluate.identity import identity
 from lorasweep.evaluate.novelty import novelty
 from lorasweep.evaluate.prompt import prompt
 from lorasweep.evaluate.shares import Judged
+from lorasweep.evaluate.table import IDENTITY
 from lorasweep.outcomes import NoteKind
 from lorasweep.records import COMPONENTS, Evidence, Features, Floats, Note, Scores
 
@@ -82,13 +83,12 @@ def score(
 
 def _without_witness(shares: Floats, evidence: Evidence, weights: Floats) -> tuple[Note, ...]:
     """Return a note on the prompts with the subject at which nobody can tell whose face is drawn, if there are any."""
-    place = COMPONENTS.index("identity")
     asks = np.array([prompt.subject and prompt.photo for prompt in evidence.prompts])
-    untold = np.isnan(shares[..., place]).mean(axis=1) * asks
-    if not untold.any() or np.isnan(shares[..., place]).all():  # a component that was judged nowhere says so itself
+    untold = np.isnan(shares[..., IDENTITY]).mean(axis=1) * asks
+    if not untold.any() or np.isnan(shares[..., IDENTITY]).all():  # a component that was judged nowhere says so itself
         return ()
     names = ", ".join(prompt.key for prompt, share in zip(evidence.prompts, untold, strict=True) if share > 0)
-    part = float(weights[place] * untold.sum() / asks.sum())
+    part = float(weights[IDENTITY] * untold.sum() / asks.sum())
     return (Note(NoteKind.NO_WITNESS, {"prompts": names, "part": part}),)
 
 

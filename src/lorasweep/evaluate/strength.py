@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lorasweep.evaluate.bootstrap import FLOOR, comparable, exponents, prompt_draws, replicate_scores
+from lorasweep.evaluate.bootstrap import comparable, exponents, losses, prompt_draws, replicate_scores
 from lorasweep.evaluate.table import Rule, usable
 from lorasweep.evaluate.text import strength_advice, strength_range
 from lorasweep.evaluate.verdict import CAUSES, LEAST_EFFECT
@@ -86,11 +86,8 @@ def _lost(found: Scores, best: Scores) -> str:
     if found.vetoes:
         return CAUSES[found.vetoes[0].kind]
     names = tuple(found.components)
-    logs = [
-        np.log(np.maximum(np.nan_to_num([part.components[name] for name in names], nan=1.0), FLOOR))
-        for part in (best, found)
-    ]
-    return names[int(np.argmax(exponents(names, found.weights) * (logs[0] - logs[1])))]
+    values = [np.array([part.components[name] for name in names]) for part in (best, found)]
+    return names[int(np.argmax(losses(*values, exponents(names, found.weights))))]
 
 
 def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Generator) -> bool:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from lorasweep.evaluate import text
-from lorasweep.evaluate.bootstrap import FLOOR
+from lorasweep.evaluate.bootstrap import losses
 from lorasweep.evaluate.table import IDENTITY, Table
 from lorasweep.outcomes import NoteKind, RunVerdict, VerdictWord, VetoKind
-from lorasweep.records import COMPONENTS, Floats, Verdict
+from lorasweep.records import COMPONENTS, Verdict
 
 CAUSES = {VetoKind.COPIES: "novelty", VetoKind.NO_FACE: "geometry", VetoKind.DAMAGED: "artifact"}
 """The component that each veto comes from."""
@@ -42,18 +42,13 @@ def _judge(table: Table, place: int) -> Verdict:
     least = max(LEAST_EFFECT, table.rule.delta)
     if sure < SURE or table.means[table.best] - table.means[place] < least:
         return Verdict(step=step, word=VerdictWord.UNCERTAIN, cause="", text=text.UNCERTAIN)
-    cause, side = COMPONENTS[int(np.argmax(_losses(table, place)))], _side(table, place)
+    lost = losses(table.components[table.best], table.components[place], table.weights)
+    cause, side = COMPONENTS[int(np.argmax(lost))], _side(table, place)
     return Verdict(step=step, word=side, cause=cause, text=text.blame(table, place, side, cause))
 
 
 def _side(table: Table, place: int) -> VerdictWord:
     return VerdictWord.UNDER if place < table.best else VerdictWord.OVER
-
-
-def _losses(table: Table, place: int) -> Floats:
-    """[C] what each component takes from log(score), compared with the best checkpoint; 0 if not judged."""
-    values = np.log(np.maximum(np.nan_to_num(table.components[[table.best, place]], nan=1.0), FLOOR))
-    return table.weights * (values[0] - values[1])
 
 
 def judge_run(table: Table, any_allowed: bool) -> RunVerdict:
