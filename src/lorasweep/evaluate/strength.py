@@ -86,8 +86,8 @@ def _lost(found: Scores, best: Scores) -> str:
     if found.vetoes:
         return CAUSES[found.vetoes[0].kind]
     names = tuple(found.components)
-    values = [np.array([part.components[name] for name in names]) for part in (best, found)]
-    return names[int(np.argmax(losses(*values, exponents(names, found.weights))))]
+    before, after = (np.array([part.components[name] for name in names]) for part in (best, found))
+    return names[int(np.argmax(losses(before, after, exponents(names, found.weights))))]
 
 
 def _is_better(other: Scores, standing: Scores, rule: Rule, rng: np.random.Generator) -> bool:
