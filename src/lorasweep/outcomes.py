@@ -63,3 +63,4 @@ class VetoKind(StrEnum):
     COPIES = auto()
     NO_FACE = auto()
     DAMAGED = auto()
+    DIVERGED = auto()

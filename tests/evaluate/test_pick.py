@@ -159,6 +159,30 @@ def test_a_later_checkpoint_that_scores_as_well_is_left_open_with_the_pictures_t
     assert pick(level, PickConfig(prefer="best")).open_steps == ()
 
 
+def destroyed(step: int, damage: float = 0.99) -> Scores:
+    return scored(step, 0.05, vetoes=(Veto(VetoKind.DAMAGED, damage),))
+
+
+def test_nothing_is_taken_after_two_checkpoints_in_a_row_of_nothing_but_damage():
+    comeback = [scored(10, 0.6), destroyed(20), destroyed(30), scored(40, 0.9), scored(50, 0.9)]
+    chosen = pick(comeback)
+    assert chosen.step == 10
+    assert [verdict.cause for verdict in chosen.verdicts[3:]] == ["artifact", "artifact"]
+    assert "training had diverged before it, to pictures that are 99% damage" in chosen.verdicts[3].text
+
+
+@pytest.mark.parametrize(
+    "blip",
+    [
+        [destroyed(20), scored(30, 0.9)],
+        [destroyed(20, 0.9), destroyed(30, 0.99)],
+        [scored(20, 0.05, vetoes=NO_FACE), destroyed(30)],
+    ],
+)
+def test_one_destroyed_checkpoint_or_damage_that_left_something_rules_out_itself_alone(blip):
+    assert pick([scored(10, 0.3), *blip, scored(40, 0.9), scored(50, 0.9)]).step == 50
+
+
 def test_where_every_checkpoint_is_vetoed_none_is_usable():
     chosen = pick(run((0.5, 0.9, 0.9), vetoes=NO_FACE))
     assert (chosen.step, chosen.run_verdict) == (None, RunVerdict.NOTHING_USABLE)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lorasweep.errors import UserError
 from lorasweep.evaluate import text
 from lorasweep.evaluate.bootstrap import combine, comparable, component_means, exponents, prompt_draws, replicate_scores
-from lorasweep.evaluate.table import Rule, Table, smooth, usable
+from lorasweep.evaluate.table import Rule, Table, smooth, usable, with_diverged
 from lorasweep.evaluate.verdict import LEAST_EFFECT, judge_checkpoints, judge_run
 from lorasweep.outcomes import RunVerdict
 from lorasweep.records import Bools, Floats, Pick, Scores
@@ -46,6 +46,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     """
     judged = sorted((part for part in scores if part.step > 0 and not part.fresh), key=lambda part: part.step)
     _check(judged)
+    judged = with_diverged(judged)
     shares, weights = _smoothed(judged)
     draws = prompt_draws(shares.shape[1], shares.shape[2], rule.replicates, rng)
     spread = replicate_scores(shares, weights, draws)
@@ -56,7 +57,7 @@ def choose(scores: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> Pi
     means = combine(components, weights)
     row = _decide(means, spread, fit, allowed, rule)
     table = Table(
-        judged=tuple(judged),
+        judged=judged,
         components=components,
         weights=weights,
         means=means,

@@ -1,19 +1,23 @@
 """The checkpoints of one run side by side, smoothed over their neighbours: what picks and verdicts are read from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorasweep.evaluate.bootstrap import comparable, component_means
-from lorasweep.records import COMPONENTS, Bools, Floats, Scores
+from lorasweep.outcomes import VetoKind
+from lorasweep.records import COMPONENTS, Bools, Floats, Scores, Veto
 
 IDENTITY = COMPONENTS.index("identity")
 HARD, FEW = 0.5, 0.25
 """A prompt is hard to be like at if its best likeness at any checkpoint is below this share of the other prompts', and
 if no more than so many of all prompts are: more of them, and it is the subject that was not learned."""
+GONE = 0.95
+"""Share of the soundness that damage took from a sheet of which nothing is left."""
 
 
 class Rule(Protocol):
@@ -73,6 +77,23 @@ def usable(judged: Sequence[Scores], rule: Rule) -> Bools:
     likeness = component_means(np.stack([part.by_prompt[kept] for part in judged]))[:, IDENTITY]
     sound = np.array([not part.vetoes and not np.isnan(part.score) for part in judged])
     return comparable(judged) & sound & ~(likeness < rule.least_likeness)
+
+
+def with_diverged(judged: Sequence[Scores]) -> tuple[Scores, ...]:
+    """Return the same, those ruled out that come after two in a row whose pictures are nothing but damage.
+
+    Args:
+        judged: in order of steps.
+    """
+    # Training that fell apart may draw a face again for one checkpoint, by luck. On the drawn people for choosing no
+    # acceptable checkpoint follows even one such: 11 runs, and 111 redraws of 8 and 4 pictures.
+    gone = [next((v.share for v in part.vetoes if v.kind is VetoKind.DAMAGED), 0.0) for part in judged]
+    twice = [min(pair) for pair in pairwise(gone)]
+    first = next((place + 2 for place, share in enumerate(twice) if share >= GONE), len(judged))
+    after = tuple(
+        replace(part, vetoes=(*part.vetoes, Veto(VetoKind.DIVERGED, twice[first - 2]))) for part in judged[first:]
+    )
+    return (*judged[:first], *after)
 
 
 def smooth(shares: Floats, steps: Sequence[int] | NDArray[np.int64]) -> Floats:

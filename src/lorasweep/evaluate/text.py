@@ -44,6 +44,7 @@ VETOES = {
     VetoKind.COPIES: "{share:.0%} of it is copied from training photos",
     VetoKind.NO_FACE: "{share:.0%} of its pictures show no face",
     VetoKind.DAMAGED: "damage took {share:.0%} of its pictures' soundness",
+    VetoKind.DIVERGED: "training had diverged before it, to pictures that are {share:.0%} damage",
 }
 DECLINE = {
     "identity": "stops resembling the subject",

@@ -8,7 +8,12 @@ from lorasweep.evaluate.table import IDENTITY, Table
 from lorasweep.outcomes import NoteKind, RunVerdict, VerdictWord, VetoKind
 from lorasweep.records import COMPONENTS, Verdict
 
-CAUSES = {VetoKind.COPIES: "novelty", VetoKind.NO_FACE: "geometry", VetoKind.DAMAGED: "artifact"}
+CAUSES = {
+    VetoKind.COPIES: "novelty",
+    VetoKind.NO_FACE: "geometry",
+    VetoKind.DAMAGED: "artifact",
+    VetoKind.DIVERGED: "artifact",
+}
 """The component that each veto comes from."""
 NOT_ASKED = {NoteKind.FACE_NOT_ASKED, NoteKind.SUBJECT_NOT_ASKED}
 """Notes of a sheet that does not ask for the subject, so that identity is not missed."""
