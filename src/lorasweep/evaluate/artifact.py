@@ -34,7 +34,7 @@ FAULTS: dict[str, tuple[tuple[str, int], ...]] = {
     "washed out": (("saturation", -1), ("contrast", -1)),
 }
 """What a person would call damage: the numbers that it moves, and in which direction."""
-HALF, STEEP = 30.0, 6.0
+HALF, STEEP = 34.0, 4.0
 """T² at which the component is 0.5, and how steeply it falls there.
 
 Chosen on the drawn people that are for choosing: 98 % of their good checkpoints stay below 18, and 90 % of those that
