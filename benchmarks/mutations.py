@@ -59,9 +59,6 @@ MUTATIONS = (
     ),
     Mutation("artifact: photos excuse nothing", "artifact.py", "if photo.any():", "if False:"),
     Mutation("artifact: everything is excused", "artifact.py", "np.clip(mean @ towards_photos / length, 0, 1)", "1e3"),
-    Mutation(
-        "artifact: a photo's file tells the way", "artifact.py", "measured & ~np.isin(TEXTURE, OF_THE_FILE)", "measured"
-    ),
     Mutation("artifact: a destroyed prompt hides in the mean", "artifact.py", "np.minimum(sh", "np.maximum(sh"),
     Mutation("artifact: no veto", "artifact.py", "sound < DAMAGED_VETO", "sound < 0"),
     Mutation("pick: standing seeds alone confirm", "pick.py", "(known[step] + part.score) / 2", "known[step]"),

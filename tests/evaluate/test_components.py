@@ -311,17 +311,6 @@ def test_texture_that_the_photos_have_too_is_no_damage_but_where_no_photo_is_ask
     assert shares[sketch].max() < 0.05
 
 
-def test_what_a_photos_file_alone_has_neither_excuses_damage_nor_turns_the_way_to_the_photos():
-    known = subject.evidence(0)
-    drawn = subject.damaged(subject.sheet(known), saturation=0.5)
-    for photos in (known.train, known.held_out):
-        subject.damaged(photos, saturation=0.5, grain=40.0, blocking=40.0)
-    photo = np.repeat([prompt.photo for prompt in subject.PROMPTS], 2)
-    assert JUDGES["artifact"](drawn, known).shares[photo].min() > 0.9
-    grainy = subject.damaged(subject.sheet(known), grain=4.0)
-    assert JUDGES["artifact"](grainy, known).shares[photo].max() < 0.05
-
-
 def test_a_checkpoint_that_lost_half_of_its_soundness_is_ruled_out_if_faces_tell_the_subject():
     known = subject.evidence(0)
     assert JUDGES["artifact"](subject.sheet(known), known).veto is None
@@ -383,7 +372,7 @@ def test_more_seeds_of_a_prompt_do_not_turn_another_backdrop_into_destruction():
 
 def test_the_order_of_seeds_within_a_prompt_does_not_matter_to_damage():
     known = subject.evidence(0)
-    drawn = subject.damaged(subject.sheet(known), contrast=0.08)
+    drawn = subject.damaged(subject.sheet(known), contrast=0.1)
     swapped = np.arange(16).reshape(8, 2)[:, ::-1].ravel()
     turned = replace(known, base=metric.take(known.base, swapped))
     np.testing.assert_allclose(
@@ -419,7 +408,7 @@ def test_one_seed_a_prompt_and_no_photos_still_tell_damage():
 
 def test_a_number_that_nobody_measured_takes_no_part():
     known = subject.evidence(0)
-    drawn = subject.damaged(subject.sheet(known), contrast=0.08)
+    drawn = subject.damaged(subject.sheet(known), contrast=0.1)
     for part in (known.base, known.train, known.held_out, drawn):
         part.texture[:, TEXTURE.index("lattice")] = np.nan
     assert 0.001 < metric.value(JUDGES["artifact"], drawn, known) < 0.999

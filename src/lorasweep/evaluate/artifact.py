@@ -34,19 +34,16 @@ FAULTS: dict[str, tuple[tuple[str, int], ...]] = {
     "washed out": (("saturation", -1), ("contrast", -1)),
 }
 """What a person would call damage: the numbers that it moves, and in which direction."""
-HALF, STEEP = 34.0, 4.0
+HALF, STEEP = 36.0, 4.0
 """T² at which the component is 0.5, and how steeply it falls there.
 
-Chosen on the drawn people that are for choosing: 98 % of their good checkpoints stay below 18, and 90 % of those that
-have half the soundness lie above 35. Another person than the base model's strangers brings 10 to 15 by nature."""
+Chosen on the drawn people that are for choosing: 98 % of their good checkpoints stay below 21, and 95 % of those that
+have half the soundness lie above 31. Another person than the base model's strangers brings 10 to 15 by nature."""
 DESTROYED, STEEP_ALONE = 135.0, 8.0
 """The same for one image or one prompt by itself, whose T² is far noisier.
 
-99 % of images of good checkpoints stay below 55, half of the destroyed ones lie above 230. Steep, so that it says
+99 % of images of good checkpoints stay below 75, half of the destroyed ones lie above 400. Steep, so that it says
 nothing of what is not destroyed."""
-OF_THE_FILE = ("grain", "blocking")
-"""Numbers of texture that tell of a photo's camera and file, not of what it shows. No model draws them, and they are so
-far from what it draws that they would turn the way to the photos into a way to grain."""
 FAINTEST = 0.1
 """Least standard deviation of a number of texture, in noticeable changes; a number that is always 0 would make every
 change infinitely strange."""
@@ -74,8 +71,7 @@ class Reference:
     measured: Bools
     """[K] False for a number that older records lack."""
     towards_photos: Floats
-    """[K] from the base model's mean texture to the photos', in units of ``spread``; zero without photos, and for
-    what is ``OF_THE_FILE``."""
+    """[K] from the base model's mean texture to the photos', in units of ``spread``; zero without photos."""
     doubt: float
     """Variance of a prompt's ``usual``, in units of one image's."""
 
@@ -135,7 +131,7 @@ def reference(evidence: Evidence) -> Reference:
         usual=drawn.mean(axis=1),
         spread=spread,
         measured=measured,
-        towards_photos=np.where(measured & ~np.isin(TEXTURE, OF_THE_FILE), ways, 0.0),
+        towards_photos=np.where(measured, ways, 0.0),
         doubt=1 / drawn.shape[1],
     )
 
