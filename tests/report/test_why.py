@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from lorasweep.errors import UserError
-from lorasweep.records import RunView, Scores
+from lorasweep.outcomes import VetoKind
+from lorasweep.records import RunView, Scores, Veto
 from lorasweep.report.page import render
 from lorasweep.report.table import why_table
 from lorasweep.report.why import cards_of, most_moved, why_all, why_not, why_picked
@@ -39,6 +40,16 @@ def test_any_checkpoint_is_told_against_the_base_model_and_the_pick(explained: R
     assert [(each.step, each.against) for each in why_not(explained, 300)] == [(300, 0), (300, 200)]
     assert [(each.step, each.against) for each in why_not(explained, 0)] == [(200, 0)]
     assert why_not(explained, 200) == why_picked(explained)
+
+
+def test_a_checkpoint_after_a_divergence_is_told_to_be_ruled_out(explained: RunView) -> None:
+    destroyed = (Veto(VetoKind.DAMAGED, 0.99),)
+    base, *trained = sorted((s for s in explained.scores if not s.fresh), key=lambda scores: scores.step)
+    gone = [replace(scores, vetoes=destroyed) for scores in trained[:2]]
+    last = trained[2].step
+    view = replace(explained, scores=(base, *gone, *trained[2:]))
+    assert "ruled out: training had diverged before it" in why_not(view, last)[0].text
+    assert "ruled out" not in why_not(explained, last)[0].text
 
 
 def test_a_step_that_was_not_judged_is_refused_with_those_that_were(explained: RunView) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lorasweep.errors import UserError
 from lorasweep.evaluate.explain import Explanation, Moved, explain, step_name
+from lorasweep.evaluate.table import with_diverged
 from lorasweep.records import RunView, Scores
 from lorasweep.report.charts import draw_bars
 from lorasweep.report.view import prompts_of
@@ -135,7 +136,8 @@ def _center(view: RunView) -> int | None:
 def _judged(view: RunView) -> dict[int, Scores]:
     """Return the scores on the standing seeds that fit the run's prompts, by step."""
     fitting = [s for s in view.scores if not s.fresh and s.by_prompt.shape[:1] == (len(view.prompts),)]
-    return {scores.step: scores for scores in sorted(fitting, key=lambda scores: scores.step)}
+    # That training had diverged is told by the order of checkpoints; no score holds it.
+    return {scores.step: scores for scores in with_diverged(sorted(fitting, key=lambda scores: scores.step))}
 
 
 def _against(view: RunView, pairs: Sequence[tuple[int, int]]) -> tuple[Explanation, ...]:
