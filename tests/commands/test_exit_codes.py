@@ -16,6 +16,7 @@ from lorasweep.run import training
 from lorasweep.run.recorder import Outcome
 from lorasweep.search import searching
 from lorasweep.search.winner import SearchOutcome
+from lorasweep.track.run_folder import all_runs, parent_of
 
 WORDS = ("preset=person_portraits", "track.mlflow=false")
 NAN = float("nan")
@@ -165,3 +166,4 @@ def test_a_job_that_fails_in_a_process_of_its_own_is_heard_of(
     hot = ("optim.lr=1e30,1e-4", "optim.max_grad_norm=0", "-m", "hydra/launcher=submitit_local")
     assert cli.main(["train", str(tmp_path / "photos"), *words, *hot]) == ExitCode.FAILED
     assert "loss became nan at step 2" in capsys.readouterr().err
+    assert [parent_of(run) for run in all_runs(tmp_path / "mlruns")] == ["", ""]  # neither made a parent that none ends

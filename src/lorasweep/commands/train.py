@@ -3,6 +3,7 @@
 The words are Hydra's, except the folder: it stands first, so that its name never meets Hydra's grammar.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -33,9 +34,11 @@ def run_jobs(words: Sequence[str]) -> ExitCode:
     Raises what the worst of failed jobs raised.
     """
     parents: list[Multirun] = []
+    here = os.getpid()
 
     def task(run: RunConfig) -> Outcome:
-        if is_multirun() and not parents:
+        # only this process sees all jobs and closes their parent: a job that a launcher sends elsewhere is a run alone
+        if is_multirun() and not parents and os.getpid() == here:
             parents.append(closing.enter_context(Multirun(run)))
         return train(run, *parents)
 
