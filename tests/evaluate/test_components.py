@@ -311,6 +311,16 @@ def test_texture_that_the_photos_have_too_is_no_damage_but_where_no_photo_is_ask
     assert shares[sketch].max() < 0.05
 
 
+def test_grain_of_the_photos_does_not_hide_what_else_they_excuse():
+    known = subject.evidence(0)
+    drawn = subject.damaged(subject.sheet(known), saturation=0.15)
+    photo = np.repeat([prompt.photo for prompt in subject.PROMPTS], 2)
+    alone = JUDGES["artifact"](drawn, known).shares[photo].mean()
+    for photos in (known.train, known.held_out):
+        subject.damaged(photos, saturation=0.5, grain=40.0)
+    assert JUDGES["artifact"](drawn, known).shares[photo].mean() > alone + 0.3
+
+
 def test_a_checkpoint_that_lost_half_of_its_soundness_is_ruled_out_if_faces_tell_the_subject():
     known = subject.evidence(0)
     assert JUDGES["artifact"](subject.sheet(known), known).veto is None

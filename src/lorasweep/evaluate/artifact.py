@@ -44,6 +44,11 @@ DESTROYED, STEEP_ALONE = 135.0, 8.0
 
 99 % of images of good checkpoints stay below 75, half of the destroyed ones lie above 400. Steep, so that it says
 nothing of what is not destroyed."""
+FARTHEST = 2.0
+"""Most spreads that one number of texture counts for in the second way to the photos.
+
+Grain and JPEG blocks, which belong to a photo's camera and file and which no model draws, lie 13 to 18 spreads away,
+and make of the way to the photos a way to grain on which nothing else is excused."""
 FAINTEST = 0.1
 """Least standard deviation of a number of texture, in noticeable changes; a number that is always 0 would make every
 change infinitely strange."""
@@ -139,10 +144,19 @@ def reference(evidence: Evidence) -> Reference:
 def excused(mean: Floats, towards_photos: Floats) -> Floats:
     """Return [K] the part of a sheet's ``mean`` change that lies on the way to the photos, at most the whole way.
 
-    It is taken along that one direction: number by number, every fault finds something that excuses it.
+    It is taken along one direction: number by number, every fault finds something that excuses it. There are two such
+    ways, the one as it is and the one on which no number counts for more than FARTHEST; the one that explains more
+    is taken.
     """
-    length = float(towards_photos @ towards_photos)
-    return towards_photos * float(np.clip(mean @ towards_photos / length, 0, 1)) if length > 0 else 0 * towards_photos
+    capped = towards_photos.clip(-FARTHEST, FARTHEST)
+    return min(
+        (_along(mean, way) for way in (towards_photos, capped)), key=lambda part: float(((mean - part) ** 2).sum())
+    )
+
+
+def _along(mean: Floats, way: Floats) -> Floats:
+    length = float(way @ way)
+    return way * float(np.clip(mean @ way / length, 0, 1)) if length > 0 else 0 * way
 
 
 def worst_fault(change: Floats) -> str:

@@ -22,7 +22,7 @@ JUDGES: dict[str, Callable[[Features, Evidence], Judged]] = {
     "geometry": geometry,
     "novelty": novelty,
 }
-SCORING = 4
+SCORING = 5
 """Version of the code that makes scores, from descriptions of images to the mean; part of the evaluation signature.
 
 Raise it with every change that alters a score: scores of two versions are in two units. Version 1 wrote no number.
