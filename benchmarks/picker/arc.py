@@ -77,13 +77,16 @@ def make_shard(person: int, kept: Path) -> dict[str, Any]:
 
 
 def ingredients() -> str:
-    """Return a short hash of all that the figures depend on: models, oracle, the demo's configuration and rates."""
+    """Return a short hash of all that the figures depend on: models, oracle, score, the demo's configuration and
+    rates."""
     from benchmarks.world.oracle import oracle_signature
     from lorasweep.commands.demo import RATES
     from lorasweep.config.compose import load_run, to_plain
+    from lorasweep.evaluate.score import SCORING
 
     run = to_plain(load_run(["preset=person_portraits", "data.path=photos"]))
-    return signature({"models": model_hashes(), "oracle": oracle_signature(), "run": run, "rates": RATES})
+    facts = {"models": model_hashes(), "oracle": oracle_signature(), "scoring": SCORING, "run": run, "rates": RATES}
+    return signature(facts)
 
 
 def read_arc(view: Any, identity: Any, photos: Path) -> dict[str, Any]:
